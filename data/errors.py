@@ -1,0 +1,143 @@
+"""The one error tree. Every error a user can meet is a `LodestarError` that carries its remedy.
+
+    LodestarError
+    |- InputError            what the caller brought cannot be used
+    |  |- MissingColumn          a spec names a column that its file lacks
+    |  |- UnreadableFile         a file is absent, empty, or not what its name says
+    |  |- InvalidSpec            a dataset spec is malformed
+    |  |- InvalidConfig          a training configuration is malformed
+    |- NotFound              a name that nothing answers to
+    |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob
+    |- StoreError            what lies in the store cannot be used
+    |  |- SchemaMismatch         a build of another version; `lodestar ingest` makes it anew
+    |  |- RunUnfinished          a run without a manifest: its job died or still runs
+    |  |- DamagedArtefact        a file's hash is not its manifest's
+    |  |- DiskFull               nothing was published; what stood before still stands
+    |- FetchFailed           no address gave the bytes that the hash names
+    |- WeightsMissing        a language model that is neither here nor to be had
+    |- PortInUse             another process listens there
+    |- ScorerUnavailable     the scorer does not answer
+    |- JobFailed             a supervised job ended without its result
+    |- Conflict              someone else changed the same thing first
+
+Edges (the command line, the pages, the HTTP face) catch `LodestarError` and nothing wider.
+"""
+
+
+class LodestarError(Exception):
+    """An error with a remedy; `str()` is one line, fit for a terminal or a page."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.remedy))
+
+    def as_json(self) -> dict[str, dict[str, str]]:
+        """The `error` object of every command's `--json` and of the HTTP face."""
+        return {"error": {"type": type(self).__name__, "message": self.message, "remedy": self.remedy}}
+
+
+def _rebuild(kind: type[LodestarError], message: str, remedy: str) -> LodestarError:
+    return kind(message, remedy=remedy)
+
+
+class InputError(LodestarError):
+    """What the caller brought cannot be used."""
+
+
+class MissingColumn(InputError):
+    """A spec names a column that its file lacks."""
+
+
+class UnreadableFile(InputError):
+    """A file is absent, empty, or not what its name says."""
+
+
+class InvalidSpec(InputError):
+    """A dataset spec is malformed."""
+
+
+class InvalidConfig(InputError):
+    """A training configuration is malformed."""
+
+
+class NotFound(LodestarError):
+    """A name that nothing answers to."""
+
+
+class UnknownUser(NotFound):
+    """No user has this key."""
+
+
+class UnknownItem(NotFound):
+    """No item has this key."""
+
+
+class UnknownCategory(NotFound):
+    """No item carries this category."""
+
+
+class UnknownRun(NotFound):
+    """No run has this id."""
+
+
+class UnknownDataset(NotFound):
+    """No dataset has this name."""
+
+
+class UnknownBuild(NotFound):
+    """No build has this id, or its file is gone."""
+
+
+class UnknownJob(NotFound):
+    """No job has this id."""
+
+
+class StoreError(LodestarError):
+    """What lies in the store cannot be used."""
+
+
+class SchemaMismatch(StoreError):
+    """A build of another schema version."""
+
+
+class RunUnfinished(StoreError):
+    """A run without a manifest."""
+
+
+class DamagedArtefact(StoreError):
+    """A file's hash is not the one in its manifest."""
+
+
+class DiskFull(StoreError):
+    """No space left; nothing was published."""
+
+
+class FetchFailed(LodestarError):
+    """No address gave the bytes that the hash names."""
+
+
+class WeightsMissing(LodestarError):
+    """A language model that is neither here nor to be had."""
+
+
+class PortInUse(LodestarError):
+    """Another process listens on the port."""
+
+
+class ScorerUnavailable(LodestarError):
+    """The scorer does not answer."""
+
+
+class JobFailed(LodestarError):
+    """A supervised job ended without its result."""
+
+
+class Conflict(LodestarError):
+    """Someone else changed the same thing first."""
