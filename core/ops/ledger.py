@@ -1,0 +1,283 @@
+"""The ledger: the only mutable state of a deployment, and the only pointer to what is current.
+
+It owns the two kinds of transaction and which build of a dataset is current. Every module of this package
+writes through `Ledger.write`, so that one commit moves the world from one whole state to the next.
+
+SQLite (WAL, synchronous=FULL) by default; the hooks on its connections are the only SQL that knows it. A writer
+begins IMMEDIATE: a transaction that reads and then writes can never find its read outdated.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from core.ops.schema import MIGRATIONS, SCHEMA_VERSION, Migration, metadata, versions
+from core.ops.schema import builds as builds_table
+from core.ops.schema import datasets as datasets_table
+from data.errors import SchemaMismatch, UnknownBuild, UnknownDataset
+
+LEDGER_FILE = "ledger.sqlite"
+_BUSY_TIMEOUT_S = 60.0
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The one clock of the edges (worker, supervisor, command line); inside, `now` is an argument."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Ledger:
+    """One open ledger. Safe to share between threads; each transaction takes a connection of its own."""
+
+    engine: Engine = field(repr=False)
+    home: Path | None
+
+    @classmethod
+    def open(cls, target: str | Path, *, home: Path | None = None) -> "Ledger":
+        """The ledger of a home folder (created when absent) or of a database URL, at this code's schema.
+
+        `home` is only needed with a URL. Raises SchemaMismatch when a newer Lodestar wrote it.
+        """
+        if isinstance(target, str) and "://" in target:
+            ledger = cls(engine=sa.create_engine(target), home=home)
+        else:
+            folder = Path(target)
+            folder.mkdir(parents=True, exist_ok=True)
+            url = sa.URL.create("sqlite", database=str(folder.resolve() / LEDGER_FILE))
+            ledger = cls(engine=sa.create_engine(url, pool_size=4, max_overflow=60), home=folder)
+        if ledger.engine.dialect.name == "sqlite":
+            _tune_sqlite(ledger.engine)
+        try:
+            migrate(ledger)
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view of the ledger."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: all of it, durable, or none. Waits for other writers."""
+        with (
+            self.engine.connect().execution_options(ledger_writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Lets go of every connection. The ledger may still be used afterwards; it then opens new ones."""
+        self.engine.dispose()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def migrate(
+    ledger: Ledger, *, migrations: Sequence[Migration] = MIGRATIONS, target: int = SCHEMA_VERSION
+) -> None:
+    """Brings the schema to `target`. A step and its record share one transaction: both stand, or neither."""
+    with ledger.read() as connection:
+        found = _schema_version(connection)
+    if found < target:
+        with ledger.write() as connection:
+            found = _schema_version(connection)  # again: another process may have been first
+            if found == 0:
+                metadata.create_all(connection)
+                found = SCHEMA_VERSION
+                _record(connection, found)
+    for step in sorted(migrations, key=lambda step: step.version):
+        if found < step.version <= target:
+            with ledger.write() as connection:
+                if _schema_version(connection) < step.version:
+                    step.apply(connection)
+                    _record(connection, step.version)
+    if found > target:
+        raise SchemaMismatch(
+            f"the ledger has schema {found}, this Lodestar knows {target}",
+            remedy="upgrade Lodestar, or point LODESTAR_HOME at another folder",
+        )
+
+
+def schema_version(ledger: Ledger) -> int:
+    """The schema that the ledger has now; 0 for an empty database."""
+    with ledger.read() as connection:
+        return _schema_version(connection)
+
+
+def _schema_version(connection: Connection) -> int:
+    if not sa.inspect(connection).has_table(versions.name):
+        return 0
+    return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.max(versions.c.version), 0))) or 0)
+
+
+def _record(connection: Connection, version: int) -> None:
+    connection.execute(sa.insert(versions).values(version=version))
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """WAL, a disk flush at every commit, and explicit transactions (the driver's own would split DDL)."""
+
+    def on_connect(raw: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        raw.isolation_level = None
+        raw.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
+        _enter_wal(raw)
+        raw.execute("PRAGMA synchronous = FULL")
+
+    def on_begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("ledger_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    sa.event.listen(engine, "connect", on_connect)
+    sa.event.listen(engine, "begin", on_begin)
+
+
+def _enter_wal(raw: sqlite3.Connection) -> None:
+    """Switching a fresh file to WAL ignores the busy timeout, so two first processes must take turns here."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def one_row(connection: Connection, query: sa.Select[Any]) -> dict[str, Any] | None:
+    """The first row by column name, or None."""
+    row = connection.execute(query).mappings().first()
+    return None if row is None else dict(row)
+
+
+@dataclass(frozen=True)
+class BuildRow:
+    """One immutable warehouse file. `facts` is what the ingest said of it; `current` as of this reading."""
+
+    build_id: str
+    dataset: str
+    path: Path
+    facts: dict[str, Any]
+    created: datetime
+    current: bool
+
+
+def record_build(
+    ledger: Ledger, *, build_id: str, dataset: str, path: Path, facts: dict[str, Any], now: datetime
+) -> None:
+    """Makes a published file the dataset's current build. A build recorded before becomes current again."""
+    row = {
+        "dataset": dataset,
+        "path": _stored_path(ledger, path),
+        "facts": facts,
+        "created": now,
+        "pruned": None,
+    }
+    with ledger.write() as connection:
+        known = sa.select(builds_table.c.build_id).where(builds_table.c.build_id == build_id)
+        if connection.execute(known).first() is None:
+            connection.execute(sa.insert(builds_table).values(build_id=build_id, **row))
+        pointer = {"current_build": build_id, "ingested": now}
+        moved = connection.execute(
+            sa.update(datasets_table).where(datasets_table.c.name == dataset).values(**pointer)
+        )
+        if moved.rowcount == 0:
+            connection.execute(sa.insert(datasets_table).values(name=dataset, **pointer))
+
+
+def current_build(ledger: Ledger, dataset: str | None = None) -> BuildRow:
+    """The build that every command and page uses; without a name, of the dataset that was ingested last.
+
+    Raises UnknownDataset when nothing was ingested under that name, or at all.
+    """
+    query = _builds_query().where(builds_table.c.build_id == datasets_table.c.current_build)
+    if dataset is not None:
+        query = query.where(datasets_table.c.name == dataset)
+    with ledger.read() as connection:
+        row = one_row(connection, query.order_by(datasets_table.c.ingested.desc()).limit(1))
+    if row is not None:
+        return _build(ledger, row)
+    if dataset is None:
+        raise UnknownDataset(
+            "nothing has been ingested yet",
+            remedy="run `lodestar demo`, or `lodestar ingest` a spec or a fetched set",
+        )
+    known = ", ".join(datasets(ledger)) or "none yet"
+    raise UnknownDataset(
+        f"no dataset {dataset!r}; known: {known}",
+        remedy=f"bring it in with `lodestar ingest {dataset}` or name one of the known",
+    )
+
+
+def build_of(ledger: Ledger, build_id: str) -> BuildRow:
+    """One build by id. Raises UnknownBuild."""
+    with ledger.read() as connection:
+        row = one_row(connection, _builds_query().where(builds_table.c.build_id == build_id))
+    if row is None:
+        raise UnknownBuild(f"no build {build_id!r}", remedy="list them with `lodestar builds`")
+    return _build(ledger, row)
+
+
+def builds(ledger: Ledger, dataset: str | None = None) -> list[BuildRow]:
+    """Every build that still has its file, newest first."""
+    query = _builds_query()
+    if dataset is not None:
+        query = query.where(builds_table.c.dataset == dataset)
+    with ledger.read() as connection:
+        rows = connection.execute(query.order_by(builds_table.c.created.desc())).mappings().all()
+    return [_build(ledger, dict(row)) for row in rows]
+
+
+def datasets(ledger: Ledger) -> list[str]:
+    """Names of the ingested datasets, the last ingested first."""
+    query = sa.select(datasets_table.c.name).order_by(datasets_table.c.ingested.desc())
+    with ledger.read() as connection:
+        return list(connection.scalars(query))
+
+
+def _builds_query() -> sa.Select[Any]:
+    joined = builds_table.join(datasets_table, builds_table.c.dataset == datasets_table.c.name)
+    return (
+        sa.select(builds_table, datasets_table.c.current_build)
+        .select_from(joined)
+        .where(builds_table.c.pruned.is_(None))
+    )
+
+
+def _build(ledger: Ledger, row: dict[str, Any]) -> BuildRow:
+    path = Path(row["path"])
+    return BuildRow(
+        build_id=row["build_id"],
+        dataset=row["dataset"],
+        path=path if path.is_absolute() or ledger.home is None else ledger.home / path,
+        facts=row["facts"],
+        created=row["created"],
+        current=row["current_build"] == row["build_id"],
+    )
+
+
+def _stored_path(ledger: Ledger, path: Path) -> str:
+    """Relative to the home where it lies inside, so that a home folder can be moved."""
+    if ledger.home is not None and path.resolve().is_relative_to(ledger.home.resolve()):
+        return str(path.resolve().relative_to(ledger.home.resolve()))
+    return str(path.resolve())

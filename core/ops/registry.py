@@ -1,0 +1,176 @@
+"""Which run of a dataset is its champion, who made it so, and how often each test set was read.
+
+Promotions are appended, never edited: `version` counts them per dataset, and the row with the highest version
+is in force. `before` names the version that a rollback returns to, so rolling back twice goes back twice.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from core.ops.ledger import Ledger, one_row
+from core.ops.schema import promotions as promotions_table
+from core.ops.schema import runs as runs_table
+from core.ops.schema import test_reads as test_reads_table
+from data.errors import Conflict, RunUnfinished, UnknownRun
+
+
+@dataclass(frozen=True)
+class PromotionRow:
+    """One change of champion. `action` is `promote` or `rollback`."""
+
+    dataset: str
+    version: int
+    run_id: str
+    action: str
+    before: int | None
+    actor: str
+    reason: str
+    at: datetime
+
+
+def champion(ledger: Ledger, dataset: str) -> str | None:
+    """The run that serves this dataset, or None while none was promoted."""
+    with ledger.read() as connection:
+        row = _in_force(connection, dataset)
+    return None if row is None else row.run_id
+
+
+def champion_version(ledger: Ledger, dataset: str) -> int:
+    """What to pass as `expected_version` to change the champion seen now; 0 before the first promotion."""
+    with ledger.read() as connection:
+        row = _in_force(connection, dataset)
+    return 0 if row is None else row.version
+
+
+def promotions(ledger: Ledger, dataset: str) -> list[PromotionRow]:
+    """Every change of champion, newest first."""
+    query = _of(dataset).order_by(promotions_table.c.version.desc())
+    with ledger.read() as connection:
+        return [PromotionRow(**row) for row in connection.execute(query).mappings()]
+
+
+def promote(
+    ledger: Ledger,
+    *,
+    dataset: str,
+    run_id: str,
+    actor: str,
+    reason: str,
+    expected_version: int | None,
+    now: datetime,
+) -> PromotionRow:
+    """Makes a finished run the champion, in one transaction.
+
+    `expected_version` is what the actor saw (`champion_version`); None means "whatever stands now". Raises
+    Conflict when someone else was first, UnknownRun when the run is not this dataset's, RunUnfinished.
+    """
+    with ledger.write() as connection:
+        current = _in_force(connection, dataset)
+        _expect(current, expected_version, dataset=dataset)
+        run = one_row(connection, sa.select(runs_table).where(runs_table.c.run_id == run_id))
+        if run is None or run["dataset"] != dataset:
+            raise UnknownRun(f"no run {run_id!r} of {dataset}", remedy="list them with `lodestar jobs`")
+        if run["finished"] is None:
+            raise RunUnfinished(
+                f"run {run_id!r} has not finished, it can't serve",
+                remedy=f"resume it with `lodestar jobs resume {run['job_id']}`",
+            )
+        return _append(
+            connection,
+            PromotionRow(
+                dataset=dataset,
+                version=1 if current is None else current.version + 1,
+                run_id=run_id,
+                action="promote",
+                before=None if current is None else current.version,
+                actor=actor,
+                reason=reason,
+                at=now,
+            ),
+        )
+
+
+def rollback(
+    ledger: Ledger,
+    *,
+    dataset: str,
+    actor: str,
+    reason: str,
+    expected_version: int | None,
+    now: datetime,
+) -> PromotionRow:
+    """Returns to the champion before the one in force. Raises UnknownRun when there is none, Conflict."""
+    with ledger.write() as connection:
+        current = _in_force(connection, dataset)
+        _expect(current, expected_version, dataset=dataset)
+        if current is None or current.before is None:
+            raise UnknownRun(
+                f"{dataset} has no earlier champion", remedy="promote a run with `lodestar promote RUN`"
+            )
+        target = one_row(connection, _of(dataset).where(promotions_table.c.version == current.before))
+        assert target is not None, "promotions are never deleted"
+        return _append(
+            connection,
+            PromotionRow(
+                dataset=dataset,
+                version=current.version + 1,
+                run_id=target["run_id"],
+                action="rollback",
+                before=target["before"],
+                actor=actor,
+                reason=reason,
+                at=now,
+            ),
+        )
+
+
+def log_test_read(ledger: Ledger, run_id: str, protocol: str, now: datetime) -> None:
+    """Notes that a run's test figures were computed: a hold-out that is read often is worth less."""
+    row = {"run_id": run_id, "protocol": protocol, "at": now}
+    with ledger.write() as connection:
+        connection.execute(sa.insert(test_reads_table).values(**row))
+
+
+def count_test_reads(ledger: Ledger, dataset: str, *, protocol: str | None = None) -> int:
+    """How many times the test set of a dataset was read, by any of its runs."""
+    joined = test_reads_table.join(runs_table, test_reads_table.c.run_id == runs_table.c.run_id)
+    query = sa.select(sa.func.count()).select_from(joined).where(runs_table.c.dataset == dataset)
+    if protocol is not None:
+        query = query.where(test_reads_table.c.protocol == protocol)
+    with ledger.read() as connection:
+        return int(connection.scalar(query) or 0)
+
+
+def _of(dataset: str) -> sa.Select[Any]:
+    return sa.select(promotions_table).where(promotions_table.c.dataset == dataset)
+
+
+def _in_force(connection: Connection, dataset: str) -> PromotionRow | None:
+    row = one_row(connection, _of(dataset).order_by(promotions_table.c.version.desc()).limit(1))
+    return None if row is None else PromotionRow(**row)
+
+
+def _expect(current: PromotionRow | None, expected_version: int | None, *, dataset: str) -> None:
+    if expected_version is None or expected_version == (current.version if current else 0):
+        return
+    said = f"{current.actor} made {current.run_id} champion" if current else "there is no champion"
+    raise Conflict(
+        f"the champion of {dataset} changed meanwhile: {said}",
+        remedy="look at it again, then repeat if you still want to",
+    )
+
+
+def _append(connection: Connection, row: PromotionRow) -> PromotionRow:
+    try:
+        connection.execute(sa.insert(promotions_table).values(**vars(row)))
+    except IntegrityError as clash:  # databases whose writers run side by side
+        raise Conflict(
+            f"the champion of {row.dataset} changed meanwhile",
+            remedy="look at it again, then repeat if you still want to",
+        ) from clash
+    return row

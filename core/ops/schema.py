@@ -1,0 +1,136 @@
+"""The ledger's tables and the steps that bring an older ledger to them.
+
+Only shapes live here; what a row means is said by the module that writes it: builds in `ledger`, jobs in `jobs`,
+runs in `runs`, promotions and readings of a test set in `registry`. Nothing here is written for one database.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Dialect
+
+SCHEMA_VERSION = 1
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """A moment. Naive datetimes are refused; what comes back is aware and UTC on every database."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "the ledger holds UTC moments: pass an aware datetime"
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = sa.MetaData()
+
+versions = sa.Table(
+    "schema_versions",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("applied", UtcTime, nullable=False, server_default=sa.func.current_timestamp()),
+)
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("current_build", sa.String, nullable=False),
+    sa.Column("ingested", UtcTime, nullable=False),
+)
+builds = sa.Table(
+    "builds",
+    metadata,
+    sa.Column("build_id", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, nullable=False, index=True),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("created", UtcTime, nullable=False),
+    sa.Column("pruned", UtcTime),
+)
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("job_id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("dataset", sa.String),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("rank", sa.Float, nullable=False),
+    sa.Column("run_id", sa.String),
+    sa.Column("progress", sa.Float, nullable=False, default=0.0),
+    sa.Column("stage", sa.String),
+    sa.Column("eta_s", sa.Float),
+    sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    sa.Column("deaths", sa.Integer, nullable=False, default=0),
+    sa.Column("retries", sa.Integer, nullable=False),
+    sa.Column("owner", sa.String),
+    sa.Column("host", sa.String),
+    sa.Column("lease_until", UtcTime),
+    sa.Column("pid", sa.Integer),
+    sa.Column("pid_created", sa.Float),
+    sa.Column("supervisor_pid", sa.Integer),
+    sa.Column("supervisor_created", sa.Float),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
+    sa.Column("pause_requested", sa.Boolean, nullable=False, default=False),
+    sa.Column("result", sa.JSON),
+    sa.Column("error", sa.JSON),
+    sa.Column("submitted", UtcTime, nullable=False),
+    sa.Column("started", UtcTime),
+    sa.Column("ended", UtcTime),
+)
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, nullable=False, index=True),
+    sa.Column("build_id", sa.String, nullable=False),
+    sa.Column("job_id", sa.String),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("summary", sa.JSON),
+    sa.Column("created", UtcTime, nullable=False),
+    sa.Column("finished", UtcTime),
+    sa.Column("pruned", UtcTime),
+)
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("before", sa.Integer),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+)
+test_reads = sa.Table(
+    "test_reads",
+    metadata,
+    sa.Column("read_id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.String, nullable=False, index=True),
+    sa.Column("protocol", sa.String, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step of the schema: takes a ledger from `version - 1` to `version`, inside the caller's transaction."""
+
+    version: int
+    apply: Callable[[Connection], None]
+
+
+# A fresh ledger is created at SCHEMA_VERSION; these steps bring an older one there.
+MIGRATIONS: tuple[Migration, ...] = ()
