@@ -26,7 +26,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run. `state` is `finished`, or its job's state (`lost` without a job); `summary` is what it reported."""
+    """One run. `state` is `finished`, or its job's (`lost` without a job); `summary` is what it reported."""
 
     run_id: str
     dataset: str
@@ -82,7 +82,7 @@ def run_folder(home: Path, run_id: str) -> Path:
 
 
 def finish_run(ledger: Ledger, run_id: str, *, summary: dict[str, Any], now: datetime) -> None:
-    """Closes a run whose manifest was just written. Closing it again replaces the summary. Raises UnknownRun."""
+    """Closes a run whose manifest was just written; again: replaces the summary. Raises UnknownRun."""
     closed = {"summary": summary, "finished": now, "pruned": None}
     with ledger.write() as connection:
         done = connection.execute(sa.update(runs_table).where(runs_table.c.run_id == run_id).values(**closed))
@@ -122,7 +122,8 @@ def finished_run(ledger: Ledger, home: Path, run_id: str, dataset: str | None = 
             if row.job_id is None or row.finished is not None
             else f"resume it with `lodestar jobs resume {row.job_id}`"
         )
-        raise RunUnfinished(f"run {run_id!r} has no manifest: it is {row.state}", remedy=remedy)
+        state = "its files are gone" if row.finished is not None else f"it is {row.state}"
+        raise RunUnfinished(f"run {run_id!r} has no manifest: {state}", remedy=remedy)
     return row
 
 

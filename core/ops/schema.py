@@ -1,7 +1,7 @@
 """The ledger's tables and the steps that bring an older ledger to them.
 
-Only shapes live here; what a row means is said by the module that writes it: builds in `ledger`, jobs in `jobs`,
-runs in `runs`, promotions and readings of a test set in `registry`. Nothing here is written for one database.
+Only shapes live here; what a row means is said by the module that writes it: builds in `ledger`, jobs in
+`jobs`, runs in `runs`, promotions and readings of a test set in `registry`. Nothing here is written for one database.
 """
 
 from collections.abc import Callable
@@ -126,7 +126,7 @@ test_reads = sa.Table(
 
 @dataclass(frozen=True)
 class Migration:
-    """One step of the schema: takes a ledger from `version - 1` to `version`, inside the caller's transaction."""
+    """One step of the schema, from `version - 1` to `version`, inside the caller's transaction."""
 
     version: int
     apply: Callable[[Connection], None]
