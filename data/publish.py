@@ -1,0 +1,201 @@
+"""Publishing whole: an artefact is either there with a manifest that proves it, or not there at all.
+
+Everything Lodestar writes for good goes through here: a temporary folder on the same file system, every
+file flushed to disk, `manifest.json` (sha256 and size of each file) last, one rename, and the parent flushed.
+A crash leaves a `.tmp-*` folder that `remove_orphans` clears; a full disk leaves what stood before.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data.errors import DamagedArtefact, DiskFull
+
+MANIFEST = "manifest.json"
+TEMPORARY = ".tmp-"
+_LIVE_FILES = frozenset({"events.jsonl", "log.txt"})  # grow after the manifest is written
+_LIVE_FOLDERS = frozenset({"checkpoints"})
+
+
+@contextmanager
+def full_disk_reported(where: Path) -> Iterator[None]:
+    """Turn ENOSPC (from the system, or named in a database error) into `DiskFull`; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        out_of_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if out_of_space or "No space left on device" in str(error):
+            raise DiskFull(
+                f"no space left on the disk of {where}; nothing was published",
+                remedy="free some space (`lodestar prune` removes what is old), then try again",
+            ) from error
+        raise
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A fresh `.tmp-<name>-<uuid>` in `parent`, locked while used and removed at the end. Raises DiskFull."""
+    with full_disk_reported(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = parent / f"{TEMPORARY}{name}-{uuid.uuid4().hex}"
+        folder.mkdir()
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # tells `remove_orphans` that somebody still writes here
+            yield folder
+        finally:
+            os.close(lock)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def staged(
+    parent: Path, name: str, *, extra: Mapping[str, Any] | None = None, replace: bool = False
+) -> Iterator[Path]:
+    """Yield a temporary folder; on a clean exit publish it as `parent/name` with its manifest.
+
+    `extra` stands beside `files` in the manifest and is read at the end, so a caller may fill it meanwhile.
+    On an error nothing is published. An existing `parent/name` is an error unless `replace`. Raises DiskFull.
+    """
+    target = parent / name
+    with temporary_folder(parent, name) as folder:
+        if target.exists() and not replace:
+            raise FileExistsError(f"{target} is published already; artefacts are never rewritten")
+        yield folder
+        write_manifest(folder, extra=extra or {})
+        if target.exists():
+            retired = parent / f"{TEMPORARY}retired-{uuid.uuid4().hex}"
+            target.rename(retired)
+            folder.rename(target)
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            folder.rename(target)
+        flush(parent)
+
+
+def write_manifest(folder: Path, *, extra: Mapping[str, Any] | None = None) -> None:
+    """Flush every file of `folder` to disk, then write `manifest.json` whole and last. Raises DiskFull.
+
+    Left out: what lives on after the manifest (checkpoints, event stream, log) and sub-folders that carry a
+    manifest of their own.
+    """
+    files = {}
+    for path in _files_of(folder):
+        flush(path)
+        files[path.relative_to(folder).as_posix()] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    for below in {path.parent for path in _files_of(folder)}:
+        flush(below)
+    body = json.dumps({"files": files, **(extra or {})}, indent=1, ensure_ascii=False, sort_keys=True)
+    write_whole(folder / MANIFEST, body.encode())
+
+
+def verify_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of `folder`, once every file it names has its size and sha256. Raises DamagedArtefact."""
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        named = manifest["files"]
+    except FileNotFoundError as error:
+        raise _damaged(folder, "it has no manifest: whatever wrote it did not finish") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, "its manifest cannot be read") from error
+    for name, told in named.items():
+        file = folder / name
+        if not file.is_file():
+            raise _damaged(folder, f"{name} is missing")
+        if file.stat().st_size != told["bytes"] or sha256_of(file) != told["sha256"]:
+            raise _damaged(folder, f"{name} is not the file its manifest names")
+    return manifest
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old bytes or all of the new ones. Raises DiskFull."""
+    beside = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex}")
+    with full_disk_reported(path.parent):
+        try:
+            with beside.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            beside.replace(path)
+            flush(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def move_whole(source: Path, target: Path) -> None:
+    """Publish one finished file under a new name on the same file system, flushed. Raises DiskFull."""
+    with full_disk_reported(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        flush(source)
+        source.rename(target)
+        flush(target.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def flush(path: Path) -> None:
+    """fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_orphans(parent: Path) -> list[Path]:
+    """Delete the `.tmp-*` leftovers of crashed writers in `parent` and name them; those in use stay."""
+    if not parent.is_dir():
+        return []
+    return [path for path in sorted(parent.glob(f"{TEMPORARY}*")) if _removed(path)]
+
+
+def _removed(path: Path) -> bool:
+    try:
+        lock = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return True
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Files a manifest answers for, sorted by path."""
+    found: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(TEMPORARY):
+            continue
+        if path.is_dir():
+            if path.name not in _LIVE_FOLDERS and not (path / MANIFEST).exists():
+                found.extend(_files_of(path))
+        elif path.name not in _LIVE_FILES and path.name != MANIFEST:
+            found.append(path)
+    return found
+
+
+def _damaged(folder: Path, what: str) -> DamagedArtefact:
+    return DamagedArtefact(
+        f"{folder.name} is damaged: {what}",
+        remedy=f"remove {folder} and run the command that makes it",
+    )

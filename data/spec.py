@@ -1,0 +1,248 @@
+"""A dataset is described, not coded: the frozen TOML spec that maps a caller's files to Lodestar's tables.
+
+On the right-hand side stand the caller's own column names. Example:
+
+    sensitive = ["gender"]
+    [dataset]
+    name = "shop"
+    task = "next-new"
+    [events]
+    files = "clicks.csv"
+    user = "customer"
+    item = "sku"
+    ts = "time"
+    [items]
+    files = "products.csv"
+    key = "sku"
+    title = "name"
+    categories = "tags"
+
+`load_spec` reads one; every fault is an `InvalidSpec` that names its field.
+"""
+
+import re
+import string
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from data.errors import InvalidSpec
+
+Task = Literal["next-new", "next-any", "repurchase"]
+TimeUnit = Literal["s", "ms", "us", "iso"]
+_GIVE_A_PATH = "give the path of a dataset's TOML file"
+_RESERVED_USER_COLUMNS = frozenset({"user_id", "key"})
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+
+class DatasetSection(_Section):
+    """`task` fixes masking, targets and baselines: next-new masks seen items, repurchase does not."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    task: Task = "next-new"
+    licence: str = "not stated"
+    source: str = "the caller's files"
+
+
+class EventsSection(_Section):
+    """Columns of the behaviour log. `kind` names a column; without it all events are of `kind_value`."""
+
+    files: Names = Field(min_length=1)
+    user: str
+    item: str
+    ts: str
+    ts_unit: TimeUnit | None = None  # None: guessed from the column as a whole
+    kind: str | None = None
+    kind_value: str = "view"
+    value: str | None = None
+    context: Names = ()
+    drop_duplicates: bool = (
+        False  # quarantine a row equal to an earlier one in user, item, time, kind and value
+    )
+
+
+class ItemsSection(_Section):
+    """Columns of the catalogue; without `files`, those of each item's first row in the event files."""
+
+    files: Names = ()
+    key: str | None = None  # None: the name of the events' item column
+    title: str | None = None
+    categories: str | None = None
+    categories_separator: str = Field(default="|", min_length=1)
+    text_template: str = "{title}. {categories}"
+    price: str | None = None
+    image: str | None = None
+    available: str | None = None
+    attributes: Names = ()
+
+    @field_validator("text_template")
+    @classmethod
+    def _template_parses(cls, template: str) -> str:
+        template_fields(template)
+        return template
+
+
+class UsersSection(_Section):
+    """Columns of the user table; only the attributes declared here enter the store."""
+
+    files: Names = ()
+    key: str | None = None
+    attributes: Names = ()
+
+
+class PositiveRule(_Section):
+    """Which events count as liked: all, unless a smallest value or kinds are given (both must hold)."""
+
+    min_value: float | None = None
+    kinds: Names = ()
+
+
+class Binning(_Section):
+    """An attribute made from a number: `labels[i]` holds values below `edges[i]`, the last one the rest."""
+
+    source: str = Field(alias="from")
+    edges: tuple[float, ...] = Field(min_length=1)
+    labels: tuple[str, ...]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _one_label_more(self) -> Self:
+        if len(self.labels) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} labels")
+        if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
+            raise ValueError("edges must rise")
+        return self
+
+    def label_of(self, text: str | None) -> str:
+        """The label of a number written as text; `unknown` where there is none."""
+        try:
+            number = float(text or "")
+        except ValueError:
+            return "unknown"
+        if number != number:
+            return "unknown"
+        return self.labels[sum(number >= edge for edge in self.edges)]
+
+
+class DatasetSpec(_Section):
+    """The whole spec. `user_attributes` are the columns that the users table will have."""
+
+    dataset: DatasetSection
+    events: EventsSection
+    items: ItemsSection | None = None
+    users: UsersSection | None = None
+    weights: dict[str, float] = Field(default_factory=dict)
+    positive: PositiveRule = PositiveRule()
+    derive: dict[str, Binning] = Field(default_factory=dict)
+    sensitive: Names = ()
+
+    @model_validator(mode="after")
+    def _attributes_agree(self) -> Self:
+        known = self.user_attributes
+        repeated = sorted({name for name in known if known.count(name) > 1 or name in _RESERVED_USER_COLUMNS})
+        if repeated:
+            raise ValueError(f"user attribute {repeated[0]!r} is named twice or reserved")
+        for name in known:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ]{0,62}", name):
+                raise ValueError(f"user attribute {name!r}: use letters, digits, spaces and _ alone")
+        missing = [name for name in self.sensitive if name not in known]
+        if missing:
+            raise ValueError(f"sensitive attribute {missing[0]!r} is neither in users.attributes nor derived")
+        if any(weight < 0 or weight != weight for weight in self.weights.values()):
+            raise ValueError("weights must be 0 or more")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def task(self) -> Task:
+        return self.dataset.task
+
+    @property
+    def licence(self) -> str:
+        return self.dataset.licence
+
+    @property
+    def source(self) -> str:
+        return self.dataset.source
+
+    @property
+    def user_attributes(self) -> list[str]:
+        """Declared attributes first, derived ones after, in the spec's order."""
+        return [*(self.users.attributes if self.users else ()), *self.derive]
+
+    def to_toml(self) -> str:
+        """The spec as TOML that `parse_spec` reads back to an equal spec."""
+        body = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+        plain = {key: value for key, value in body.items() if not isinstance(value, dict)}
+        return tomli_w.dumps(plain | {key: value for key, value in body.items() if isinstance(value, dict)})
+
+
+def load_spec(path: Path) -> DatasetSpec:
+    """Read a spec file. Raises InvalidSpec, which names the field at fault."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InvalidSpec(f"there is no spec at {path}", remedy=_GIVE_A_PATH) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSpec(f"{path} cannot be read as text", remedy=_GIVE_A_PATH) from error
+    return parse_spec(text, origin=path.name)
+
+
+def parse_spec(text: str, *, origin: str = "the spec") -> DatasetSpec:
+    """A spec from TOML text. Raises InvalidSpec, which names the field at fault."""
+    try:
+        return DatasetSpec.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSpec(f"{origin} is not TOML: {error}", remedy="mend that line") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "spec"
+        what = first["msg"].removeprefix("Value error, ")
+        raise InvalidSpec(f"{origin}: {field}: {what}", remedy=_remedy(first["type"], field)) from error
+
+
+def template_fields(template: str) -> list[str]:
+    """The names between braces in a text template. Raises ValueError when it does not parse."""
+    names = []
+    for _, name, form, conversion in string.Formatter().parse(template):
+        if name is None:
+            continue
+        if not name or form or conversion:
+            raise ValueError(f"text template {template!r}: write plain {{column}} placeholders")
+        names.append(name)
+    return names
+
+
+def _remedy(kind: str, field: str) -> str:
+    if kind == "missing":
+        return f"add `{field.rpartition('.')[2]}`" + (
+            f" under [{field.rpartition('.')[0]}]" if "." in field else ""
+        )
+    if kind == "extra_forbidden":
+        return f"remove `{field}`, or move it to its section (`sensitive` stands above them all)"
+    return "mend that field"
