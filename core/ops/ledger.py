@@ -3,8 +3,8 @@
 It owns the two kinds of transaction and which build of a dataset is current. Every module of this package
 writes through `Ledger.write`, so that one commit moves the world from one whole state to the next.
 
-SQLite (WAL, synchronous=FULL) by default; only the hooks on its connections hold SQL of its own. Writers begin
-IMMEDIATE: a transaction that reads and then writes can never find its read outdated.
+SQLite (WAL, synchronous=FULL) by default; only the hooks on its connections hold SQL of its own. Writers
+begin IMMEDIATE: a transaction that reads and then writes can never find its read outdated.
 """
 
 import sqlite3

@@ -1,7 +1,8 @@
 """The ledger's tables and the steps that bring an older ledger to them.
 
 Only shapes live here; what a row means is said by the module that writes it: builds in `ledger`, jobs in
-`jobs`, runs in `runs`, promotions and readings of a test set in `registry`. Nothing here is written for one database.
+`jobs`, runs in `runs`, promotions and readings of a test set in `registry`. Nothing here is for
+one database only.
 """
 
 from collections.abc import Callable
@@ -83,8 +84,8 @@ jobs = sa.Table(
     sa.Column("supervisor_created", sa.Float),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
     sa.Column("pause_requested", sa.Boolean, nullable=False, default=False),
-    sa.Column("result", sa.JSON),
-    sa.Column("error", sa.JSON),
+    sa.Column("result", sa.JSON(none_as_null=True)),
+    sa.Column("error", sa.JSON(none_as_null=True)),
     sa.Column("submitted", UtcTime, nullable=False),
     sa.Column("started", UtcTime),
     sa.Column("ended", UtcTime),
@@ -97,7 +98,7 @@ runs = sa.Table(
     sa.Column("build_id", sa.String, nullable=False),
     sa.Column("job_id", sa.String),
     sa.Column("config", sa.JSON, nullable=False),
-    sa.Column("summary", sa.JSON),
+    sa.Column("summary", sa.JSON(none_as_null=True)),
     sa.Column("created", UtcTime, nullable=False),
     sa.Column("finished", UtcTime),
     sa.Column("pruned", UtcTime),
