@@ -1,0 +1,198 @@
+"""Figures of what people did: activity in time, the long tail, the hours of the week, one person's events."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.frame import Look, Table, canvas, frame, label, plain
+
+
+def activity(table: Table, *, title: str, look: Look, tz: str, grain: str = "day") -> go.Figure:
+    """Events over time from (period, events, users); the busiest period is marked."""
+    data = frame(table)
+    t, c = look.t, look.c
+    figure = canvas(look, title=title, height=260)
+    figure.add_scatter(
+        x=data["period"],
+        y=data["events"],
+        mode="lines",
+        line={"color": c.accent, "width": 2},
+        fill="tozeroy",
+        fillcolor=c.band,
+        customdata=np.stack(
+            [[t.day(p) for p in data["period"]], [t.count(u) for u in data["users"]]], axis=-1
+        ),
+        hovertemplate="%{customdata[0]}<br>"
+        + plain(t("chart.hover_events_users", events="%{y:,}", users="%{customdata[1]}"))
+        + "<extra></extra>",
+    )
+    if len(data):
+        top = data.loc[data["events"].idxmax()]
+        _point(
+            figure,
+            look,
+            x=top["period"],
+            y=top["events"],
+            text=f"{t.day(top['period'])} · {t.count(top['events'])}",
+        )
+    figure.update_xaxes(
+        title_text=plain(t("chart.date_axis", tz=tz)), tickformat=t("chart.month_format"), nticks=7
+    )
+    figure.update_yaxes(title_text=plain(t(f"chart.events_per_{grain}")), rangemode="tozero", nticks=5)
+    return figure
+
+
+def long_tail(table: Table, *, title: str, look: Look) -> go.Figure:
+    """How concentrated attention is, from (rank, cumulative): share of events that the top share of items takes."""
+    data = frame(table).sort_values("rank")
+    t, c = look.t, look.c
+    figure = canvas(look, title=title, height=320)
+    items = data["rank"].to_numpy(dtype=float) / max(len(data), 1)
+    taken = data["cumulative"].to_numpy(dtype=float)
+    x, y = np.concatenate([[0.0], items]), np.concatenate([[0.0], taken])
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": c.reference, "width": 1.5, "dash": "dot"},
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": c.accent, "width": 2},
+        hovertemplate=plain(t("chart.hover_long_tail", items="%{x:.1%}", events="%{y:.1%}"))
+        + "<extra></extra>",
+    )
+    figure.add_annotation(
+        x=0.68,
+        y=0.62,
+        text=plain(t("chart.even")),
+        showarrow=False,
+        font={"size": 12, "color": c.muted},
+        xanchor="left",
+    )
+    if len(data):
+        share = float(np.interp(0.2, x, y))
+        _point(figure, look, x=0.2, y=share, text=t("chart.top_fifth", share=share), anchor="left")
+    figure.update_xaxes(title_text=plain(t("chart.items_axis")), tickformat=".0%", range=[0, 1.02], nticks=6)
+    figure.update_yaxes(
+        title_text=plain(t("chart.events_share_axis")), tickformat=".0%", range=[0, 1.04], nticks=6
+    )
+    return figure
+
+
+def hour_weekday(table: Table, *, title: str, look: Look, tz: str) -> go.Figure:
+    """Events by hour and ISO weekday, from (weekday, hour, events); hours without events are zero, not missing."""
+    data = frame(table)
+    t, c = look.t, look.c
+    grid = np.zeros((7, 24))
+    grid[data["weekday"].to_numpy(dtype=int) - 1, data["hour"].to_numpy(dtype=int)] = data["events"].to_numpy(
+        dtype=float
+    )
+    names = [t(f"weekday.{day}") for day in range(1, 8)]
+    figure = canvas(look, title=title, height=320)
+    figure.add_heatmap(
+        z=grid,
+        x=list(range(24)),
+        y=names,
+        xgap=2,
+        ygap=2,
+        colorscale=[[i / 6, tone] for i, tone in enumerate(c.sequential)],
+        zmin=0,
+        hovertemplate="%{y} %{x}:00<br>"
+        + plain(t("chart.hover_events", events="%{z:,}"))
+        + "<extra></extra>",
+        colorbar={
+            "thickness": 8,
+            "len": 0.9,
+            "outlinewidth": 0,
+            "nticks": 4,
+            "tickfont": {"size": 11, "color": c.muted},
+            "title": {
+                "text": plain(t("chart.events")),
+                "font": {"size": 12, "color": c.muted},
+                "side": "top",
+            },
+        },
+    )
+    figure.update_xaxes(
+        title_text=plain(t("chart.hour_axis", tz=tz)), tickvals=[0, 4, 8, 12, 16, 20], ticks=""
+    )
+    figure.update_yaxes(autorange="reversed", ticks="", title_text="")
+    return figure
+
+
+def timeline(table: Table, *, title: str, look: Look, tz: str, unit: str) -> go.Figure:
+    """One person's events in order, oldest left, from (ts, title, kind, value, event_id): the value, or a lane for each kind.
+
+    Events come in bursts (a rater's whole evening has one minute), so the axis runs by order and marks where a day begins.
+    """
+    data = frame(table).sort_values(["ts", "event_id"]).reset_index(drop=True)
+    t, c = look.t, look.c
+    figure = canvas(look, title=title, height=260)
+    local = pd.to_datetime(data["ts"], utc=True).dt.tz_convert(tz)
+    valued = bool(data["value"].notna().any()) and data["kind"].nunique() == 1
+    lanes = [t.name("kind", kind) for kind in data["kind"]]
+    heights = data["value"] if valued else pd.Series(lanes)
+    figure.add_scatter(
+        x=data.index + 1,
+        y=heights,
+        mode="markers",
+        marker={"color": c.accent, "size": 8, "opacity": 0.65, "line": {"width": 0}},
+        customdata=np.stack(
+            [
+                [label(title_, limit=60) for title_ in data["title"]],
+                [f"{t.day(when)} {when:%H:%M}" for when in local],
+                [plain(lane) for lane in lanes],
+                [t.figure(v) for v in data["value"]],
+            ],
+            axis=-1,
+        )
+        if len(data)
+        else None,
+        hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[2]} %{customdata[3]} · %{customdata[1]}<extra></extra>",
+    )
+    starts = local.dt.date.ne(local.dt.date.shift())
+    ticks = [int(i) for i in data.index[starts]]
+    shown = _spaced(ticks, total=len(data))
+    figure.update_xaxes(
+        title_text=plain(t("chart.order_axis", tz=tz)),
+        tickvals=[i + 1 for i in shown],
+        ticktext=[t.day(local[i]) for i in shown],
+        range=[0, len(data) + 1],
+        tickangle=0,
+    )
+    figure.update_yaxes(title_text=plain(unit) if valued else "", nticks=6)
+    for i in ticks[1:]:
+        figure.add_vline(x=i + 0.5, line={"color": c.hairline, "width": 1}, layer="below")
+    return figure
+
+
+def _spaced(ticks: list[int], *, total: int, at_most: int = 5) -> list[int]:
+    """Ticks far enough apart that their dates cannot touch."""
+    kept: list[int] = []
+    for tick in ticks:
+        if tick > total * 0.88 and kept:
+            continue
+        if not kept or tick - kept[-1] >= total / at_most:
+            kept.append(tick)
+    return kept
+
+
+def _point(figure: go.Figure, look: Look, *, x: object, y: float, text: str, anchor: str = "auto") -> None:
+    figure.add_scatter(
+        x=[x], y=[y], mode="markers", marker={"color": look.c.accent, "size": 8}, hoverinfo="skip"
+    )
+    figure.add_annotation(
+        x=x,
+        y=y,
+        text=plain(text),
+        showarrow=False,
+        xanchor=anchor,
+        yanchor="bottom" if anchor == "auto" else "top",
+        xshift=0 if anchor == "auto" else 8,
+        yshift=6 if anchor == "auto" else -4,
+        font={"size": 12, "color": look.c.text},
+    )

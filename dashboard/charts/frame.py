@@ -1,0 +1,71 @@
+"""What every figure shares: the look it is drawn in, safe and measured labels, and an empty canvas of the theme."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+import pyarrow as pa
+
+from dashboard.theme import Scheme, Tokens, template, tokens
+from dashboard.words import Words
+
+Table = pa.Table | pd.DataFrame
+_WIDE = 0x2E80  # from here on a character takes a full square, as Chinese does
+
+
+@dataclass(frozen=True)
+class Look:
+    """The scheme a figure is drawn in and the language it speaks."""
+
+    scheme: Scheme
+    t: Words
+
+    @property
+    def c(self) -> Tokens:
+        return tokens(self.scheme)
+
+
+def frame(table: Table) -> pd.DataFrame:
+    """The table as pandas, whichever of the two it was."""
+    return table.to_pandas() if isinstance(table, pa.Table) else table
+
+
+def plain(text: str) -> str:
+    """Text for plotly, which reads a little HTML: no tag or link can come of a title."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def label(text: str, *, limit: int = 34) -> str:
+    """A row's label, cut at a word's end where it is longer than `limit` columns; safe for plotly."""
+    if columns(text) <= limit:
+        return plain(text)
+    kept = text
+    while columns(kept) > limit - 1:
+        kept = kept[:-1]
+    word = kept.rsplit(" ", 1)[0]
+    return plain((word if columns(word) > limit * 0.6 else kept).rstrip(" ,.:;(-") + "…")
+
+
+def columns(text: str) -> int:
+    """How wide a text is in half-width columns; a Chinese character takes two."""
+    return sum(2 if ord(ch) >= _WIDE else 1 for ch in text)
+
+
+def width_px(text: str, *, size: int = 12) -> int:
+    """An upper estimate of a label's width in pixels, for margins that must not clip it."""
+    return round(columns(text) * size * 0.58) + 4
+
+
+def canvas(look: Look, *, title: str, height: int) -> go.Figure:
+    """An empty figure of the theme, with its finding as title and its height in pixels."""
+    return go.Figure(
+        layout={"template": template(look.scheme), "title": {"text": plain(title)}, "height": height}
+    )
+
+
+def lifted_title(figure: go.Figure) -> tuple[go.Figure, str]:
+    """The figure without its title, and the title as plain text; for pages, where text wraps and figures' titles do not."""
+    text = (figure.layout.title.text or "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    bare = go.Figure(figure)
+    bare.update_layout(title={"text": ""}, margin={"t": 8})
+    return bare, text

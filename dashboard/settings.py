@@ -1,0 +1,53 @@
+"""The environment, read once and at the edge: where the store is, which zone and language people see, which port.
+
+Everything below the edge takes these as arguments; this is the only module of the project that looks at the environment.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from platformdirs import user_cache_dir
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Language = Literal["en", "zh"]
+
+
+class Settings(BaseSettings):
+    """What `LODESTAR_*` variables may say; frozen, so that a command and its children agree."""
+
+    model_config = SettingsConfigDict(env_prefix="LODESTAR_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".lodestar"), description="the store: warehouse, runs, ledger")
+    cache: Path = Field(
+        default_factory=lambda: Path(user_cache_dir("lodestar")), description="fetched data sets and weights"
+    )
+    tz: str = Field(
+        default="UTC", description="the zone that dates and hours are shown in; stored times are UTC"
+    )
+    language: Language | None = Field(
+        default=None, description="the console's first language; None asks the browser"
+    )
+    offline: bool = Field(default=False, description="never open a connection beyond this machine")
+    port: int = Field(default=8501, ge=1, le=65535, description="where the console listens, on loopback")
+    threads: int = Field(default=2, ge=1, description="threads for the warehouse and the models")
+
+    @field_validator("home", "cache")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+    @field_validator("tz")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name!r} is no time zone; use a name such as Europe/Paris or Asia/Shanghai")
+        return ZoneInfo(name).key
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """This process's settings."""
+    return Settings()

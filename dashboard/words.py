@@ -1,0 +1,153 @@
+"""The words of the console and of the report: two catalogues, and numbers and dates as each language writes them.
+
+Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue says how a value is written: `n` a count,
+`x` three significant digits, `sx` the same with its sign, `p` a percentage, `d` a date, `dt` a date with its time,
+`s` a duration in seconds, and `one|many` picks a word by number. Values are escaped by `md`, which pages use wherever the text is read as Markdown:
+an item's title comes from a file of the caller's, and an image in it would be a beacon.
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+from string import Formatter
+from typing import Any, Final
+
+LANGUAGES: Final = {"en": "English", "zh": "中文"}
+CATALOGUES: Final = Path(__file__).parent / "catalogues"
+MISSING: Final = "–"  # noqa: RUF001
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&^=\"'/@:])")
+_SHORTCODE = re.compile(r":(?=[\w/+-]+:)")
+
+
+class Words:
+    """One language's catalogue; called with a key it gives the text, its values written as the language writes them."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language if language in LANGUAGES else "en"
+        self._texts = catalogue(self.language)
+        self._write = _Writer(self.language)
+
+    def __call__(self, key: str, /, **values: Any) -> str:
+        """The text of `key`, plain; KeyError for a key that no catalogue has (a programmer's error)."""
+        return self._write.vformat(self._texts[key], (), values)
+
+    def md(self, key: str, /, **values: Any) -> str:
+        """The text of `key` for a place that reads Markdown: every text value is escaped first."""
+        return self(key, **{name: escape(v) if isinstance(v, str) else v for name, v in values.items()})
+
+    def has(self, key: str) -> bool:
+        """Whether the catalogue holds this key, for names that data may extend (kinds, metrics, stages)."""
+        return key in self._texts
+
+    def name(self, family: str, value: str) -> str:
+        """A data value's own word (`metric.ndcg@10`), or the value itself where the catalogue has none."""
+        return self._texts.get(f"{family}.{value}", value.replace("_", " "))
+
+    def listing(self, parts: list[str]) -> str:
+        """Names in a row as the language joins them: "A, B and C"; "A、B 和 C"."""
+        if len(parts) < 2:
+            return "".join(parts)
+        comma, last = ("、", "和") if self.language == "zh" else (", ", " and ")
+        return comma.join(parts[:-1]) + last + parts[-1]
+
+    def count(self, value: float | None) -> str:
+        return number(value, decimals=0)
+
+    def figure(self, value: float | None) -> str:
+        return number(value)
+
+    def percent(self, value: float | None) -> str:
+        return percent(value)
+
+    def day(self, value: date | None) -> str:
+        return day(value, self.language)
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is: no image, link, directive, formula or emoji can come of it."""
+    safe = _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(":\u2060", text))
+    return safe.replace("\n", " ")
+
+
+def number(value: float | None, *, decimals: int | None = None) -> str:
+    """Three significant digits, thousands separated; a dash where there is no number."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if decimals is None:
+        digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+        decimals = 0 if abs(value) >= 100 and float(value).is_integer() else min(max(digits, 0), 6)
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage of at most three significant digits."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    shown = abs(value) * 100
+    decimals = 0 if shown >= 99.95 or shown == 0 else 1 if shown >= 1 else 2
+    return f"{value * 100:,.{decimals}f}%".replace("-", "−")
+
+
+def day(value: date | None, language: str) -> str:
+    """A date as the reader's language writes it."""
+    if value is None:
+        return MISSING
+    if language == "zh":
+        return f"{value.year}年{value.month}月{value.day}日"
+    return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
+
+
+def duration(seconds: float | None, language: str) -> str:
+    """A length of time in the two largest units that matter."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    whole = max(0, round(seconds))
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    h, m, s = ("小时", "分", "秒") if language == "zh" else (" h", " min", " s")
+    gap = "" if language == "zh" else " "
+    if hours:
+        return f"{hours}{h}{gap}{minutes}{m}"
+    return f"{minutes}{m}{gap}{rest}{s}" if minutes else f"{rest}{s}"
+
+
+@cache
+def catalogue(language: str) -> Mapping[str, str]:
+    """Every text of a language by its dotted key."""
+    with (CATALOGUES / f"{language}.toml").open("rb") as file:
+        return dict(_flatten(tomllib.load(file), ""))
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    texts: list[tuple[str, str]] = []
+    for name, value in tree.items():
+        texts += _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return texts
+
+
+class _Writer(Formatter):
+    def __init__(self, language: str) -> None:
+        self._kinds: dict[str, Callable[[Any], str]] = {
+            "": str,
+            "n": lambda v: number(v, decimals=0),
+            "x": number,
+            "sx": lambda v: ("+" if v is not None and v > 0 else "") + number(v),
+            "p": percent,
+            "d": lambda v: day(v, language),
+            "dt": lambda v: MISSING if v is None else f"{day(v, language)} {_clock(v)}",
+            "s": lambda v: duration(v, language),
+        }
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if "|" in format_spec:
+            one, many = format_spec.split("|")
+            return one if value == 1 else many
+        return self._kinds[format_spec](value)
+
+
+def _clock(value: date) -> str:
+    return f"{value:%H:%M}" if isinstance(value, datetime) else ""
