@@ -33,6 +33,9 @@ def claim(ledger: Ledger, *, supervisor: Process, lease_s: float, now: datetime)
     """
     waiting = table.c.state.in_(("queued", "interrupted"))
     query = sa.select(table).where(waiting).order_by(table.c.rank).limit(1)
+    with ledger.read() as connection:
+        if connection.execute(query).first() is None:
+            return None
     with ledger.write() as connection:
         while (found := one_row(connection, query)) is not None:
             job = job_row(found)
@@ -113,12 +116,14 @@ def finish(
         return connection.execute(held(job).values(**changes)).rowcount == 1
 
 
-def worker_died(ledger: Ledger, job: JobRow, *, now: datetime) -> JobRow:
-    """A claim's worker is gone without a word: interrupted, or failed once its retries are used up."""
+def worker_gone(
+    ledger: Ledger, job: JobRow, *, now: datetime, died: bool, crash: dict[str, Any] | None = None
+) -> JobRow:
+    """Settles a claim whose worker is gone (see `interrupt`); one that has ended already stays as it is."""
     with ledger.write() as connection:
         current = read_job(connection, job.job_id)
         if current.state == "running" and (current.owner, current.attempt) == (job.owner, job.attempt):
-            interrupt(connection, current, now=now, died=True)
+            interrupt(connection, current, now=now, died=died, crash=crash)
         return read_job(connection, job.job_id)
 
 
@@ -127,12 +132,18 @@ def take_over(ledger: Ledger, *, supervisor: Process, now: datetime) -> list[Job
 
     A job whose worker is gone becomes `interrupted`; so does one of another host whose lease ran out.
     """
+    others = sa.select(table).where(
+        table.c.state == "running",
+        sa.or_(table.c.supervisor_pid != supervisor.pid, table.c.supervisor_created != supervisor.started),
+    )
+    with ledger.read() as connection:
+        if connection.execute(others).first() is None:
+            return []
     adopted = []
     with ledger.write() as connection:
-        running = connection.execute(sa.select(table).where(table.c.state == "running")).mappings().all()
-        for job in map(job_row, running):
+        for job in map(job_row, connection.execute(others).mappings().all()):
             watcher, worker = job.supervisor, job.worker
-            if watcher is None or watcher == supervisor:
+            if watcher is None:
                 continue
             if not watcher.local:
                 if job.lease_until is not None and job.lease_until < now:

@@ -91,14 +91,22 @@ def abandoned(job: JobRow) -> bool:
     return job.worker is None or not job.worker.alive()
 
 
-def interrupt(connection: Connection, job: JobRow, *, now: datetime, died: bool) -> None:
-    """Ends a claim whose worker is gone: what was asked of the job decides, then its retries."""
+def interrupt(
+    connection: Connection, job: JobRow, *, now: datetime, died: bool, crash: dict[str, Any] | None = None
+) -> None:
+    """Ends a claim whose worker is gone.
+
+    What was asked of the job decides first; then a `crash` (an error that would only happen again) fails it,
+    and so does a death too many; else it is `interrupted`. `died` says whether this counts as a death.
+    """
     deaths = job.deaths + died
     changes: dict[str, Any] = {"deaths": deaths, "state": "interrupted"}
     if job.cancel_requested:
         changes["state"] = "cancelled"
     elif job.pause_requested:
         changes["state"] = "paused"
+    elif crash is not None:
+        changes |= {"state": "failed", "error": crash}
     elif deaths > job.retries:
         changes["state"] = "failed"
         changes["error"] = {

@@ -72,6 +72,13 @@ def jobs(ledger: Ledger, limit: int = 50) -> list[JobRow]:
         return [job_row(row) for row in connection.execute(query).mappings()]
 
 
+def waiting(ledger: Ledger) -> bool:
+    """Whether any job is there to be claimed."""
+    query = sa.select(table.c.job_id).where(table.c.state.in_(("queued", "interrupted"))).limit(1)
+    with ledger.read() as connection:
+        return connection.execute(query).first() is not None
+
+
 def succeeded(job: JobRow) -> dict[str, Any]:
     """The result of a job that has ended. Raises JobFailed, with its recorded cause, for any other end."""
     if job.state == "succeeded":

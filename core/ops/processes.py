@@ -5,11 +5,16 @@ is one, so that a jump of the wall clock can't make a living process look dead.
 """
 
 import os
+import select
 import signal
 import socket
-from contextlib import suppress
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -61,3 +66,80 @@ def signal_group(pid: int, signum: signal.Signals) -> None:
     """Signals the process group that `pid` leads; a group that is gone already is no error."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signum)
+
+
+def has_ended(child: "subprocess.Popen[bytes]") -> bool:
+    """Whether a child has ended, without reaping it: until `wait` its pid, and so its group, stay its own."""
+    if child.returncode is not None:
+        return True
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def end_group(child: "subprocess.Popen[bytes]") -> int:
+    """Kills what an ended child left in its group, reaps it, and returns its exit status."""
+    if child.returncode is None:
+        signal_group(child.pid, signal.SIGKILL)
+    return child.wait()
+
+
+def start_detached(argv: Sequence[str], *, log: Path) -> "subprocess.Popen[bytes]":
+    """Starts a process that outlives this one: a session of its own, its output appended to `log`.
+
+    Should it end first, a thread reaps it.
+    """
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    threading.Thread(target=child.wait, name=f"reap-{child.pid}", daemon=True).start()
+    return child
+
+
+class Attention:
+    """A main thread that sleeps until something happens: SIGTERM, SIGINT, or a child's end."""
+
+    def __init__(self, wakeup: int) -> None:
+        self.told_to_stop = False
+        self._wakeup = wakeup
+
+    def sleep(self, seconds: float) -> None:
+        """Returns after `seconds`, or as soon as a signal came in."""
+        ready, _, _ = select.select([self._wakeup], [], [], seconds)
+        if ready:
+            with suppress(BlockingIOError):
+                os.read(self._wakeup, 4096)
+
+
+@contextmanager
+def attentive() -> Iterator[Attention]:
+    """Takes SIGTERM, SIGINT and SIGCHLD for the main thread; the handlers of before are back afterwards."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    attention = Attention(reader)
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        attention.told_to_stop = True
+
+    def wake(_signum: int, _frame: FrameType | None) -> None:
+        """The wakeup fd does it; but without a handler Python would not write there."""
+
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGCHLD: wake}
+    before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
+    fd_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield attention
+    finally:
+        signal.set_wakeup_fd(fd_before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        os.close(reader)
+        os.close(writer)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something; "" for none."""
+    if not log.is_file():
+        return ""
+    lines = log.read_bytes()[-4096:].decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

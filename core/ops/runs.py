@@ -19,8 +19,8 @@ from core.ops.schema import datasets as datasets_table
 from core.ops.schema import jobs as jobs_table
 from core.ops.schema import runs as runs_table
 from data.errors import RunUnfinished, UnknownBuild, UnknownDataset, UnknownRun
+from data.publish import MANIFEST
 
-MANIFEST = "manifest.json"
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
