@@ -232,7 +232,7 @@ def template_fields(template: str) -> list[str]:
     for _, name, form, conversion in string.Formatter().parse(template):
         if name is None:
             continue
-        if not name or form or conversion:
+        if form or conversion or not re.fullmatch(r"[\w -]+", name):
             raise ValueError(f"text template {template!r}: write plain {{column}} placeholders")
         names.append(name)
     return names

@@ -1,0 +1,201 @@
+"""The items and users tables: from catalogue files where there are some, completed by what only events name.
+
+Small beside the event log, so rows are shaped here in Python: text for the language model from the spec's
+template, categories, declared attributes, bins. Rows without a key, or whose key came before, are refused and
+told to the quarantine; a catalogue never changes which events are accepted.
+"""
+
+import math
+import re
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data.rows import Staged, stage
+from data.spec import DatasetSpec, ItemsSection, template_fields
+from data.warehouse import Connection
+
+UNKNOWN = "unknown"
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+_EMPTY_BRACKETS = re.compile(r"\s*(\(\s*\)|\[\s*\])")
+_NO = frozenset({"0", "false", "f", "no", "n"})
+_ITEMS_SCHEMA = pa.schema(
+    [
+        ("item_id", pa.int64()),
+        ("key", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("categories", pa.list_(pa.string())),
+        ("attributes", pa.map_(pa.string(), pa.string())),
+        ("price", pa.float64()),
+        ("image", pa.string()),
+        ("available", pa.bool_()),
+    ]
+)
+
+
+@dataclass
+class Listing:
+    """Rows of a catalogue by key, in file order, and the place of each row refused.
+
+    `rows` maps a key to the other wanted columns by name (missing ones are "").
+    `refused` holds (file, line, column, reason, raw).
+    """
+
+    rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    refused: list[tuple[str, int, str | None, str, str]] = field(default_factory=list)
+
+
+def list_items(connection: Connection, spec: DatasetSpec, files: Sequence[Path]) -> Listing:
+    """The caller's items. `files` are the catalogue's, or the events' when the spec names no item files.
+
+    Raises MissingColumn and UnreadableFile.
+    """
+    section = spec.items
+    if section is None:
+        return Listing()
+    key = section.key or spec.events.item
+    optional = (section.title, section.categories, section.price, section.image, section.available)
+    wanted = [name for name in optional if name] + [*section.attributes, *_template_columns(section)]
+    return _listing(
+        connection,
+        "raw_items",
+        files,
+        key=key,
+        wanted=wanted,
+        once_per_key=bool(section.files),
+        list_separator=section.categories_separator,
+    )
+
+
+def list_users(connection: Connection, spec: DatasetSpec, files: Sequence[Path]) -> Listing:
+    """The caller's users and their declared attributes; `files` as in `list_items`. Same errors."""
+    section = spec.users
+    if section is None:
+        return Listing()
+    key = section.key or spec.events.user
+    sources = [binning.source for binning in spec.derive.values()]
+    wanted = [*section.attributes, *sources]
+    return _listing(connection, "raw_users", files, key=key, wanted=wanted, once_per_key=bool(section.files))
+
+
+def items_table(spec: DatasetSpec, listing: Listing, unlisted: Iterable[str]) -> pa.Table:
+    """The items table: listed ones in file order from id 0, then what only events name (title = key)."""
+    section = spec.items or ItemsSection()
+    rows = [_item(section, key, values) for key, values in listing.rows.items()]
+    rows += [_item(section, key, {}) for key in unlisted]
+    for number, row in enumerate(rows):
+        row["item_id"] = number
+    return pa.Table.from_pylist(rows, schema=_ITEMS_SCHEMA)
+
+
+def users_table(spec: DatasetSpec, listing: Listing, unlisted: Iterable[str]) -> pa.Table:
+    """The users table: user_id, key and one text column a declared attribute, `unknown` where missing."""
+    keys = [*listing.rows, *unlisted]
+    columns: dict[str, pa.Array] = {
+        "user_id": pa.array(range(len(keys)), pa.int64()),
+        "key": pa.array(keys, pa.string()),
+    }
+    rows = [listing.rows.get(key, {}) for key in keys]
+    for name in spec.users.attributes if spec.users else ():
+        columns[name] = pa.array([row.get(name) or UNKNOWN for row in rows], pa.string())
+    for name, binning in spec.derive.items():
+        columns[name] = pa.array([binning.label_of(row.get(binning.source)) for row in rows], pa.string())
+    return pa.table(columns)
+
+
+def render(template: str, values: Mapping[str, str]) -> str:
+    """A text template filled in: `{title} ({year}). {categories}`; what is missing leaves no brackets."""
+    pieces = []
+    for literal, name, _, _ in string.Formatter().parse(template):
+        pieces += [literal, values.get(name, "") if name else ""]
+    text = _EMPTY_BRACKETS.sub("", "".join(pieces))
+    return _one_line(text).rstrip(" .,;:|-/") if not text.rstrip().endswith("...") else _one_line(text)
+
+
+def _listing(
+    connection: Connection,
+    table: str,
+    files: Sequence[Path],
+    *,
+    key: str,
+    wanted: Sequence[str],
+    once_per_key: bool,
+    list_separator: str = "|",
+) -> Listing:
+    names = list(dict.fromkeys(wanted))
+    staged = stage(connection, table, files, columns=[key], rest=names, list_separator=list_separator)
+    listing = Listing()
+    faults: list[tuple[int, str, str]] = []
+    rows = connection.sql(f"SELECT rowid AS row_no, f0, rest FROM {table} ORDER BY rowid")  # noqa: S608 - own name
+    found = rows.to_arrow_table()
+    keys, cells = found.column("f0").to_pylist(), found.column("rest").to_pylist()
+    for number, (raw_key, row) in enumerate(zip(keys, cells, strict=True)):
+        text = (raw_key or "").strip()
+        if not text:
+            reason = "missing-key"
+        elif _UNPRINTABLE.search(text):
+            reason = "unprintable-key"
+        elif text in listing.rows:
+            reason = "duplicate-key"
+        else:
+            listing.rows[text] = {name: _one_line(cell or "") for name, cell in zip(names, row, strict=True)}
+            continue
+        if once_per_key:
+            faults.append((number, reason, "\t".join([raw_key or "", *(cell or "" for cell in row)])))
+    _refuse(listing, staged, key, faults)
+    connection.execute(f"DROP TABLE {table}")
+    if not once_per_key:
+        listing.refused.clear()  # these rows are event rows, and were judged as such
+    return listing
+
+
+def _refuse(listing: Listing, staged: Staged, key: str, faults: Sequence[tuple[int, str, str]]) -> None:
+    for file in staged.files:
+        listing.refused += [
+            (file.path.name, reject.line, None, reject.reason, reject.raw) for reject in file.rejects
+        ]
+    names, lines = staged.locate(np.array([number for number, _, _ in faults], dtype=np.int64))
+    for name, line, (_, reason, raw) in zip(names, lines.tolist(), faults, strict=True):
+        listing.refused.append((name, line, key, reason, raw))
+
+
+def _template_columns(section: ItemsSection) -> list[str]:
+    """Template fields that are columns of the file, rather than parts named elsewhere in the section."""
+    return [
+        name for name in template_fields(section.text_template) if name not in ("title", "categories", "key")
+    ]
+
+
+def _item(section: ItemsSection, key: str, values: Mapping[str, str]) -> dict[str, object]:
+    title = (values.get(section.title, "") if section.title else "") or key
+    listed = values.get(section.categories, "") if section.categories else ""
+    parts = (part.strip() for part in listed.split(section.categories_separator))
+    categories = list(dict.fromkeys(part for part in parts if part))
+    named = {**values, "title": title, "categories": ", ".join(categories), "key": key}
+    return {
+        "key": key,
+        "title": title,
+        "text": render(section.text_template, named) or title,
+        "categories": categories,
+        "attributes": [(name, values[name]) for name in section.attributes if values.get(name)],
+        "price": _number(values.get(section.price, "")) if section.price else None,
+        "image": (values.get(section.image) or None) if section.image else None,
+        "available": values.get(section.available, "").lower() not in _NO if section.available else True,
+    }
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())

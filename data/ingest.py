@@ -1,0 +1,326 @@
+"""From a spec and its files to an immutable build: check every row, number users and items, publish whole.
+
+Every row of the event files is either an event of the build or a row of the quarantine with its file, line,
+column and reason; `accepted + quarantined == read`, always. A crash or a full disk publishes nothing.
+"""
+
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.catalogue import items_table, list_items, list_users, users_table
+from data.errors import InvalidSpec, StoreError, UnreadableFile
+from data.publish import full_disk_reported, move_whole, sha256_of, temporary_folder, write_whole
+from data.quarantine import event_refusals, listing_refusals, write_quarantine
+from data.rows import Staged, stage
+from data.spec import DatasetSpec, EventsSection
+from data.warehouse import (
+    SCHEMA_VERSION,
+    BuildFacts,
+    Connection,
+    DatabaseError,
+    Warehouse,
+    build_connection,
+    manifest_path,
+)
+
+Progress = Callable[[float, str], None]
+_MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
+_SAMPLE_ROWS = 100_000
+_SWAP_MARGIN = 0.2  # by how much the crosswise match must be the better one
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingest did. Counts are of event rows, and `reasons` sums to `quarantined`.
+
+    `catalogue_reasons` counts the refused rows of the item and user files, which are in the quarantine too.
+    """
+
+    build_id: str
+    dataset: str
+    read: int
+    accepted: int
+    quarantined: int
+    reasons: dict[str, int]
+    catalogue_reasons: dict[str, int]
+    seconds: float
+    path: Path
+    quarantine: Path
+    facts: BuildFacts
+
+
+def ingest(
+    spec: DatasetSpec,
+    *,
+    base: Path,
+    home: Path,
+    now: datetime,
+    threads: int = 2,
+    memory_limit: str = "2GB",
+    progress: Progress | None = None,
+) -> IngestResult:
+    """Make a build of `spec`, whose file paths are relative to `base`, in `home`. The ledger is not touched.
+
+    Publishes home/warehouse/<build_id>.duckdb and home/quarantine/<build_id>.parquet. Raises MissingColumn,
+    UnreadableFile (also when no row can be used), InvalidSpec (a column holds something else), DiskFull,
+    StoreError (too little memory).
+    """
+    started = time.perf_counter()
+    tell = progress or _silent
+    build_id = f"b-{secrets.token_hex(4)}"
+    target = home / "warehouse" / f"{build_id}.duckdb"
+    quarantine = home / "quarantine" / f"{build_id}.parquet"
+    with full_disk_reported(home), temporary_folder(target.parent, build_id) as folder:
+        made, refused_rows = folder / target.name, folder / quarantine.name
+        try:
+            with build_connection(
+                folder / "work.duckdb", threads=threads, memory_limit=memory_limit
+            ) as connection:
+                refused = _make(connection, made, spec, base=base, now=now, tell=tell)
+        except DatabaseError as error:
+            raise _explained(error, memory_limit) from error
+        tell(0.95, "publishing")
+        write_quarantine(refused_rows, refused)
+        move_whole(refused_rows, quarantine)
+        told = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
+        manifest = {"files": {target.name: told}, "build_id": build_id}
+        write_whole(manifest_path(target), json.dumps(manifest, indent=1).encode())
+        move_whole(made, target)
+    with Warehouse.open(target) as warehouse:
+        facts = warehouse.facts
+    tell(1.0, "done")
+    of_events = pc.equal(refused["table"], "events")
+    return IngestResult(
+        build_id=build_id,
+        dataset=spec.name,
+        read=facts.read,
+        accepted=facts.accepted,
+        quarantined=facts.quarantined,
+        reasons=_counted(refused.filter(of_events)),
+        catalogue_reasons=_counted(refused.filter(pc.invert(of_events))),
+        seconds=time.perf_counter() - started,
+        path=target,
+        quarantine=quarantine,
+        facts=facts,
+    )
+
+
+def _make(
+    connection: Connection, made: Path, spec: DatasetSpec, *, base: Path, now: datetime, tell: Progress
+) -> pa.Table:
+    """Fill the build file at `made`; the refused rows of all files."""
+    tell(0.02, "reading events")
+    event_files = _paths(spec.events.files, base)
+    staged = _check_events(connection, spec.events, event_files, now)
+    tell(0.45, "reading items and users")
+    items = list_items(connection, spec, _catalogue_paths(spec.items, base, event_files))
+    users = list_users(connection, spec, _catalogue_paths(spec.users, base, event_files))
+    events_refused = event_refusals(connection, staged, spec.events)
+    accepted = _count(connection, "SELECT count(*) FROM accepted")
+    if accepted == 0:
+        raise _nothing_usable(staged, events_refused)
+    connection.register("known_items", pa.table({"key": pa.array(items.rows, pa.string())}))
+    connection.register("known_users", pa.table({"key": pa.array(users.rows, pa.string())}))
+    _refuse_swapped(connection, spec)
+    tell(0.55, "numbering users and items")
+    connection.execute("ATTACH $path AS build", {"path": str(made)})
+    _create(connection, "users", users_table(spec, users, _unlisted(connection, "user_key", "known_users")))
+    _create(connection, "items", items_table(spec, items, _unlisted(connection, "item_key", "known_items")))
+    tell(0.65, "writing events")
+    connection.execute(_sql("events"))
+    tell(0.8, "writing histories")
+    connection.execute(_sql("histories"))
+    counts = {"read": staged.read, "accepted": accepted, "quarantined": events_refused.num_rows}
+    if counts["read"] != accepted + events_refused.num_rows:
+        raise AssertionError(f"rows went missing: {counts}")
+    build_id = made.stem
+    _create(connection, "facts", _facts(connection, spec, build_id=build_id, now=now, counts=counts))
+    connection.execute("CHECKPOINT build; DETACH build")
+    return pa.concat_tables(
+        [events_refused, listing_refusals("items", items), listing_refusals("users", users)]
+    )
+
+
+def _check_events(
+    connection: Connection, section: EventsSection, files: Sequence[Path], now: datetime
+) -> Staged:
+    """Leaves tables `checked` (every staged row, with a reason or none) and `accepted` (rowid = event_id)."""
+    staged = stage(
+        connection,
+        "raw_events",
+        files,
+        columns=[section.user, section.item, section.ts, section.kind, section.value],
+        rest=section.context,
+    )
+    if staged.read == 0:
+        raise UnreadableFile(
+            f"{', '.join(path.name for path in files)}: a header and no rows",
+            remedy="export the events again",
+        )
+    unit = section.ts_unit or _guessed_unit(connection, section.ts)
+    connection.execute(
+        _sql("check_events"),
+        {
+            "has_kind": section.kind is not None,
+            "kind_value": section.kind_value,
+            "context_names": list(section.context),
+            "us_per_unit": _MICROSECONDS.get(unit),
+            "latest": now + timedelta(days=1),
+        },
+    )
+    if section.drop_duplicates:
+        connection.execute(_sql("mark_duplicates"))
+    connection.execute(_sql("accept_events"))
+    return staged
+
+
+def _guessed_unit(connection: Connection, column: str) -> str:
+    """s, ms, us or iso, by the size of the numbers in the time column. Raises InvalidSpec."""
+    row = _row(
+        connection,
+        "SELECT count(f2) AS n, count(try_cast(f2 AS DOUBLE)) AS numbers,"
+        " count(try_cast(f2 AS TIMESTAMPTZ)) AS dates,"
+        " median(abs(try_cast(f2 AS DOUBLE))) AS middle, any_value(f2) AS example"
+        " FROM raw_events WHERE rowid < $rows",
+        rows=_SAMPLE_ROWS,
+    )
+    if row["n"] and max(row["numbers"], row["dates"]) == 0:
+        raise InvalidSpec(
+            f"events.ts: column {column!r} holds no times (for instance {row['example']!r})",
+            remedy="name the column of times, as ISO 8601 or seconds since 1970",
+        )
+    if row["numbers"] <= row["dates"]:
+        return "iso"
+    for limit, unit in ((1e8, None), (1e11, "s"), (1e14, "ms"), (1e17, "us")):
+        if row["middle"] < limit and unit:
+            return unit
+        if row["middle"] < limit:
+            break
+    raise InvalidSpec(
+        f"events.ts: the numbers in column {column!r} are no times (for instance {row['example']!r})",
+        remedy='name the column of times; if these are times, say their unit: ts_unit = "s", "ms" or "us"',
+    )
+
+
+def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
+    """Raise InvalidSpec when the events' users are known as items and their items as users."""
+    row = _row(connection, _sql("swapped"))
+    straight = row["users_in_users"] + row["items_in_items"]
+    if row["users_in_items"] + row["items_in_users"] > straight + _SWAP_MARGIN:
+        raise InvalidSpec(
+            f"events.user and events.item look swapped: the values of {spec.events.user!r} are keys of items",
+            remedy=f"try user = {spec.events.item!r} and item = {spec.events.user!r}",
+        )
+
+
+def _unlisted(connection: Connection, key: str, known: str) -> list[str]:
+    """Keys that only events name, in order of appearance; both names are this module's own."""
+    statement = (
+        f"SELECT {key} AS key FROM accepted ANTI JOIN {known} ON {known}.key = accepted.{key}"  # noqa: S608
+        f" GROUP BY {key} ORDER BY min(accepted.rowid)"
+    )
+    keys: list[str] = connection.sql(statement).to_arrow_table()["key"].to_pylist()
+    return keys
+
+
+def _create(connection: Connection, name: str, rows: pa.Table) -> None:
+    connection.register("incoming", rows)
+    connection.execute(f"CREATE TABLE build.{name} AS SELECT * FROM incoming")  # noqa: S608 - own names
+    connection.unregister("incoming")
+
+
+def _facts(
+    connection: Connection, spec: DatasetSpec, *, build_id: str, now: datetime, counts: dict[str, int]
+) -> pa.Table:
+    row = _row(
+        connection,
+        "SELECT (SELECT count(*) FROM build.users) AS n_users, (SELECT count(*) FROM build.items) AS n_items,"
+        " count(*) AS n_events, min(ts) AS first_ts, max(ts) AS last_ts"
+        " FROM build.events",
+    )
+    if row["n_events"] != counts["accepted"]:
+        raise AssertionError(f"events went missing: {counts}, {row['n_events']}")
+    told = {
+        "build_id": build_id,
+        "dataset": spec.name,
+        "task": spec.task,
+        "created": now,
+        "schema_version": SCHEMA_VERSION,
+        "licence": spec.licence,
+        "source": spec.source,
+        "spec": spec.to_toml(),
+        **counts,
+        **row,
+    }
+    return pa.Table.from_pylist([told])
+
+
+def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
+    """Files of a spec, relative to `base`; a pattern stands for its sorted matches. Raises UnreadableFile."""
+    found: list[Path] = []
+    for pattern in patterns:
+        if not any(mark in pattern for mark in "*?["):
+            found.append(base / pattern)
+            continue
+        folder = base / Path(pattern).parent
+        matches = sorted(folder.glob(Path(pattern).name))
+        if not matches:
+            raise UnreadableFile(f"no file matches {pattern} in {base}", remedy="check the path in the spec")
+        found.extend(matches)
+    return found
+
+
+def _catalogue_paths(section: Any, base: Path, event_files: list[Path]) -> list[Path]:
+    return _paths(section.files, base) if section and section.files else event_files
+
+
+def _nothing_usable(staged: Staged, refused: pa.Table) -> UnreadableFile:
+    counts = ", ".join(f"{count} {reason}" for reason, count in _counted(refused).items())
+    first = refused.slice(0, 1).to_pylist()[0]
+    return UnreadableFile(
+        f"none of {staged.read} rows can be used ({counts}); see line {first['line']} of {first['source']}",
+        remedy="check that the spec names the right columns",
+    )
+
+
+def _explained(error: Exception, memory_limit: str) -> Exception:
+    """What a database error means to the caller; full disks are told apart by the enclosing block."""
+    text = str(error)
+    if "Out of Memory" in text and "No space left" not in text:
+        return StoreError(
+            f"{memory_limit} of memory is too little for this dataset",
+            remedy="close other programs, or allow more",
+        )
+    return error
+
+
+def _counted(refused: pa.Table) -> dict[str, int]:
+    return dict(Counter(refused["reason"].to_pylist()).most_common())
+
+
+def _row(connection: Connection, sql: str, **params: Any) -> dict[str, Any]:
+    row: dict[str, Any] = connection.sql(sql, params=params or None).to_arrow_table().to_pylist()[0]
+    return row
+
+
+def _count(connection: Connection, sql: str) -> int:
+    return int(next(iter(_row(connection, sql).values())))
+
+
+def _sql(name: str) -> str:
+    return (resources.files("data") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _silent(_: float, __: str) -> None:
+    """No progress is told."""

@@ -1,0 +1,113 @@
+"""Rows that could not be used, each with its file, line, column and reason: refused, but never lost.
+
+The lines of text files are read again for their exact text, so that a person can mend and bring them anew.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.catalogue import Listing
+from data.rows import RAW_CHARACTERS, Staged, StagedFile
+from data.spec import EventsSection
+from data.warehouse import Connection
+
+Row = tuple[str, str, int, str | None, str, str | None]
+RAW_ROWS = 200_000  # refused rows whose text is kept; a file that is all wrong need not be stored twice
+SCHEMA = pa.schema(
+    [
+        ("table", pa.string()),
+        ("source", pa.string()),
+        ("line", pa.int64()),
+        ("column", pa.string()),
+        ("reason", pa.string()),
+        ("raw", pa.string()),
+    ]
+)
+_REFUSED = (
+    "SELECT row_no, reason, concat_ws(chr(9), f0, f1, f2, f3, f4) AS mapped"
+    " FROM checked JOIN raw_events ON raw_events.rowid = checked.row_no"
+    " WHERE reason IS NOT NULL ORDER BY row_no"
+)
+
+
+def event_refusals(connection: Connection, staged: Staged, section: EventsSection) -> pa.Table:
+    """Refused event rows as SCHEMA, by file and line: what did not split, and what failed a check.
+
+    `line` counts from 1 (of a Parquet file: the row); `column` is the caller's name of the column at fault.
+    """
+    found = connection.sql(_REFUSED).to_arrow_table()
+    row_nos = found["row_no"].to_numpy().astype(np.int64)
+    names, lines = staged.locate(row_nos)
+    reasons = found["reason"].to_pylist()
+    raws: list[str | None] = found["mapped"].to_pylist()
+    if len(raws) <= RAW_ROWS:
+        raws = _with_source_text(staged, row_nos, lines.tolist(), raws)
+    else:
+        raws = raws[:RAW_ROWS] + [None] * (len(raws) - RAW_ROWS)
+    columns = {
+        "user": section.user,
+        "item": section.item,
+        "time": section.ts,
+        "kind": section.kind,
+        "value": section.value,
+    }
+    checked: list[Row] = [
+        ("events", name, line, columns.get(reason.rpartition("-")[2]), reason, raw)
+        for name, line, reason, raw in zip(names, lines.tolist(), reasons, raws, strict=True)
+    ]
+    unsplit: list[Row] = [
+        ("events", file.path.name, reject.line, None, reject.reason, reject.raw)
+        for file in staged.files
+        for reject in file.rejects
+    ]
+    order = {file.path.name: number for number, file in enumerate(staged.files)}
+    return _table(sorted(checked + unsplit, key=lambda row: (order[row[1]], row[2])))
+
+
+def listing_refusals(table: str, listing: Listing) -> pa.Table:
+    """Refused rows of an item or user file as SCHEMA; `table` is `items` or `users`."""
+    return _table([(table, *row) for row in sorted(listing.refused, key=lambda row: row[:2])])
+
+
+def write_quarantine(path: Path, refused: pa.Table) -> None:
+    """One Parquet file in SCHEMA; written also when nothing was refused."""
+    pq.write_table(refused.cast(SCHEMA), path)
+
+
+def _table(rows: Sequence[Row]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
+    return pa.table(arrays, schema=SCHEMA)
+
+
+def _with_source_text(
+    staged: Staged, row_nos: npt.NDArray[np.int64], lines: Sequence[int], mapped: Sequence[str | None]
+) -> list[str | None]:
+    """The text of each refused row as its file holds it; for Parquet the mapped values, tab between."""
+    texts = list(mapped)
+    for file in staged.files:
+        inside = (row_nos >= file.start) & (row_nos < file.start + file.count)
+        mine: list[int] = np.flatnonzero(inside).tolist()
+        if file.header_lines == 0 or not mine:
+            continue
+        held = _lines_of(file, {lines[at] for at in mine})
+        for at in mine:
+            texts[at] = held.get(lines[at], texts[at])
+    return texts
+
+
+def _lines_of(file: StagedFile, wanted: set[int]) -> dict[int, str]:
+    last = max(wanted)
+    held = {}
+    with file.path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if number in wanted:
+                held[number] = line.decode("utf-8", errors="replace").strip("\r\n")[:RAW_CHARACTERS]
+            if number == last:
+                break
+    return held

@@ -1,0 +1,462 @@
+"""Rows of the caller's files, staged as text with their exact line numbers and nothing lost.
+
+Two readers, one contract. A *plain* text file (no quotes, no blank line, one kind of line end) is a record
+a line, so DuckDB's reader is both fast and exact on it. Any other text file goes through `exact_rows`, which
+never lets one stray quote swallow what follows. Parquet is read by DuckDB. Every record is either staged or
+rejected.
+"""
+
+import csv
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data.errors import MissingColumn, UnreadableFile
+from data.warehouse import Connection, DatabaseError
+
+MAX_LINE_BYTES = 2_000_000
+MAX_LINES_IN_QUOTES = 50  # a quoted value may hold line ends, but an unclosed quote must not eat the file
+_BATCH_ROWS = 50_000
+RAW_CHARACTERS = 2_000
+_CHUNK_BYTES = 1 << 24
+_FOREIGN = {  # first bytes -> what the file is
+    b"PK\x03\x04": "a zip archive or spreadsheet",
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"%PDF": "a PDF",
+    b"SQLite format 3": "an SQLite database",
+}
+_GLOB = re.compile(r"[*?\[]")  # DuckDB would take such a path for a pattern
+_REJECT_REASONS = {
+    "MISSING COLUMNS": "ragged-row",
+    "TOO MANY COLUMNS": "ragged-row",
+    "INVALID ENCODING": "bad-encoding",
+    "LINE SIZE OVER MAXIMUM": "line-too-long",
+}
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One record that could not be split into the header's columns; `line` counts from 1, the header's."""
+
+    line: int
+    reason: str
+    raw: str
+
+
+@dataclass
+class StagedFile:
+    """Where one file's rows lie in the staging table: `count` of them from rowid `start`, in file order."""
+
+    path: Path
+    start: int
+    header_lines: int
+    count: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    lines: npt.NDArray[np.int64] | None = None  # of each staged row; None: a record a line
+
+    def line_of(self, ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The line of the n-th staged row of this file (of a Parquet file: its row), counted from 1."""
+        if self.lines is not None:
+            return self.lines[ordinals]
+        records = (
+            np.array(sorted(reject.line for reject in self.rejects), dtype=np.int64) - 1 - self.header_lines
+        )
+        before = np.searchsorted(records - np.arange(len(records)), ordinals, side="right")
+        return ordinals + before + 1 + self.header_lines
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A staging table: text columns f0, f1, ..., `rest` (list of text), `file`; rowids follow file order."""
+
+    table: str
+    files: tuple[StagedFile, ...]
+
+    @property
+    def read(self) -> int:
+        """Records in the files, headers and blank lines aside: staged and rejected together."""
+        return sum(file.count + len(file.rejects) for file in self.files)
+
+    def locate(self, rowids: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """File name and line of each rowid."""
+        starts = np.array([file.start for file in self.files], dtype=np.int64)
+        which = np.searchsorted(starts, rowids, side="right") - 1
+        lines = np.zeros(len(rowids), dtype=np.int64)
+        for number, file in enumerate(self.files):
+            mine = which == number
+            lines[mine] = file.line_of(rowids[mine] - file.start)
+        return [self.files[number].path.name for number in which], lines
+
+
+def stage(
+    connection: Connection,
+    table: str,
+    files: Sequence[Path],
+    *,
+    columns: Sequence[str | None],
+    rest: Sequence[str] = (),
+    list_separator: str = "|",
+) -> Staged:
+    """Make `table` from the named columns of every file; a None column is NULL throughout.
+
+    Lists in Parquet files become text joined by `list_separator`. Raises MissingColumn and UnreadableFile.
+    """
+    try:
+        return _stage(connection, table, files, columns, rest, list_separator, exact=False)
+    except _Disagreement:
+        return _stage(connection, table, files, columns, rest, list_separator, exact=True)
+
+
+class _Disagreement(Exception):
+    """DuckDB's count of records is not the file's count of lines: read it the exact way."""
+
+
+def _stage(
+    connection: Connection,
+    table: str,
+    files: Sequence[Path],
+    columns: Sequence[str | None],
+    rest: Sequence[str],
+    list_separator: str,
+    *,
+    exact: bool,
+) -> Staged:
+    layout = ", ".join(f"f{number} VARCHAR" for number in range(len(columns)))
+    connection.execute(f"CREATE OR REPLACE TABLE {table} ({layout}, rest VARCHAR[], file VARCHAR)")
+    done: list[StagedFile] = []
+    start = 0
+    for path in files:
+        target = _Target(connection, table, list(columns), list(rest), list_separator)
+        staged = _stage_file(target, path, start, exact=exact)
+        done.append(staged)
+        start += staged.count
+    return Staged(table, tuple(done))
+
+
+@dataclass(frozen=True)
+class _Target:
+    connection: Connection
+    table: str
+    columns: list[str | None]
+    rest: list[str]
+    list_separator: str
+
+    @property
+    def wanted(self) -> list[str]:
+        return [name for name in self.columns if name is not None] + self.rest
+
+    def picks(self, header: Sequence[str]) -> tuple[list[int | None], list[int]]:
+        """Positions of the wanted columns in a header."""
+        at = {name: number for number, name in enumerate(header)}
+        return [None if name is None else at[name] for name in self.columns], [at[name] for name in self.rest]
+
+    def places(self, header: Sequence[str]) -> list[int]:
+        """The same, all together."""
+        main, rest = self.picks(header)
+        return [number for number in main if number is not None] + rest
+
+    def insert(
+        self, source: str, path: Path, header: Sequence[str], texts: Sequence[str], **more: str
+    ) -> int:
+        """Insert the wanted columns of a FROM clause, the n-th of which reads `texts[n]`; rows inserted."""
+        params = {"path": str(path), "file": path.name, **more}
+        main, rest = self.picks(header)
+        chosen = ["NULL" if number is None else texts[number] for number in main]
+        listed = ", ".join(texts[number] for number in rest)
+        # Only generated names (c0, c1, ...) stand in this statement; the caller's are matched above.
+        select = f"SELECT {', '.join(chosen)}, [{listed}], $file FROM {source}"  # noqa: S608
+        row = self.connection.execute(f"INSERT INTO {self.table} {select}", params).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _stage_file(target: _Target, path: Path, start: int, *, exact: bool) -> StagedFile:
+    head = _first_bytes(path)
+    if head.startswith(b"PAR1") or path.suffix.lower() in (".parquet", ".pq"):
+        return _stage_parquet(target, path, start)
+    header, delimiter = _header(path, head, target.wanted)
+    shape = _shape_of(path)
+    if shape.plain and not exact and not _GLOB.search(str(path)):
+        return _stage_plain(target, path, start, header, delimiter, shape)
+    return _stage_exact(target, path, start, header, delimiter)
+
+
+# ---- text
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(1 << 20)
+    except OSError as error:
+        raise UnreadableFile(
+            f"{path} cannot be read: {error.strerror or error}",
+            remedy="check the spec's path, and its permissions",
+        ) from error
+    if not head.strip():
+        raise UnreadableFile(f"{path.name} is empty", remedy="export it again; a header and rows are needed")
+    for magic, what in _FOREIGN.items():
+        if head.startswith(magic):
+            raise UnreadableFile(
+                f"{path.name} is {what}", remedy="bring CSV or TSV as plain UTF-8 text, or Parquet"
+            )
+    if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
+        raise UnreadableFile(f"{path.name} is JSON", remedy="bring CSV, TSV or Parquet")
+    return head
+
+
+def _header(path: Path, head: bytes, wanted: Sequence[str]) -> tuple[list[str], str]:
+    """Column names and delimiter of a text file, checked."""
+    line = head.split(b"\n", 1)[0].removesuffix(b"\r")
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            f"{path.name} is not UTF-8 text", remedy="save it as UTF-8 CSV or TSV, or bring Parquet"
+        ) from error
+    if "\0" in text or "\r" in text:
+        raise UnreadableFile(
+            f"{path.name} does not begin with a line of column names",
+            remedy="save it as UTF-8 CSV or TSV with line feeds, or bring Parquet",
+        )
+    candidates = "\t" if path.suffix.lower() in (".tsv", ".tab") else ",\t;|"
+    headers = {
+        mark: [name.strip() for name in next(csv.reader([text], delimiter=mark), [])] for mark in candidates
+    }
+    delimiter = max(headers, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
+    header = headers[delimiter]
+    _check_columns(path, header, wanted)
+    return header, delimiter
+
+
+def _split_header(text: str, delimiter: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([text], delimiter=delimiter), [])]
+
+
+def _check_columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in header:
+            there = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
+            raise MissingColumn(
+                f"{path.name} has no column {name!r}; it has: {there}",
+                remedy="name one of its columns in the spec (the first line of a text file holds the names)",
+            )
+    doubled = [name for name in wanted if header.count(name) > 1]
+    if doubled:
+        raise UnreadableFile(
+            f"{path.name} has two columns named {doubled[0]!r}",
+            remedy="rename one, so that the spec is clear",
+        )
+
+
+@dataclass(frozen=True)
+class _Shape:
+    plain: bool  # one record a line, and DuckDB cannot see it otherwise
+    newline: str
+    records: int  # lines below the header, when plain
+
+
+def _shape_of(path: Path) -> _Shape:
+    """One pass over the bytes: quotes, line ends, blank lines."""
+    quotes = returns = feeds = pairs = blanks = 0
+    tail = b"\n"  # so that a blank first line counts
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            quotes += chunk.count(b'"')
+            returns += chunk.count(b"\r")
+            feeds += chunk.count(b"\n")
+            seam = tail + chunk
+            pairs += seam.count(b"\r\n") - tail.count(b"\r\n")
+            blanks += seam.count(b"\n\n") + seam.count(b"\n\r\n")
+            tail = _line_end(seam)
+    plain = quotes == 0 and blanks == 0 and (returns == 0 or returns == pairs == feeds)
+    unended = 0 if tail.endswith(b"\n") else 1
+    return _Shape(plain, "\\r\\n" if returns else "\\n", feeds + unended - 1)
+
+
+def _line_end(seam: bytes) -> bytes:
+    """The last bytes that matter to the next chunk: what of a line end it may continue."""
+    return b"\n\r" if seam.endswith(b"\n\r") else seam[-1:]
+
+
+def _stage_plain(
+    target: _Target, path: Path, start: int, header: Sequence[str], delimiter: str, shape: _Shape
+) -> StagedFile:
+    names = [f"c{number}" for number in range(len(header))]
+    types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
+    source = (
+        f"read_csv($path, header = true, auto_detect = false, columns = {{{types}}}, delim = $delimiter,"
+        f" new_line = '{shape.newline}', quote = '', escape = '', store_rejects = true)"
+    )
+    file = StagedFile(path, start, header_lines=1)
+    try:
+        file.count = target.insert(source, path, header, names, delimiter=delimiter)
+        found = target.connection.sql(
+            "SELECT line, arg_min(error_type, column_idx) AS kind, any_value(csv_line) AS raw"
+            " FROM reject_errors GROUP BY line ORDER BY line"
+        ).to_arrow_table()
+        target.connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+    except DatabaseError as error:
+        if "No space left" in str(error):
+            raise
+        raise _Disagreement from error
+    file.rejects = [
+        Reject(row["line"], _REJECT_REASONS.get(row["kind"], "unreadable-row"), _shown(row["raw"] or ""))
+        for row in found.to_pylist()
+    ]
+    if file.count + len(file.rejects) != shape.records:
+        raise _Disagreement
+    return file
+
+
+def _stage_exact(
+    target: _Target, path: Path, start: int, header: Sequence[str], delimiter: str
+) -> StagedFile:
+    file = StagedFile(path, start, header_lines=1)
+    main, rest = target.picks(header)
+    lines: list[int] = []
+    with path.open("rb") as stream:
+        records = exact_rows(stream, columns=len(header), delimiter=delimiter, rejects=file.rejects)
+        while batch := list(itertools.islice(records, _BATCH_ROWS)):
+            cells = {
+                f"f{number}": pa.array([None if at is None else row[at] for _, row in batch], pa.string())
+                for number, at in enumerate(main)
+            }
+            cells["rest"] = pa.array([[row[at] for at in rest] for _, row in batch], pa.list_(pa.string()))
+            cells["file"] = pa.array([path.name] * len(batch), pa.string())
+            _append(target, pa.table(cells))
+            lines.extend(line for line, _ in batch)
+    file.count, file.lines = len(lines), np.array(lines, dtype=np.int64)
+    return file
+
+
+def _append(target: _Target, rows: pa.Table) -> None:
+    target.connection.register("batch", rows)
+    target.connection.execute(f"INSERT INTO {target.table} SELECT * FROM batch")  # noqa: S608 - our own name
+    target.connection.unregister("batch")
+
+
+def exact_rows(
+    stream: Iterable[bytes], *, columns: int, delimiter: str, rejects: list[Reject]
+) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each record below the header; what cannot be split goes to `rejects`.
+
+    Blank lines are no records. A quoted value may run over several lines; when it does not close within
+    MAX_LINES_IN_QUOTES, or closes badly, only its first line is rejected and reading goes on with the next.
+    """
+    waiting: list[bytes] = []  # lines looked at in vain, to be read again
+    source = iter(stream)
+    next(source, None)
+    number = 1
+    while True:
+        line = waiting.pop(0) if waiting else next(source, None)
+        if line is None:
+            return
+        number += 1
+        text = line.rstrip(b"\r\n").decode("utf-8", errors="replace")
+        if not text:
+            continue
+        if (fault := _fault(line)) is not None:
+            rejects.append(Reject(number, fault, _shown(text)))
+            continue
+        if '"' not in text:
+            cells: list[str] | None = text.split(delimiter)
+            taken = 0
+        else:
+            cells, taken = _quoted(text, delimiter, columns, waiting, source)
+        if cells is None:
+            rejects.append(Reject(number, "bad-quotes", _shown(text)))
+        elif len(cells) != columns:
+            rejects.append(Reject(number, "ragged-row", _shown(text)))
+        else:
+            yield number, cells
+        del waiting[:taken]
+        number += taken
+
+
+def _fault(line: bytes) -> str | None:
+    if len(line) > MAX_LINE_BYTES:
+        return "line-too-long"
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return "bad-encoding"
+    return None
+
+
+def _quoted(
+    text: str, delimiter: str, columns: int, waiting: list[bytes], source: Iterator[bytes]
+) -> tuple[list[str] | None, int]:
+    """Cells of a record with quotes, and how many of the `waiting` lines after it belong to it.
+
+    Cells are None when its quotes are wrong, or never close; then no further line belongs to it.
+    """
+    taken = 0
+    while True:
+        try:
+            cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            if "unexpected end of data" not in str(error) or taken == MAX_LINES_IN_QUOTES:
+                return None, 0
+        else:
+            return (cells, taken) if taken == 0 or len(cells) == columns else (None, 0)
+        if taken == len(waiting):
+            following = next(source, None)
+            if following is None:
+                return None, 0
+            waiting.append(following)
+        text += "\n" + waiting[taken].rstrip(b"\r\n").decode("utf-8", errors="replace")
+        taken += 1
+
+
+def _shown(text: str) -> str:
+    return text.strip("\r\n")[:RAW_CHARACTERS]
+
+
+# ---- Parquet
+
+
+def _stage_parquet(target: _Target, path: Path, start: int) -> StagedFile:
+    file = StagedFile(path, start, header_lines=0)
+    if _GLOB.search(str(path)):
+        raise UnreadableFile(
+            f"the path of {path.name} holds one of * ? [", remedy="rename the file or folder"
+        )
+    try:
+        schema = (
+            target.connection.sql("SELECT * FROM read_parquet($path) LIMIT 0", params={"path": str(path)})
+            .to_arrow_table()
+            .schema
+        )
+        _check_columns(path, schema.names, target.wanted)
+        names = [f"c{number}" for number in range(len(schema.names))]
+        texts = [_text_of(name, field.type) for name, field in zip(names, schema, strict=True)]
+        source = f"read_parquet($path) AS t({', '.join(names)})"
+        uses_lists = any("$separator" in texts[number] for number in target.places(schema.names))
+        more = {"separator": target.list_separator} if uses_lists else {}
+        file.count = target.insert(source, path, schema.names, texts, **more)
+    except DatabaseError as error:
+        if "No space left" in str(error):
+            raise
+        raise UnreadableFile(
+            f"{path.name} is not a readable Parquet file", remedy="export it again as Parquet, CSV or TSV"
+        ) from error
+    return file
+
+
+def _text_of(name: str, kind: pa.DataType) -> str:
+    """SQL that turns a Parquet column into the text a CSV would hold."""
+    if pa.types.is_floating(kind):  # a column of whole numbers with gaps comes as 7.0
+        return f"regexp_replace(CAST({name} AS VARCHAR), '\\.0$', '')"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"array_to_string({name}, $separator)"
+    return f"CAST({name} AS VARCHAR)"

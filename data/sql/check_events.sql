@@ -1,0 +1,47 @@
+-- Every staged row of the event files, typed, with the first reason against it (NULL: accepted).
+-- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context; rowid is the place in the files.
+CREATE TABLE checked AS
+WITH trimmed AS (
+    SELECT
+        rowid AS row_no,
+        coalesce(trim(f0), '') AS user_key,
+        coalesce(trim(f1), '') AS item_key,
+        coalesce(trim(f2), '') AS ts_text,
+        CASE WHEN $has_kind THEN coalesce(trim(f3), '') ELSE $kind_value END AS kind,
+        nullif(trim(f4), '') AS value_text,
+        map($context_names, rest) AS context,
+        file AS source
+    FROM raw_events
+),
+numbered AS (
+    SELECT
+        *,
+        try_cast(ts_text AS DOUBLE) * CAST($us_per_unit AS DOUBLE) AS ts_us,
+        try_cast(replace(value_text, '_', '?') AS DOUBLE) AS value
+    FROM trimmed
+),
+timed AS (
+    SELECT
+        *,
+        CASE
+            WHEN $us_per_unit IS NULL THEN try_cast(ts_text AS TIMESTAMPTZ)
+            WHEN isfinite(ts_us) AND abs(ts_us) < 9e15 THEN make_timestamptz(CAST(ts_us AS BIGINT))
+            WHEN ts_us IS NOT NULL AND NOT isnan(ts_us) THEN CAST('infinity' AS TIMESTAMPTZ)
+        END AS ts
+    FROM numbered
+)
+SELECT
+    row_no, user_key, item_key, ts, kind, value, context, source,
+    CASE
+        WHEN user_key = '' THEN 'missing-user'
+        WHEN regexp_matches(user_key, '[\x00-\x1f\x7f]') THEN 'unprintable-user'
+        WHEN item_key = '' THEN 'missing-item'
+        WHEN regexp_matches(item_key, '[\x00-\x1f\x7f]') THEN 'unprintable-item'
+        WHEN ts_text = '' THEN 'missing-time'
+        WHEN ts IS NULL THEN 'unreadable-time'
+        WHEN ts < CAST('1970-01-01 00:00:00+00' AS TIMESTAMPTZ) OR ts > $latest THEN 'impossible-time'
+        WHEN kind = '' THEN 'missing-kind'
+        WHEN value_text IS NOT NULL AND value IS NULL THEN 'unreadable-value'
+        WHEN NOT isfinite(value) THEN 'infinite-value'
+    END AS reason
+FROM timed;
