@@ -1,0 +1,164 @@
+"""The ledger keeps its schema, moments and pointers, with other processes at it and across crashes."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from core.ops.ledger import (
+    Ledger,
+    build_of,
+    builds,
+    current_build,
+    datasets,
+    migrate,
+    record_build,
+    schema_version,
+)
+from core.ops.schema import SCHEMA_VERSION, Migration
+from data.errors import SchemaMismatch, UnknownBuild, UnknownDataset
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def record(ledger: Ledger, build_id: str, dataset: str = "films", *, now: datetime = NOON) -> None:
+    assert ledger.home is not None
+    path = ledger.home / "warehouse" / f"{build_id}.duckdb"
+    record_build(ledger, build_id=build_id, dataset=dataset, path=path, facts={"n_events": 3}, now=now)
+
+
+def test_a_commit_is_flushed_and_readers_do_not_wait(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        with ledger.read() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+        with ledger.write(), ledger.read() as reader:
+            assert reader.scalar(sa.text("SELECT count(*) FROM jobs")) == 0
+
+
+def test_the_last_recorded_build_is_current_and_older_ones_stay(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        record(ledger, "b-1")
+        record(ledger, "b-2", now=NOON + timedelta(hours=1))
+        record(ledger, "b-3", "retail", now=NOON + timedelta(hours=2))
+        assert current_build(ledger, "films").build_id == "b-2"
+        assert current_build(ledger).build_id == "b-3", "without a name: the dataset ingested last"
+        assert [(row.build_id, row.current) for row in builds(ledger, "films")] == [
+            ("b-2", True),
+            ("b-1", False),
+        ]
+        assert datasets(ledger) == ["retail", "films"]
+        record(ledger, "b-1", now=NOON + timedelta(hours=3))
+        assert current_build(ledger).build_id == "b-1"
+
+
+def test_a_home_can_be_moved(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "old") as ledger:
+        record(ledger, "b-1")
+    (tmp_path / "old").rename(tmp_path / "new")
+    with Ledger.open(tmp_path / "new") as ledger:
+        assert current_build(ledger).path == tmp_path / "new" / "warehouse" / "b-1.duckdb"
+
+
+def test_unknown_names_say_what_is_known(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        with pytest.raises(UnknownDataset, match="lodestar demo"):
+            current_build(ledger)
+        record(ledger, "b-1")
+        with pytest.raises(UnknownDataset, match="known: films"):
+            current_build(ledger, "retail")
+        with pytest.raises(UnknownBuild, match="lodestar builds"):
+            build_of(ledger, "b-9")
+
+
+def test_moments_come_back_as_utc_and_naive_ones_are_refused(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        record(ledger, "b-1", now=NOON.astimezone(timezone(timedelta(hours=8))))
+        created = current_build(ledger).created
+        assert created == NOON and created.utcoffset() == timedelta(0)
+        with pytest.raises(sa.exc.StatementError, match="aware"):
+            record(ledger, "b-2", now=NOON.replace(tzinfo=None))
+        assert current_build(ledger).build_id == "b-1"
+
+
+def add_note(connection: Connection) -> None:
+    connection.execute(sa.text("ALTER TABLE runs ADD COLUMN note VARCHAR"))
+
+
+def add_label_and_break(connection: Connection) -> None:
+    connection.execute(sa.text("ALTER TABLE runs ADD COLUMN label VARCHAR"))
+    raise RuntimeError("the disk was pulled")
+
+
+def columns_of_runs(ledger: Ledger) -> set[str]:
+    return {column["name"] for column in sa.inspect(ledger.engine).get_columns("runs")}
+
+
+def test_a_migration_and_its_record_are_one_transaction(tmp_path: Path) -> None:
+    steps = [Migration(SCHEMA_VERSION + 1, add_note), Migration(SCHEMA_VERSION + 2, add_label_and_break)]
+    with Ledger.open(tmp_path) as ledger:
+        record(ledger, "b-1")
+        with pytest.raises(RuntimeError, match="pulled"):
+            migrate(ledger, migrations=steps, target=SCHEMA_VERSION + 2)
+        assert schema_version(ledger) == SCHEMA_VERSION + 1
+        assert {"note", "label"} & columns_of_runs(ledger) == {"note"}
+        migrate(ledger, migrations=steps[:1], target=SCHEMA_VERSION + 1)  # again: nothing to do
+        assert current_build(ledger).build_id == "b-1"
+
+
+def test_a_ledger_of_a_newer_lodestar_is_refused(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        migrate(ledger, migrations=[Migration(SCHEMA_VERSION + 1, add_note)], target=SCHEMA_VERSION + 1)
+    with pytest.raises(SchemaMismatch, match="upgrade Lodestar"):
+        Ledger.open(tmp_path)
+
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from core.ops.ledger import Ledger, record_build
+
+home, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+with Ledger.open(home) as ledger:
+    for n in range(first, last):
+        build = {"build_id": f"b-{n}", "dataset": "films", "path": home / f"b-{n}.duckdb", "facts": {}}
+        record_build(ledger, **build, now=datetime.now(UTC))
+        print(build["build_id"], flush=True)
+"""
+
+
+def writer(home: Path, *, first: int, last: int) -> "subprocess.Popen[str]":
+    """Records builds first..last-1, and prints each id once it was acknowledged."""
+    argv = [sys.executable, "-c", WRITER, str(home), str(first), str(last)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_that_open_an_empty_home_together_agree(tmp_path: Path) -> None:
+    writers = [writer(tmp_path, first=n, last=n + 5) for n in range(0, 20, 5)]
+    for process in writers:
+        process.communicate()
+    assert [process.returncode for process in writers] == [0] * 4
+    with Ledger.open(tmp_path) as ledger:
+        assert len(builds(ledger)) == 20
+        assert schema_version(ledger) == SCHEMA_VERSION
+
+
+def test_what_was_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
+    process = writer(tmp_path, first=0, last=100_000)
+    assert process.stdout is not None
+    acknowledged = [process.stdout.readline().strip() for _ in range(20)]
+    process.kill()
+    rest, _ = process.communicate()
+    acknowledged += rest.split("\n")[:-1]
+    with Ledger.open(tmp_path) as ledger:
+        stored = {row.build_id for row in builds(ledger)}
+        assert set(acknowledged) <= stored
+        assert len(stored) <= len(acknowledged) + 1, "at most the one that was under way"
+        assert current_build(ledger).build_id in stored
+        with ledger.read() as connection:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"

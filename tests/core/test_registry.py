@@ -1,0 +1,126 @@
+"""One champion at a time, changed by one hand at a time, with its whole history kept."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from core.ops.ledger import Ledger, record_build
+from core.ops.registry import (
+    PromotionRow,
+    champion,
+    champion_version,
+    count_test_reads,
+    log_test_read,
+    promote,
+    promotions,
+    rollback,
+)
+from core.ops.runs import finish_run, new_run
+from data.errors import Conflict, RunUnfinished, UnknownRun
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(tmp_path) as ledger:
+        for dataset in ("films", "retail"):
+            path = tmp_path / f"{dataset}.duckdb"
+            record_build(ledger, build_id=f"b-{dataset}", dataset=dataset, path=path, facts={}, now=NOON)
+        yield ledger
+
+
+def make_run(ledger: Ledger, dataset: str = "films", *, finished: bool = True) -> str:
+    assert ledger.home is not None
+    run_id = new_run(ledger, ledger.home, dataset=dataset, build_id=f"b-{dataset}", job_id=None, config={}, now=NOON)
+    if finished:
+        finish_run(ledger, run_id, summary={}, now=NOON)
+    return run_id
+
+
+def make_champion(
+    ledger: Ledger, run_id: str, *, expected: int | None, actor: str = "ann", dataset: str = "films"
+) -> PromotionRow:
+    why = {"actor": actor, "reason": "better"}
+    return promote(ledger, dataset=dataset, run_id=run_id, **why, expected_version=expected, now=NOON)
+
+
+def undo(ledger: Ledger, *, expected: int | None = None) -> PromotionRow:
+    why = {"actor": "bob", "reason": "worse"}
+    return rollback(ledger, dataset="films", **why, expected_version=expected, now=NOON + timedelta(hours=1))
+
+
+def test_promotions_are_counted_and_recorded(ledger: Ledger) -> None:
+    first, second = make_run(ledger), make_run(ledger)
+    assert champion(ledger, "films") is None and champion_version(ledger, "films") == 0
+    make_champion(ledger, first, expected=0)
+    make_champion(ledger, second, expected=1, actor="bob")
+    assert champion(ledger, "films") == second and champion_version(ledger, "films") == 2
+    assert champion(ledger, "retail") is None
+    history = [(row.version, row.run_id, row.actor, row.reason, row.at) for row in promotions(ledger, "films")]
+    assert history == [(2, second, "bob", "better", NOON), (1, first, "ann", "better", NOON)]
+
+
+def test_rolling_back_twice_goes_back_twice(ledger: Ledger) -> None:
+    a, b, c = (make_run(ledger) for _ in range(3))
+    for expected, run_id in enumerate((a, b, c)):
+        make_champion(ledger, run_id, expected=expected)
+    assert undo(ledger, expected=3).run_id == b
+    assert undo(ledger).run_id == a
+    with pytest.raises(UnknownRun, match="no earlier champion"):
+        undo(ledger)
+    make_champion(ledger, c, expected=None)
+    assert undo(ledger).run_id == a, "the champion before the one in force"
+    assert [row.action for row in promotions(ledger, "films")][:3] == ["rollback", "promote", "rollback"]
+
+
+def test_who_promotes_what_changed_meanwhile_is_told(ledger: Ledger) -> None:
+    first, second = make_run(ledger), make_run(ledger)
+    make_champion(ledger, first, expected=0)
+    with pytest.raises(Conflict, match=f"ann made {first} champion"):
+        make_champion(ledger, second, expected=0, actor="bob")
+    with pytest.raises(Conflict):
+        undo(ledger, expected=7)
+    assert champion(ledger, "films") == first
+
+
+def test_of_two_operators_at_once_one_wins(ledger: Ledger) -> None:
+    runs = [make_run(ledger) for _ in range(8)]
+    ready, ends = threading.Barrier(len(runs)), []
+
+    def operator(run_id: str) -> None:
+        ready.wait()
+        try:
+            ends.append(make_champion(ledger, run_id, expected=0).run_id)
+        except Conflict:
+            ends.append(None)
+
+    threads = [threading.Thread(target=operator, args=(run_id,)) for run_id in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [run_id for run_id in ends if run_id is not None]
+    assert len(ends) == 8 and winners == [champion(ledger, "films")]
+    assert len(promotions(ledger, "films")) == 1
+
+
+def test_only_a_finished_run_of_the_dataset_can_serve(ledger: Ledger) -> None:
+    with pytest.raises(RunUnfinished, match="has not finished"):
+        make_champion(ledger, make_run(ledger, finished=False), expected=0)
+    with pytest.raises(UnknownRun, match="of films"):
+        make_champion(ledger, make_run(ledger, "retail"), expected=0)
+    with pytest.raises(UnknownRun):
+        make_champion(ledger, "r-none", expected=0)
+    assert promotions(ledger, "films") == []
+
+
+def test_readings_of_a_test_set_add_up_over_its_runs(ledger: Ledger) -> None:
+    mine, other = make_run(ledger), make_run(ledger, "retail")
+    for run_id, protocol in ((mine, "last"), (mine, "last"), (make_run(ledger), "time"), (other, "last")):
+        log_test_read(ledger, run_id, protocol, NOON)
+    assert count_test_reads(ledger, "films") == 3
+    assert count_test_reads(ledger, "films", protocol="last") == 2
