@@ -156,9 +156,7 @@ def _listing(
 
 def _refuse(listing: Listing, staged: Staged, key: str, faults: Sequence[tuple[int, str, str]]) -> None:
     for file in staged.files:
-        listing.refused += [
-            (file.path.name, reject.line, None, reject.reason, reject.raw) for reject in file.rejects
-        ]
+        listing.refused += [(file.path.name, reject.line, None, reject.reason, reject.raw) for reject in file.rejects]
     names, lines = staged.locate(np.array([number for number, _, _ in faults], dtype=np.int64))
     for name, line, (_, reason, raw) in zip(names, lines.tolist(), faults, strict=True):
         listing.refused.append((name, line, key, reason, raw))
@@ -166,9 +164,7 @@ def _refuse(listing: Listing, staged: Staged, key: str, faults: Sequence[tuple[i
 
 def _template_columns(section: ItemsSection) -> list[str]:
     """Template fields that are columns of the file, rather than parts named elsewhere in the section."""
-    return [
-        name for name in template_fields(section.text_template) if name not in ("title", "categories", "key")
-    ]
+    return [name for name in template_fields(section.text_template) if name not in ("title", "categories", "key")]
 
 
 def _item(section: ItemsSection, key: str, values: Mapping[str, str]) -> dict[str, object]:

@@ -84,9 +84,7 @@ def ingest(
     with full_disk_reported(home), temporary_folder(target.parent, build_id) as folder:
         made, refused_rows = folder / target.name, folder / quarantine.name
         try:
-            with build_connection(
-                folder / "work.duckdb", threads=threads, memory_limit=memory_limit
-            ) as connection:
+            with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
                 refused = _make(connection, made, spec, base=base, now=now, tell=tell)
         except DatabaseError as error:
             raise _explained(error, memory_limit) from error
@@ -147,14 +145,10 @@ def _make(
     build_id = made.stem
     _create(connection, "facts", _facts(connection, spec, build_id=build_id, now=now, counts=counts))
     connection.execute("CHECKPOINT build; DETACH build")
-    return pa.concat_tables(
-        [events_refused, listing_refusals("items", items), listing_refusals("users", users)]
-    )
+    return pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
 
 
-def _check_events(
-    connection: Connection, section: EventsSection, files: Sequence[Path], now: datetime
-) -> Staged:
+def _check_events(connection: Connection, section: EventsSection, files: Sequence[Path], now: datetime) -> Staged:
     """Leaves tables `checked` (every staged row, with a reason or none) and `accepted` (rowid = event_id)."""
     staged = stage(
         connection,

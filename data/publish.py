@@ -57,9 +57,7 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def staged(
-    parent: Path, name: str, *, extra: Mapping[str, Any] | None = None, replace: bool = False
-) -> Iterator[Path]:
+def staged(parent: Path, name: str, *, extra: Mapping[str, Any] | None = None, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder; on a clean exit publish it as `parent/name` with its manifest.
 
     `extra` stands beside `files` in the manifest and is read at the end, so a caller may fill it meanwhile.

@@ -68,9 +68,7 @@ class StagedFile:
         """The line of the n-th staged row of this file (of a Parquet file: its row), counted from 1."""
         if self.lines is not None:
             return self.lines[ordinals]
-        records = (
-            np.array(sorted(reject.line for reject in self.rejects), dtype=np.int64) - 1 - self.header_lines
-        )
+        records = np.array(sorted(reject.line for reject in self.rejects), dtype=np.int64) - 1 - self.header_lines
         before = np.searchsorted(records - np.arange(len(records)), ordinals, side="right")
         return ordinals + before + 1 + self.header_lines
 
@@ -165,9 +163,7 @@ class _Target:
         main, rest = self.picks(header)
         return [number for number in main if number is not None] + rest
 
-    def insert(
-        self, source: str, path: Path, header: Sequence[str], texts: Sequence[str], **more: str
-    ) -> int:
+    def insert(self, source: str, path: Path, header: Sequence[str], texts: Sequence[str], **more: str) -> int:
         """Insert the wanted columns of a FROM clause, the n-th of which reads `texts[n]`; rows inserted."""
         params = {"path": str(path), "file": path.name, **more}
         main, rest = self.picks(header)
@@ -206,9 +202,7 @@ def _first_bytes(path: Path) -> bytes:
         raise UnreadableFile(f"{path.name} is empty", remedy="export it again; a header and rows are needed")
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
-            raise UnreadableFile(
-                f"{path.name} is {what}", remedy="bring CSV or TSV as plain UTF-8 text, or Parquet"
-            )
+            raise UnreadableFile(f"{path.name} is {what}", remedy="bring CSV or TSV as plain UTF-8 text, or Parquet")
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
         raise UnreadableFile(f"{path.name} is JSON", remedy="bring CSV, TSV or Parquet")
     return head
@@ -229,9 +223,7 @@ def _header(path: Path, head: bytes, wanted: Sequence[str]) -> tuple[list[str], 
             remedy="save it as UTF-8 CSV or TSV with line feeds, or bring Parquet",
         )
     candidates = "\t" if path.suffix.lower() in (".tsv", ".tab") else ",\t;|"
-    headers = {
-        mark: [name.strip() for name in next(csv.reader([text], delimiter=mark), [])] for mark in candidates
-    }
+    headers = {mark: [name.strip() for name in next(csv.reader([text], delimiter=mark), [])] for mark in candidates}
     delimiter = max(headers, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
     header = headers[delimiter]
     _check_columns(path, header, wanted)
@@ -318,9 +310,7 @@ def _stage_plain(
     return file
 
 
-def _stage_exact(
-    target: _Target, path: Path, start: int, header: Sequence[str], delimiter: str
-) -> StagedFile:
+def _stage_exact(target: _Target, path: Path, start: int, header: Sequence[str], delimiter: str) -> StagedFile:
     file = StagedFile(path, start, header_lines=1)
     main, rest = target.picks(header)
     lines: list[int] = []
@@ -428,9 +418,7 @@ def _shown(text: str) -> str:
 def _stage_parquet(target: _Target, path: Path, start: int) -> StagedFile:
     file = StagedFile(path, start, header_lines=0)
     if _GLOB.search(str(path)):
-        raise UnreadableFile(
-            f"the path of {path.name} holds one of * ? [", remedy="rename the file or folder"
-        )
+        raise UnreadableFile(f"the path of {path.name} holds one of * ? [", remedy="rename the file or folder")
     try:
         schema = (
             target.connection.sql("SELECT * FROM read_parquet($path) LIMIT 0", params={"path": str(path)})

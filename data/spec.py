@@ -77,9 +77,7 @@ class EventsSection(_Section):
     kind_value: str = "view"
     value: str | None = None
     context: Names = ()
-    drop_duplicates: bool = (
-        False  # quarantine a row equal to an earlier one in user, item, time, kind and value
-    )
+    drop_duplicates: bool = False  # quarantine a row equal to an earlier one in user, item, time, kind and value
 
 
 class ItemsSection(_Section):
@@ -240,9 +238,7 @@ def template_fields(template: str) -> list[str]:
 
 def _remedy(kind: str, field: str) -> str:
     if kind == "missing":
-        return f"add `{field.rpartition('.')[2]}`" + (
-            f" under [{field.rpartition('.')[0]}]" if "." in field else ""
-        )
+        return f"add `{field.rpartition('.')[2]}`" + (f" under [{field.rpartition('.')[0]}]" if "." in field else "")
     if kind == "extra_forbidden":
         return f"remove `{field}`, or move it to its section (`sensitive` stands above them all)"
     return "mend that field"

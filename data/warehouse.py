@@ -57,9 +57,7 @@ class BuildFacts:
         """The facts as plain JSON values: times in ISO 8601, the spec as TOML."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain["spec"] = self.spec.to_toml()
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value for name, value in plain.items()
-        }
+        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in plain.items()}
 
 
 class Warehouse:
@@ -78,9 +76,7 @@ class Warehouse:
     def open(cls, path: Path) -> Self:
         """Raises UnknownBuild (no file), SchemaMismatch (another version), DamagedArtefact (unreadable)."""
         if not path.is_file():
-            raise UnknownBuild(
-                f"there is no build at {path}", remedy="`lodestar builds` lists those there are"
-            )
+            raise UnknownBuild(f"there is no build at {path}", remedy="`lodestar builds` lists those there are")
         connection = _connect_read_only(path)
         try:
             facts = _facts(connection, path)
@@ -114,9 +110,7 @@ class Warehouse:
 
 
 @contextmanager
-def build_connection(
-    path: Path | None, *, threads: int = 2, memory_limit: str = "2GB"
-) -> Iterator[Connection]:
+def build_connection(path: Path | None, *, threads: int = 2, memory_limit: str = "2GB") -> Iterator[Connection]:
     """A read-write database of one's own for making tables (None: in memory), spilling beside its file.
 
     Nothing opened here is ever opened again under the same name; publish by checkpoint, close and rename.
