@@ -6,10 +6,11 @@ of them is part of Lodestar; what was fetched once is kept in the cache and need
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data import journey, movielens
+from data import journey, movielens, synthetic
 from data.download import Progress, fetch_address, fetch_wheel
 from data.errors import DamagedArtefact, FetchFailed, UnknownDataset
 from data.presets import preset, preset_names, preset_text
@@ -73,17 +74,22 @@ def fetch(
     """
     if name not in preset_names():
         raise UnknownDataset(f"there is no public dataset {name!r}", remedy=f"known are {', '.join(preset_names())}")
-    spec = preset(name)
-    parent = cache / "datasets"
-    marks = {"form": _FORM, "spec": preset_text(name)}
-    if (manifest := _usable(parent / name, marks)) is not None:
-        return _fetched(name, parent / name, spec.licence, manifest["source"])
-    archive = _ARCHIVES[name]
-    path, source = _bring(name, archive, cache=cache, offline=offline, progress=progress, address=address)
-    with staged(parent, name, extra={**marks, "source": source}, replace=True) as folder:
-        archive.normalise(path, folder)
+    parent, form = cache / "datasets", {"form": _FORM, "spec": preset_text(name), "seed": 0}
+    folder_name = name
+    if name == "synthetic" and seed:
+        folder_name, form["seed"] = f"{name}-{seed}", seed
+    if (manifest := _usable(parent / folder_name, form)) is not None:
+        return _fetched(name, parent / folder_name, manifest["source"])
+    fill: Callable[[Path], None]
+    if name == "synthetic":
+        source, fill = f"Lodestar's generator, seed {seed}", partial(synthetic.generate, seed=seed)
+    else:
+        path, source = _bring(name, _ARCHIVES[name], cache=cache, offline=offline, progress=progress, address=address)
+        fill = partial(_ARCHIVES[name].normalise, path)
+    with staged(parent, folder_name, extra={**form, "source": source}, replace=True) as folder:
+        fill(folder)
         (folder / "spec.toml").write_text(_spec_from(name, source), encoding="utf-8")
-    return _fetched(name, parent / name, spec.licence, source)
+    return _fetched(name, parent / folder_name, source)
 
 
 def _bring(
@@ -129,5 +135,5 @@ def _spec_from(name: str, source: str) -> str:
     return told.model_copy(update={"dataset": dataset}).to_toml()
 
 
-def _fetched(name: str, folder: Path, licence: str, source: str) -> Fetched:
-    return Fetched(name, folder, folder / "spec.toml", licence, source)
+def _fetched(name: str, folder: Path, source: str) -> Fetched:
+    return Fetched(name, folder, folder / "spec.toml", preset(name).licence, source)
