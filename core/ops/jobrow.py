@@ -119,9 +119,7 @@ def interrupt(
 
 def nobody(state: str, now: datetime) -> dict[str, Any]:
     """The columns of a row that no process works on: nothing is asked of it, `ended` only if final."""
-    gone = dict.fromkeys(
-        ("pid", "pid_created", "supervisor_pid", "supervisor_created", "lease_until", "eta_s")
-    )
+    gone = dict.fromkeys(("pid", "pid_created", "supervisor_pid", "supervisor_created", "lease_until", "eta_s"))
     asked = {"cancel_requested": False, "pause_requested": False}
     return {**gone, **asked, "ended": now if state in FINAL else None}
 

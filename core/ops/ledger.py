@@ -91,9 +91,7 @@ class Ledger:
         self.close()
 
 
-def migrate(
-    ledger: Ledger, *, migrations: Sequence[Migration] = MIGRATIONS, target: int = SCHEMA_VERSION
-) -> None:
+def migrate(ledger: Ledger, *, migrations: Sequence[Migration] = MIGRATIONS, target: int = SCHEMA_VERSION) -> None:
     """Brings the schema to `target`. A step and its record share one transaction: both stand, or neither."""
     with ledger.read() as connection:
         found = _schema_version(connection)
@@ -198,9 +196,7 @@ def record_build(
         if connection.execute(known).first() is None:
             connection.execute(sa.insert(builds_table).values(build_id=build_id, **row))
         pointer = {"current_build": build_id, "ingested": now}
-        moved = connection.execute(
-            sa.update(datasets_table).where(datasets_table.c.name == dataset).values(**pointer)
-        )
+        moved = connection.execute(sa.update(datasets_table).where(datasets_table.c.name == dataset).values(**pointer))
         if moved.rowcount == 0:
             connection.execute(sa.insert(datasets_table).values(name=dataset, **pointer))
 

@@ -88,9 +88,7 @@ def start_detached(argv: Sequence[str], *, log: Path) -> "subprocess.Popen[bytes
     Should it end first, a thread reaps it.
     """
     with log.open("ab") as out:
-        child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
+        child = subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
     threading.Thread(target=child.wait, name=f"reap-{child.pid}", daemon=True).start()
     return child
 

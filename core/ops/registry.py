@@ -109,9 +109,7 @@ def rollback(
         current = _in_force(connection, dataset)
         _expect(current, expected_version, dataset=dataset)
         if current is None or current.before is None:
-            raise UnknownRun(
-                f"{dataset} has no earlier champion", remedy="promote a run with `lodestar promote RUN`"
-            )
+            raise UnknownRun(f"{dataset} has no earlier champion", remedy="promote a run with `lodestar promote RUN`")
         target = one_row(connection, _of(dataset).where(promotions_table.c.version == current.before))
         assert target is not None, "promotions are never deleted"
         return _append(

@@ -95,9 +95,7 @@ def run_of(ledger: Ledger, run_id: str) -> RunRow:
     with ledger.read() as connection:
         row = one_row(connection, _runs_query().where(runs_table.c.run_id == run_id))
     if row is None:
-        raise UnknownRun(
-            f"no run {run_id!r}", remedy="list them with `lodestar jobs`, or make one: `lodestar train`"
-        )
+        raise UnknownRun(f"no run {run_id!r}", remedy="list them with `lodestar jobs`, or make one: `lodestar train`")
     return _run(row)
 
 
@@ -152,7 +150,5 @@ def _last_dataset(ledger: Ledger) -> str:
     with ledger.read() as connection:
         name = connection.scalar(query)
     if name is None:
-        raise UnknownDataset(
-            "nothing has been ingested yet", remedy="run `lodestar demo`, or `lodestar ingest`"
-        )
+        raise UnknownDataset("nothing has been ingested yet", remedy="run `lodestar demo`, or `lodestar ingest`")
     return str(name)

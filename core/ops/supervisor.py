@@ -32,6 +32,7 @@ from core.ops.processes import (
     start_detached,
     started_at,
 )
+from core.ops.prune import remove_leftovers
 from core.ops.worker import LEASE_S, NOT_MINE
 from data.errors import JobFailed
 
@@ -90,6 +91,7 @@ class Supervisor:
         with attentive() as attention:
             while (lock := _take_lock(self._home, self._me.pid)) is not None:
                 with lock:
+                    remove_leftovers(self._home)
                     self._supervise(attention)
                 # A job submitted while the lock was still held relied on this supervisor: look once more.
                 if self._stopping or not waiting(self._ledger):
@@ -99,9 +101,7 @@ class Supervisor:
     def _supervise(self, attention: Attention) -> None:
         idle_since_s = time.monotonic()
         while not attention.told_to_stop:
-            with suppress(
-                OperationalError
-            ):  # a full disk, say: nothing was changed, the next round tries again
+            with suppress(OperationalError):  # a full disk, say: nothing was changed, the next round tries again
                 self._round()
             if self._watched:
                 idle_since_s = time.monotonic()

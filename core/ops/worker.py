@@ -93,9 +93,7 @@ class JobContext:
             if fresh_stage or ("progress" in fields and due):
                 self._noted_s, self._noted_stage = time.monotonic(), stage or self._noted_stage
                 progress, eta_s = fields.get("progress"), fields.get("eta_s")
-                self._over |= not note_progress(
-                    self.ledger, self._job, progress=progress, stage=stage, eta_s=eta_s
-                )
+                self._over |= not note_progress(self.ledger, self._job, progress=progress, stage=stage, eta_s=eta_s)
 
     def beat(self) -> None:
         """Renews the lease and hears what was asked; the worker does so every second by itself."""
@@ -136,9 +134,7 @@ class JobContext:
 Body = Callable[[JobContext], dict[str, Any]]
 
 
-def work(
-    ledger: Ledger, home: Path, job_id: str, bodies: Mapping[str, Body], *, clock: Clock = utc_now
-) -> int:
+def work(ledger: Ledger, home: Path, job_id: str, bodies: Mapping[str, Body], *, clock: Clock = utc_now) -> int:
     """Runs a job that a supervisor claimed and started this process for; returns the process's exit status.
 
     A LodestarError of the body is recorded with its remedy; anything else is recorded and raised, so that its
@@ -153,9 +149,7 @@ def work(
             result = _body(bodies, job)(context)
     except Stopped:
         asked = status(ledger, job_id)
-        state = (
-            "cancelled" if asked.cancel_requested else "paused" if asked.pause_requested else "interrupted"
-        )
+        state = "cancelled" if asked.cancel_requested else "paused" if asked.pause_requested else "interrupted"
         return STOPPED if finish(ledger, job, state=state, now=clock()) else NOT_MINE
     except LodestarError as error:
         finish(ledger, job, state="failed", now=clock(), error=error.as_json()["error"])

@@ -1,0 +1,178 @@
+"""What may be deleted, and its deletion: leftovers of crashes, runs that came to nothing, builds nobody reads.
+
+Nothing that the ledger points at goes: no current build, no champion, no finished run, no build that a run or a
+waiting job reads. A row is marked before its files go, so a crash in between leaves files that no row claims, which
+the next time are leftovers like others.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from core.ops.jobrow import FINAL
+from core.ops.ledger import Ledger, builds
+from core.ops.schema import builds as builds_table
+from core.ops.schema import datasets as datasets_table
+from core.ops.schema import jobs as jobs_table
+from core.ops.schema import promotions as promotions_table
+from core.ops.schema import runs as runs_table
+from data.publish import TEMPORARY, remove_orphans
+
+# The folders in which artefacts are published under temporary names first.
+_PUBLISHED = ("warehouse", "quarantine", "runs", "exports")
+# A file that no row claims may be on its way to one; after this long it is not.
+_UNCLAIMED_FOR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """One thing that was deleted (or would be): `kind` is leftover, run or build; `why` is for people."""
+
+    kind: str
+    name: str
+    bytes: int
+    why: str
+
+
+def remove_leftovers(home: Path) -> list[Path]:
+    """Deletes what crashed writers left under temporary names; what is still being written stays."""
+    return [path for folder in _PUBLISHED for path in remove_orphans(home / folder)]
+
+
+def prune(
+    ledger: Ledger,
+    home: Path,
+    *,
+    now: datetime,
+    keep_failed: timedelta = timedelta(0),
+    dry_run: bool = False,
+) -> list[Pruned]:
+    """Deletes what nothing needs and says what it was; with `dry_run` only says it.
+
+    Runs of failed and cancelled jobs stay for `keep_failed` after their end, for who wants to resume them.
+    """
+    pruned = [
+        Pruned("leftover", f"{folder}/{path.name}", _size(path), "a writer crashed")
+        for folder in _PUBLISHED
+        for path in sorted((home / folder).glob(f"{TEMPORARY}*"))
+        if not _in_use(path)
+    ]
+    with ledger.write() as connection:
+        failed = _failed_runs(connection, before=now - keep_failed)
+        unread = _unread_builds(connection, without_runs=set(failed))
+        if not dry_run:
+            _mark(connection, runs_table, runs_table.c.run_id.in_(failed), now)
+            _mark(connection, builds_table, builds_table.c.build_id.in_(unread), now)
+    folders = {home / "runs" / run_id: f"its job is {state}" for run_id, state in failed.items()}
+    folders |= {path: "no run has this name" for path in _unclaimed_runs(ledger, home, now=now)}
+    files = dict.fromkeys((home / path for path in unread.values()), "nothing reads it")
+    files |= {path: "no build has this name" for path in _unclaimed_builds(ledger, home, now=now, gone=files)}
+    pruned += [Pruned("run", path.name, _size(path), why) for path, why in folders.items() if path.exists()]
+    pruned += [
+        Pruned("build", path.stem, sum(map(_size, _with_quarantine(home, path))), why)
+        for path, why in files.items()
+        if path.exists()
+    ]
+    if not dry_run:
+        remove_leftovers(home)
+        for path in folders:
+            shutil.rmtree(path, ignore_errors=True)
+        for path in files:
+            for part in _with_quarantine(home, path):
+                part.unlink(missing_ok=True)
+    return pruned
+
+
+def _failed_runs(connection: Connection, *, before: datetime) -> dict[str, str]:
+    """run_id -> state of its job: unfinished, its job failed or was cancelled by then."""
+    joined = runs_table.join(jobs_table, runs_table.c.job_id == jobs_table.c.job_id)
+    query = (
+        sa.select(runs_table.c.run_id, jobs_table.c.state)
+        .select_from(joined)
+        .where(runs_table.c.finished.is_(None), runs_table.c.pruned.is_(None))
+        .where(jobs_table.c.state.in_(("failed", "cancelled")), jobs_table.c.ended <= before)
+    )
+    return {row.run_id: row.state for row in connection.execute(query)}
+
+
+def _unread_builds(connection: Connection, *, without_runs: set[str]) -> dict[str, str]:
+    """build_id -> path below the home, of builds that no dataset, champion, run or waiting job needs."""
+    read = set(connection.scalars(sa.select(datasets_table.c.current_build)))
+    champions = set(connection.scalars(sa.select(promotions_table.c.run_id)))
+    runs = sa.select(runs_table.c.run_id, runs_table.c.build_id).where(runs_table.c.pruned.is_(None))
+    read |= {row.build_id for row in connection.execute(runs) if row.run_id not in without_runs - champions}
+    waiting = sa.select(jobs_table.c.payload).where(jobs_table.c.state.not_in(FINAL))
+    for payload in connection.scalars(waiting):
+        read |= set(_strings(payload))
+    kept = sa.select(builds_table).where(builds_table.c.pruned.is_(None))
+    return {
+        row.build_id: row.path
+        for row in connection.execute(kept)
+        if row.build_id not in read and not Path(row.path).is_absolute()  # elsewhere: not Lodestar's to delete
+    }
+
+
+def _mark(connection: Connection, table: sa.Table, which: sa.ColumnElement[bool], now: datetime) -> None:
+    connection.execute(sa.update(table).where(which).values(pruned=now))
+
+
+def _unclaimed_runs(ledger: Ledger, home: Path, *, now: datetime) -> Iterator[Path]:
+    query = sa.select(runs_table.c.run_id).where(runs_table.c.pruned.is_(None))
+    with ledger.read() as connection:
+        claimed = set(connection.scalars(query))
+    for path in sorted((home / "runs").glob("*")):
+        if path.name not in claimed and not path.name.startswith(TEMPORARY) and _old(path, now=now):
+            yield path
+
+
+def _unclaimed_builds(ledger: Ledger, home: Path, *, now: datetime, gone: dict[Path, str]) -> Iterator[Path]:
+    claimed = {build.path.resolve() for build in builds(ledger)}
+    for path in sorted((home / "warehouse").glob("*.duckdb")):
+        temporary = path.name.startswith(TEMPORARY)
+        if path not in gone and path.resolve() not in claimed and not temporary and _old(path, now=now):
+            yield path
+
+
+def _with_quarantine(home: Path, build: Path) -> list[Path]:
+    parts = (build, home / "quarantine" / f"{build.stem}.parquet")
+    return [part for part in parts if part.exists()]
+
+
+def _old(path: Path, *, now: datetime) -> bool:
+    return path.stat().st_mtime < (now - _UNCLAIMED_FOR).timestamp()
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a living writer holds the lock on its temporary folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.lstat().st_size for file in files if not file.is_dir())
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _strings(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _strings(part)
