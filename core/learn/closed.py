@@ -1,0 +1,175 @@
+"""Closed-form components: EASE, next-item ridge, and personal frequency; seconds to fit, hard to beat.
+
+EASE is Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), asked with a history whose older
+events count less. The next-item ridge regresses what comes next on two such decayed histories at once, a short and a
+long memory side by side: W = (X'X + Lambda)^-1 X'Y over every training position. Frequency is the decayed history
+itself, for tasks in which people come back to the same items. Decays and lambda (in units of the mean diagonal of X'X,
+so that they carry over between data sets) are chosen by validation NDCG@10.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from core.learn.ranking import ndcg, ranks
+from core.learn.sequences import FloatArray, Histories, IntArray, Split, Task, target_starts
+
+DECAYS = (0.6, 0.8, 0.9, 0.95, 1.0)
+MEMORIES = ((0.6, 0.95), (0.8, 0.98))
+EASE_LAMBDAS = (1.0, 3.0, 10.0)
+RIDGE_LAMBDAS = (3.0, 10.0)
+NEGLIGIBLE = 0.03  # a decayed event below this weight leaves the ridge's regression
+MAX_QUERIES = 4000  # validation queries that a choice of decay and lambda looks at
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """score(history) = sum over decays d of x_d W_d, x_d the items' counts decayed by d.
+
+    weights (len(decays) * I, I) float32, the W_d one under the other, or None for W = 1.
+    """
+
+    name: str
+    task: Task
+    decays: tuple[float, ...]
+    weights: Tensor | None
+
+    def scores(self, histories: Histories, *, n_items: int) -> Tensor:
+        """(H, I) float32."""
+        x = sp.hstack([decayed(histories, self.task, d, n_items=n_items) for d in self.decays]).tocsr()
+        if self.weights is None:
+            return torch.from_numpy(x.toarray())
+        return torch.from_numpy(np.asarray(x @ self.weights.numpy(), dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a dense form with `memories` x I rows costs before it is tried: two square matrices and one solution."""
+
+    n_items: int
+    memories: int
+
+    @property
+    def gigabytes(self) -> float:
+        """Peak memory, float64 for the one-memory inverse (EASE), float32 for the stacked solve (ridge)."""
+        rows = self.memories * self.n_items
+        return (24 if self.memories == 1 else 12) * rows**2 / 1e9
+
+
+def ages(histories: Histories, task: Task) -> IntArray:
+    """(N,) how much came after each event in its history: events, or, in baskets, later baskets."""
+    if task != "repurchase":
+        return histories.age
+    starts = target_starts(histories, task)
+    basket = np.cumsum(starts)
+    last = np.concatenate([[0], basket])[histories.offsets[1:]]
+    return np.repeat(last, histories.lengths) - basket
+
+
+def decayed(histories: Histories, task: Task, decay: float, *, n_items: int) -> sp.csr_matrix:
+    """(H, I) float32: each history's items, an event counting decay^age."""
+    weight = np.power(decay, ages(histories, task)).astype(np.float32)
+    return sp.csr_matrix((weight, (histories.owner, histories.item)), shape=(len(histories), n_items))
+
+
+def fit_ease(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
+    """EASE for each lambda and decay; B = I - P diag(1 / diag P), P = (X'X + lambda I)^-1, X binary."""
+    seen = decayed(split.train, split.task, 1.0, n_items=n_items).astype(np.float64)
+    seen.data[:] = 1.0
+    gram = (seen.T @ seen).toarray()
+    for scale in EASE_LAMBDAS:
+        regularised = gram.copy()
+        regularised[np.diag_indices(n_items)] += scale * _mean_diagonal(gram)
+        inverse = np.linalg.inv(regularised)
+        weights = inverse / -np.diag(inverse)
+        np.fill_diagonal(weights, 0.0)
+        served = torch.from_numpy(weights.astype(np.float32))
+        for decay in DECAYS:
+            yield ClosedForm("ease", split.task, (decay,), served)
+
+
+def fit_ridge(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
+    """The next-item ridge for each pair of memories and each lambda."""
+    for decays in MEMORIES:
+        parts = [regression(split.train, split.task, decay, n_items=n_items) for decay in decays]
+        x, y = sp.hstack([part[0] for part in parts]).tocsr(), parts[0][1]
+        gram, cross = (x.T @ x).toarray(), (x.T @ y).toarray()
+        blocks = [gram[i : i + n_items, i : i + n_items] for i in range(0, len(gram), n_items)]
+        scales = np.concatenate([np.full(n_items, _mean_diagonal(block)) for block in blocks])
+        for scale in RIDGE_LAMBDAS:
+            regularised = gram.copy()
+            regularised[np.diag_indices(len(gram))] += (scale * scales).astype(gram.dtype)
+            weights = scipy.linalg.solve(regularised, cross, assume_a="pos", overwrite_a=True)
+            yield ClosedForm("ridge", split.task, decays, torch.from_numpy(weights.astype(np.float32)))
+
+
+def fit_frequency(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
+    """Personal frequency for each decay; n_items is not needed and is taken for the shared signature."""
+    for decay in DECAYS:
+        yield ClosedForm("frequency", split.task, (decay,), None)
+
+
+def regression(train: Histories, task: Task, decay: float, *, n_items: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """X and Y (R, I) float32: decayed history before, and items of, every target but each history's first."""
+    starts = np.ones(len(train.item), dtype=bool) if task != "repurchase" else target_starts(train, task)
+    group = np.cumsum(starts) - 1
+    owner = train.owner[np.flatnonzero(starts)]
+    one = np.ones(len(group), dtype=np.float32)
+    content = sp.csr_matrix((one, (group, train.item)), shape=(len(owner), n_items))
+    content.data[:] = 1.0
+    reach = max(1, int(np.ceil(np.log(NEGLIGIBLE) / np.log(decay))))
+    before = sp.csr_matrix((len(owner), len(owner)), dtype=np.float32)
+    rows = np.arange(len(owner))
+    parts: list[tuple[IntArray, IntArray, FloatArray]] = []
+    for lag in range(min(reach, int(np.bincount(owner).max(initial=1)))):
+        row = rows[lag + 1 :]
+        row = row[owner[row] == owner[row - lag - 1]]
+        parts.append((row, row - lag - 1, np.full(len(row), decay**lag, dtype=np.float32)))
+    if parts:
+        row, column, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+        before = sp.csr_matrix((value, (row, column)), shape=before.shape)
+    asked = np.concatenate([[False], owner[1:] == owner[:-1]]) if len(owner) else np.zeros(0, dtype=bool)
+    if task == "next-new":
+        asked &= target_starts(train, task)
+    return (before @ content)[asked].tocsr(), content[asked].tocsr()
+
+
+FITTERS: dict[str, Callable[..., Iterator[ClosedForm]]] = {
+    "ease": fit_ease,
+    "ridge": fit_ridge,
+    "frequency": fit_frequency,
+}
+
+
+def fit_closed_forms(
+    split: Split, *, n_items: int, budget_gb: float, seed: int, log: Callable[[str], None]
+) -> dict[str, ClosedForm]:
+    """The best of each form by validation NDCG@10. A dense form over `budget_gb` stands aside, and `log` says so."""
+    names = ["ease", "ridge"] if split.task == "next-new" else ["ease", "ridge", "frequency"]
+    valid = split.valid.sample(MAX_QUERIES, seed=seed)
+    chosen: dict[str, ClosedForm] = {}
+    for name in names:
+        cost = Estimate(n_items, 2 if name == "ridge" else 1)
+        if name != "frequency" and cost.gigabytes > budget_gb:
+            log(f"{name} stands aside: {cost.gigabytes:.1f} GB for {n_items} items is over {budget_gb:.1f} GB")
+            continue
+        begun, best = time.perf_counter(), -1.0
+        for form in FITTERS[name](split, n_items=n_items):
+            scores = form.scores(valid.context, n_items=n_items)
+            reached = float(np.mean(ndcg(ranks(scores, valid, task=split.task), valid, k=10))) if len(valid) else 0.0
+            if reached > best:
+                chosen[name], best = form, reached
+        log(f"{name}: decays {chosen[name].decays}, validation NDCG@10 {best:.4f}, {time.perf_counter() - begun:.1f} s")
+    return chosen
+
+
+def _mean_diagonal(gram: npt.NDArray[Any]) -> float:
+    return max(float(np.diag(gram).mean()), 1e-6)

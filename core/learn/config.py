@@ -1,0 +1,112 @@
+"""The training configuration: what a run is made from, frozen, validated, and saved beside its weights.
+
+The one default recipe serves every data set; presets change only how long it looks for an answer.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data.errors import InvalidConfig, UnreadableFile
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkConfig(_Frozen):
+    """Shape of the sequence encoder. `max_length` counts events; `value_buckets` quantises events' values."""
+
+    dim: Positive = 64
+    blocks: Positive = 2
+    heads: Positive = 2
+    inner: Positive = 2
+    dropout: Rate = 0.2
+    max_length: Positive = 200
+    value_buckets: Positive = 8
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "NetworkConfig":
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        return self
+
+
+class TextConfig(_Frozen):
+    """The language model and how it is tuned. `steps` gradient-cached updates, one after each sequence epoch."""
+
+    model: str = "minilm"
+    tune: Literal["none", "frozen", "lora", "full"] = "lora"
+    dim: Positive = 128
+    max_tokens: Positive = 64
+    rank: Positive = 16
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    steps: Positive = 8
+    micro_batch: Positive = 64
+
+
+class TrainConfig(_Frozen):
+    """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    epochs: Positive = 30
+    patience: Positive = 6
+    batch_tokens: Positive = 2048
+    epoch_tokens: Positive = 250_000
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    ema: Rate = 0.99
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    id_dropout: Rate = 0.2
+    logit_memory_mb: Positive = 256
+    closed_form_gb: Annotated[float, Field(gt=0)] = 2.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    network: NetworkConfig = NetworkConfig()
+    text: TextConfig = TextConfig()
+
+    def to_toml(self) -> str:
+        """The whole configuration, defaults included."""
+        return tomli_w.dumps(self.model_dump())
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "fast": {"epochs": 8, "patience": 3, "text.tune": "frozen", "network.dim": 32},
+    "balanced": {},
+    "best": {"epochs": 120, "patience": 12, "text.steps": 16},
+}
+
+
+def load_config(path: Path | None = None, *, overrides: Sequence[tuple[str, Any]] = ()) -> TrainConfig:
+    """From a TOML file (or the defaults) with dotted overrides such as ("network.dim", "32") on top.
+
+    Raises UnreadableFile and InvalidConfig, the latter with the field's name.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UnreadableFile(f"cannot read {path}", remedy="name an existing TOML file after --config") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidConfig(f"{path} is not TOML: {error}", remedy="mend the line it names") from error
+    for key, value in overrides:
+        node = tree
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise InvalidConfig(f"{key!r} does not name a setting", remedy="see `lodestar train --help`")
+        node[leaf] = value
+    try:
+        return TrainConfig.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "configuration"
+        raise InvalidConfig(f"{name}: {first['msg']}", remedy="see README, 'Training configuration'") from error

@@ -1,0 +1,136 @@
+"""The Recommender's network: text-aware item vectors and a causal transformer over a user's events.
+
+An item's vector is its whitened text through an adapter, plus a residual of its own id that starts at zero; the same
+holds for its bias. In training the id's share is dropped for random items, so that text alone learns to place an item
+(without that, an item never seen in training does not surface). The user's state after each event is scored against
+every item by one inner product. Pre-norm blocks after Kang and McAuley, "Self-Attentive Sequential Recommendation"
+(ICDM 2018), trained with the full softmax as in Klenitskiy and Vasilev, "Turning Dross Into Gold Loss" (RecSys 2023).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.learn.config import NetworkConfig
+
+N_GAPS = 34  # log2 buckets of seconds, 0 (none) and 1 s to 2^32 s
+
+
+class Events(NamedTuple):
+    """A right-padded batch. item (B, L) int64 with `n_items` at padding, gap (B, L) int64 bucket of the time since
+    the event before, kind (B, L) int64, value (B, L) int64 bucket (0 = none), lengths (B,) int64."""
+
+    item: Tensor
+    gap: Tensor
+    kind: Tensor
+    value: Tensor
+    lengths: Tensor
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward over (B, L, d), causal."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.heads, self.dropout = config.heads, config.dropout
+        self.before_attention, self.before_mix = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.out = nn.Linear(config.dim, config.dim)
+        self.mix = nn.Sequential(
+            nn.Linear(config.dim, config.inner * config.dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.inner * config.dim, config.dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, d) -> (B, L, d); position t sees positions <= t."""
+        q, k, v = self.project(x)
+        p = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+        return self.finish(x, mixed)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of (B, L, d), each (B, heads, L, d / heads)."""
+        batch, length, dim = x.shape
+        qkv = self.qkv(self.before_attention(x)).view(batch, length, 3, self.heads, dim // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Residuals around attention's output (B, heads, L, d / heads) and the feed-forward: (B, L, d)."""
+        mixed = mixed.transpose(1, 2).reshape(x.shape)
+        x = x + F.dropout(self.out(mixed), self.dropout, self.training)
+        return x + F.dropout(self.mix(self.before_mix(x)), self.dropout, self.training)
+
+
+class Recommender(nn.Module):
+    """Item encoder + sequence encoder. `text` (I, T) float32 are the items' whitened text vectors, T may be 0."""
+
+    text: Tensor
+
+    def __init__(self, config: NetworkConfig, *, text: Tensor, n_kinds: int) -> None:
+        super().__init__()
+        self.config, self.n_items = config, len(text)
+        self.register_buffer("text", text.clone())
+        d = config.dim
+        self.adapter = nn.Linear(text.shape[1], d, bias=False) if text.shape[1] else None
+        self.text_bias = nn.Linear(text.shape[1], 1) if text.shape[1] else None
+        self.id_vector = nn.Parameter(torch.zeros(self.n_items, d))
+        self.id_bias = nn.Parameter(torch.zeros(self.n_items))
+        self.start = nn.Parameter(torch.zeros(d))
+        self.gap, self.kind = nn.Embedding(N_GAPS, d), nn.Embedding(n_kinds, d)
+        self.value = nn.Embedding(config.value_buckets + 1, d)
+        self.position = nn.Embedding(config.max_length + 1, d)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.last_norm = nn.LayerNorm(d)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+        if self.adapter is not None:  # whitened text has unit variance: item vectors start near unit norm
+            nn.init.normal_(self.adapter.weight, std=1 / math.sqrt(self.adapter.in_features * self.config.dim))
+        nn.init.normal_(self.id_vector, std=0.002 if self.adapter is not None else 0.02)
+
+    def items(self, *, text: Tensor | None = None, keep_id: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Item vectors (I, d) and biases (I,). `text` (I, T) stands in for the stored text; `keep_id` (I,) of 0 and 1
+        drops ids."""
+        text = self.text if text is None else text
+        vector: Tensor = self.id_vector
+        bias: Tensor = self.id_bias
+        if keep_id is not None:
+            vector, bias = vector * keep_id[:, None], bias * keep_id
+        if self.adapter is not None and self.text_bias is not None:
+            vector = vector + self.adapter(text)
+            bias = bias + self.text_bias(text).squeeze(-1)
+        return vector, bias
+
+    def embed(self, events: Events, vectors: Tensor, *, first_position: int = 0) -> Tensor:
+        """(B, L, d) inputs of L events at positions `first_position + 1` on; the start symbol is not among them."""
+        padded = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
+        where = torch.arange(1, events.item.shape[1] + 1, device=vectors.device) + first_position
+        x = F.embedding(events.item, padded) * math.sqrt(self.config.dim)
+        x = x + self.position(where)
+        embedded: Tensor = x + self.gap(events.gap) + self.kind(events.kind) + self.value(events.value)
+        return embedded
+
+    def states(self, events: Events, vectors: Tensor) -> Tensor:
+        """(B, 1 + L, d): the user's state at the start and after each event; states at padding mean nothing."""
+        start = (self.start + self.position.weight[0]).expand(len(events.item), 1, -1)
+        x = torch.cat([start, self.embed(events, vectors)], dim=1)
+        x = F.dropout(x, self.config.dropout, self.training)
+        for block in self.blocks:
+            x = block(x)
+        states: Tensor = self.last_norm(x)
+        return states
+
+    def forward(self, events: Events, vectors: Tensor, bias: Tensor) -> Tensor:
+        """(B, I) logits of what follows each history; an empty history answers from its start symbol."""
+        states = self.states(events, vectors)
+        last = states[torch.arange(len(states), device=states.device), events.lengths]
+        return last @ vectors.T + bias

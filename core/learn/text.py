@@ -1,0 +1,146 @@
+"""The language model that reads items: encoding, whitening, and fine-tuning through a gradient cache.
+
+Fine-tuning end to end would hold the language model's graph over the whole catalogue for each batch of histories.
+A gradient cache (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021) cuts the
+graph at the text vectors: encode without a graph, train the sequence model on the vectors and sum the loss's gradient
+with respect to them, then encode again in micro-batches and push that gradient through. Memory does not grow with the
+batch of histories or with the catalogue.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from core.learn.config import TextConfig
+from data.errors import WeightsMissing
+
+MODULES_NEVER_ADAPTED = "pooler"
+
+
+class TextEncoder:
+    """A Hugging Face text model that reads a fixed list of texts: mean pooling over its last hidden states.
+
+    The texts are tokenised once and kept in micro-batches of like length. The model stays in evaluation mode, so that
+    the two passes of the gradient cache agree.
+    """
+
+    def __init__(self, folder: Path, config: TextConfig, *, texts: Sequence[str], device: str = "cpu") -> None:
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            self.model: nn.Module = AutoModel.from_pretrained(
+                folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise WeightsMissing(
+                f"{folder} holds no text model that can be loaded: {error}",
+                remedy="name a folder with config.json, a tokenizer and model.safetensors",
+            ) from error
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.config, self.device = config, device
+        self.model.to(device).eval().requires_grad_(False)
+        self.batches = list(self._tokenise(texts))
+        self.n_texts = len(texts)
+
+    def adapt(self, *, seed: int) -> None:
+        """Make the model trainable as `config.tune` says: low-rank adapters (Hu et al., 2021) on every linear layer,
+        or all its weights."""
+        torch.manual_seed(seed)
+        if self.config.tune == "lora":
+            adapters = LoraConfig(
+                r=self.config.rank,
+                lora_alpha=self.config.rank,
+                target_modules="all-linear",
+                exclude_modules=rf".*\b{MODULES_NEVER_ADAPTED}\b.*",
+            )
+            self.model = get_peft_model(self.model, adapters)
+        elif self.config.tune == "full":
+            self.model.requires_grad_(True)
+        self.model.eval()
+
+    def trainable(self) -> list[nn.Parameter]:
+        """The parameters that fine-tuning moves."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @torch.no_grad()
+    def encode(self, progress: Callable[[float], None] | None = None) -> Tensor:
+        """(I, D) float32: every text's vector, without a graph."""
+        out: Tensor | None = None
+        for done, (rows, tokens) in enumerate(self.batches):
+            pooled = self._pool(tokens)
+            out = pooled.new_empty(self.n_texts, pooled.shape[1]) if out is None else out
+            out[rows] = pooled
+            if progress is not None:
+                progress((done + 1) / len(self.batches))
+        if out is None:
+            raise WeightsMissing("there are no texts to encode", remedy="ingest a data set with items")
+        return out
+
+    def backward(self, gradient: Tensor) -> None:
+        """Accumulate d loss / d parameters from `gradient` (I, D) = d loss / d `encode()`."""
+        for rows, tokens in self.batches:
+            part = gradient[rows]
+            if part.abs().sum() > 0:
+                torch.autograd.backward(self._pool(tokens), part)
+
+    def state(self) -> dict[str, Tensor]:
+        """What fine-tuning changed: the adapters' weights, or the whole model's."""
+        if self.config.tune == "lora":
+            return {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(self.model).items()}
+        return {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put `state()` back, after `adapt`."""
+        if self.config.tune == "lora":
+            set_peft_model_state_dict(self.model, dict(state))
+        else:
+            self.model.load_state_dict(dict(state))
+
+    def _tokenise(self, texts: Sequence[str]) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        tokens = self.tokenizer(list(texts), truncation=True, max_length=self.config.max_tokens)
+        order = sorted(range(len(texts)), key=lambda row: len(tokens["input_ids"][row]))
+        out: list[tuple[Tensor, dict[str, Tensor]]] = []
+        for begin in range(0, len(order), self.config.micro_batch):
+            rows = order[begin : begin + self.config.micro_batch]
+            some: dict[str, Any] = {name: [tokens[name][row] for row in rows] for name in tokens}
+            padded = self.tokenizer.pad(some, return_tensors="pt")
+            out.append((torch.tensor(rows), {name: padded[name].to(self.device) for name in padded}))
+        return out
+
+    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
+        hidden = self.model(**tokens).last_hidden_state
+        mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        pooled: Tensor = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return pooled
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """PCA whitening fitted on a catalogue: (x - mean) @ projection has unit variance. mean (D,), projection (D, T)."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """(I, D) -> (I, T)."""
+        return (raw - self.mean) @ self.projection
+
+
+def fit_whitening(raw: Tensor, dim: int) -> Whitening:
+    """The leading `dim` principal directions of `raw` (I, D), scaled to unit variance; directions without variance
+    (a catalogue of few or equal texts) are left out, so T may be smaller than `dim`, but is at least one."""
+    mean = raw.double().mean(0)
+    centred = raw.double() - mean
+    _, spread, directions = torch.linalg.svd(centred, full_matrices=False)
+    deviation = spread / max(len(raw) - 1, 1) ** 0.5
+    kept = max(1, min(dim, int((deviation > 1e-5 * deviation.max().clamp(min=1e-12)).sum())))
+    scale = 1 / deviation[:kept].clamp(min=1e-6)
+    return Whitening(mean.float(), (directions[:kept].T * scale).float())

@@ -1,0 +1,281 @@
+"""The training loop: sequence epochs on frozen text, then epochs that each also move the language model.
+
+Weights are averaged over steps (an exponential moving average), and it is the average that validation judges, early
+stopping keeps, and the run serves. Everything that the next epoch depends on is in `Trainer.snapshot()`, so that a
+resumed run continues with the same numbers.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from core.learn.batches import TrainingBatch, Vocabulary, epoch, to_events
+from core.learn.config import TrainConfig
+from core.learn.model import Recommender
+from core.learn.ranking import hit_rate, ndcg, ranks
+from core.learn.sequences import Histories, Split
+from core.learn.text import TextEncoder, Whitening
+from data.errors import LodestarError
+
+SCORE_BATCH = 256  # histories scored at once
+MAX_VALIDATION = 4000  # queries that early stopping looks at
+TEXT_STAGE_LR = 0.25  # of the first stage's rate: the sequence model only follows the moving text
+BETAS = (0.9, 0.98)
+
+
+class Diverged(LodestarError):
+    """The loss is no longer a number."""
+
+
+class Stopped(Exception):
+    """Raised between epochs when the job is asked to stop; the last checkpoint holds all that was learned."""
+
+
+class Monitor(Protocol):
+    """What training reports to, and asks whether to go on."""
+
+    def epoch(self, **fields: Any) -> None:
+        """One finished epoch's stage, number, loss, validation metrics and seconds."""
+
+    def stopping(self) -> bool:
+        """True when the job should end at the next chance."""
+
+
+@dataclass
+class Stage:
+    """Where one stage stands. best_state: the averaged weights that validated best, with their metrics."""
+
+    name: str
+    epoch: int = 0
+    steps: int = 0
+    best_epoch: int = -1
+    best_ndcg: float = -1.0
+    best_hr: float = 0.0
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    best_text: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains one Recommender through one stage; a stage's state is what a checkpoint holds.
+
+    `encoder` and `whitening` are given in the stages that move the language model, else None.
+    """
+
+    def __init__(
+        self,
+        model: Recommender,
+        split: Split,
+        vocabulary: Vocabulary,
+        config: TrainConfig,
+        *,
+        stage: str,
+        encoder: TextEncoder | None = None,
+        whitening: Whitening | None = None,
+    ) -> None:
+        self.model, self.split, self.vocabulary, self.config = model, split, vocabulary, config
+        self.encoder, self.whitening = encoder, whitening
+        self.stage = Stage(stage)
+        self.epochs = config.text.steps if encoder is not None else config.epochs
+        self.rng = np.random.default_rng([config.seed, len(stage)])
+        self.lr = config.lr * (TEXT_STAGE_LR if encoder is not None else 1.0)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=self.lr, betas=BETAS, weight_decay=config.weight_decay
+        )
+        self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.text_optimizer: torch.optim.Optimizer | None = None
+        self.raw: Tensor | None = None
+        if encoder is not None:
+            self.text_optimizer = torch.optim.AdamW(encoder.trainable(), lr=config.text.lr, weight_decay=0.0)
+            self.raw = encoder.encode()
+        self.valid = split.valid.sample(MAX_VALIDATION, seed=config.seed)
+
+    def run(self, monitor: Monitor, save: Callable[["Trainer"], None]) -> Stage:
+        """Train to the end of the stage; `save` is called after each epoch. Raises Stopped and Diverged."""
+        while self.stage.epoch < self.epochs and not self._exhausted():
+            if monitor.stopping():
+                raise Stopped
+            begun = time.perf_counter()
+            loss = self._epoch(monitor)
+            reached, hits = self._validate()
+            best = reached > self.stage.best_ndcg
+            if best:
+                self.stage.best_ndcg, self.stage.best_hr = reached, hits
+                self.stage.best_epoch = self.stage.epoch
+                self.stage.best_state = {name: value.clone() for name, value in self.average.items()}
+                if self.encoder is not None:
+                    self.stage.best_text = {k: v.clone() for k, v in self.encoder.state().items()}
+            self.stage.epoch += 1
+            monitor.epoch(
+                stage=self.stage.name,
+                epoch=self.stage.epoch,
+                epochs=self.epochs,
+                loss=loss,
+                best=best,
+                seconds=time.perf_counter() - begun,
+                **{"ndcg@10": reached, "hr@10": hits},
+            )
+            save(self)
+        return self.stage
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain values from which `restore` continues bit for bit."""
+        tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
+        groups: dict[str, Mapping[str, Tensor]] = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "best": self.stage.best_state,
+            "best_text": self.stage.best_text,
+            "encoder": self.encoder.state() if self.encoder is not None else {},
+        }
+        for group, content in groups.items():
+            tensors.update({f"{group}/{name}": value.detach().clone() for name, value in content.items()})
+        for group, optimizer in (("optimizer", self.optimizer), ("text_optimizer", self.text_optimizer)):
+            if optimizer is not None:
+                for index, state in optimizer.state_dict()["state"].items():
+                    tensors.update({f"{group}/{index}/{name}": torch.as_tensor(v) for name, v in state.items()})
+        plain = {k: v for k, v in vars(self.stage).items() if not isinstance(v, dict)}
+        return tensors, {"stage": plain, "numpy": self.rng.bit_generator.state}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Take up where a snapshot was made."""
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            group, _, rest = name.partition("/")
+            groups.setdefault(group, {})[rest] = value
+        self.model.load_state_dict(groups["model"])
+        self.average = groups["average"]
+        self.stage = Stage(**values["stage"], best_state=groups.get("best", {}), best_text=groups.get("best_text", {}))
+        if self.encoder is not None:
+            self.encoder.load(groups["encoder"])
+            self.raw = self.encoder.encode()
+        for group, optimizer in (("optimizer", self.optimizer), ("text_optimizer", self.text_optimizer)):
+            if optimizer is not None:
+                state: dict[int, dict[str, Tensor]] = {}
+                for name, value in groups.get(group, {}).items():
+                    index, _, key = name.partition("/")
+                    state.setdefault(int(index), {})[key] = value
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        self.rng.bit_generator.state = values["numpy"]
+        torch.set_rng_state(tensors["rng"])
+
+    def _exhausted(self) -> bool:
+        return self.stage.best_epoch >= 0 and self.stage.epoch - self.stage.best_epoch > self.config.patience
+
+    def _epoch(self, monitor: Monitor) -> float:
+        self.model.train()
+        config, total, count = self.config, 0.0, 0
+        raw = self.raw.clone().requires_grad_(True) if self.raw is not None else None
+        batches = epoch(
+            self.split.train,
+            self.vocabulary,
+            task=self.split.task,
+            length=config.network.max_length,
+            batch_tokens=config.batch_tokens,
+            epoch_tokens=config.epoch_tokens,
+            n_items=self.model.n_items,
+            rng=self.rng,
+        )
+        for batch in batches:
+            if monitor.stopping():
+                raise Stopped
+            self._set_rate()
+            loss = self._loss(batch, raw)
+            if not math.isfinite(loss.item()):
+                raise Diverged(
+                    f"the loss became {loss.item()} in epoch {self.stage.epoch + 1}",
+                    remedy=f"train with a smaller rate, for example --set lr={config.lr / 4:g}",
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+            self.optimizer.step()
+            self.stage.steps += 1
+            self._follow()
+            total, count = total + loss.item(), count + 1
+        if raw is not None and raw.grad is not None:
+            self._move_text(raw.grad / max(count, 1))
+        return total / max(count, 1)
+
+    def _loss(self, batch: TrainingBatch, raw: Tensor | None) -> Tensor:
+        """Mean full-softmax cross entropy over the batch's targets, logits made in chunks of bounded memory."""
+        model = self.model
+        text = self.whitening(raw) if raw is not None and self.whitening is not None else None
+        keep = (torch.rand(model.n_items) >= self.config.id_dropout).float()
+        vectors, bias = model.items(text=text, keep_id=keep)
+        asked = batch.target >= 0
+        states, target = model.states(batch.events, vectors)[asked], batch.target[asked]
+        rows = max(1, self.config.logit_memory_mb * 2**20 // (4 * model.n_items))
+        if len(target) <= rows:
+            return F.cross_entropy(states @ vectors.T + bias, target)
+        parts = [
+            checkpoint(_chunk_loss, states[i : i + rows], vectors, bias, target[i : i + rows], use_reentrant=False)
+            for i in range(0, len(target), rows)
+        ]
+        return torch.stack(parts).sum() / len(target)
+
+    def _move_text(self, gradient: Tensor) -> None:
+        """One step of the language model down the epoch's mean gradient (I, D), then the catalogue read anew."""
+        if self.encoder is None or self.text_optimizer is None:
+            return
+        self.text_optimizer.zero_grad(set_to_none=True)
+        self.encoder.backward(gradient)
+        torch.nn.utils.clip_grad_norm_(self.encoder.trainable(), self.config.clip)
+        self.text_optimizer.step()
+        self.raw = self.encoder.encode()
+        self._put_text()
+
+    def _put_text(self) -> None:
+        if self.raw is not None and self.whitening is not None:
+            text = self.whitening(self.raw)
+            self.model.text.copy_(text)
+            self.average["text"] = text.clone()
+
+    def _set_rate(self) -> None:
+        """Linear warm-up over the first epoch's steps, cosine down to a tenth at the stage's last epoch."""
+        done = self.stage.epoch / max(self.epochs, 1)
+        warm = min(1.0, (self.stage.steps + 1) / 50)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * warm * (0.55 + 0.45 * math.cos(math.pi * done))
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.config.ema, (1 + self.stage.steps) / (10 + self.stage.steps))
+        for name, value in self.model.state_dict().items():
+            if name != "text":
+                self.average[name].lerp_(value, 1 - decay)
+
+    def _validate(self) -> tuple[float, float]:
+        live = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        scores = neural_scores(self.model, self.valid.context, self.vocabulary)
+        self.model.load_state_dict(live)
+        rank = ranks(scores, self.valid, task=self.split.task)
+        if not len(self.valid):
+            return 0.0, 0.0
+        return float(ndcg(rank, self.valid, k=10).mean()), float(hit_rate(rank, self.valid, k=10).mean())
+
+
+@torch.no_grad()
+def neural_scores(model: Recommender, histories: Histories, vocabulary: Vocabulary) -> Tensor:
+    """(H, I) float32 logits of what follows each history, in evaluation mode, in bounded batches of like length."""
+    model.eval()
+    vectors, bias = model.items()
+    out = torch.empty(len(histories), model.n_items)
+    order = np.argsort(histories.lengths, kind="stable")
+    for begin in range(0, len(order), SCORE_BATCH):
+        rows = order[begin : begin + SCORE_BATCH]
+        events = to_events(histories.take(rows), vocabulary, length=model.config.max_length, n_items=model.n_items)
+        out[torch.from_numpy(rows)] = model(events, vectors, bias)
+    return out
+
+
+def _chunk_loss(states: Tensor, vectors: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(states @ vectors.T + bias, target, reduction="sum")

@@ -1,0 +1,197 @@
+"""A finished run, loaded to answer: the blended score of every item after any history.
+
+Everything that ranks, explains, guides or audits asks this one object, so that what is explained is what is served.
+The language model itself is not loaded: the run holds its vectors of the catalogue.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.learn.batches import Vocabulary
+from core.learn.closed import ClosedForm
+from core.learn.config import NetworkConfig
+from core.learn.model import Recommender
+from core.learn.sequences import Histories, Queries, Task, histories_from, one_history
+from core.learn.train import neural_scores
+from core.predict.blend import Blend, candidates
+from data import reads
+from data.errors import DamagedArtefact, SchemaMismatch, UnknownItem
+from data.publish import verify_manifest
+from data.warehouse import Warehouse
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items in id order: the caller's keys, titles, categories; available (I,) bool; trained (I,) bool, false for an
+    item that no training event has."""
+
+    keys: tuple[str, ...]
+    titles: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+    available: Tensor
+    trained: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def find(self, key: str) -> int:
+        """The item_id of a key. Raises UnknownItem."""
+        try:
+            return self.keys.index(str(key))
+        except ValueError as error:
+            raise UnknownItem(
+                f"no item has the key {str(key)!r}", remedy="`lodestar similar` and the console list items"
+            ) from error
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One run's network, closed forms and blend over one catalogue. Scores are float64 logits of the blend."""
+
+    run_id: str
+    build_id: str
+    task: Task
+    network: Recommender
+    vocabulary: Vocabulary
+    closed: Mapping[str, ClosedForm]
+    blend: Blend
+    catalogue: Catalogue
+
+    @property
+    def n_items(self) -> int:
+        """I, the size of the catalogue."""
+        return len(self.catalogue)
+
+    def components(self, histories: Histories) -> dict[str, Tensor]:
+        """Each component's (H, I) float32 scores; NaN where a closed form knows nothing of an item."""
+        out = {"neural": neural_scores(self.network, histories, self.vocabulary)}
+        for name, form in self.closed.items():
+            scores = form.scores(histories, n_items=self.n_items)
+            scores[:, ~self.catalogue.trained] = torch.nan
+            out[name] = scores
+        return out
+
+    def logits(self, histories: Histories) -> Tensor:
+        """(H, I) float64: the served score of every item, candidates or not."""
+        return self.blend.logits(self.components(histories))
+
+    def candidates(self, histories: Histories) -> Tensor:
+        """(H, I) bool: available items less, under `next-new`, the history's own."""
+        return candidates(_questions(histories), task=self.task, available=self.catalogue.available)
+
+    def log_probability(self, histories: Histories, *, allowed: Tensor | None = None) -> Tensor:
+        """(H, I) float64 log-softmax over the candidates, -inf at the others. `allowed` (H, I) or (1, I) bool fixes
+        the candidates, as explanations do."""
+        allowed = self.candidates(histories) if allowed is None else allowed
+        return self.logits(histories).masked_fill(~allowed, -torch.inf).log_softmax(1)
+
+    def history_of(self, warehouse: Warehouse, user_id: int) -> Histories:
+        """One user's whole history in the build that the run was trained on."""
+        table = warehouse.run(
+            "SELECT user_id, item_id, ts, kind, value FROM histories WHERE user_id = $user_id", user_id=user_id
+        )
+        return histories_from(table, self.vocabulary.kinds)
+
+    def history_from_keys(self, keys: Sequence[str]) -> Histories:
+        """A history that was never seen, oldest first: typical kind, value and spacing, since none is told.
+
+        Raises UnknownItem.
+        """
+        items = [self.catalogue.find(key) for key in keys]
+        step = self.vocabulary.typical_gap
+        times = [index * step for index in range(len(items))]
+        n = len(items)
+        return one_history(items, times, [self.vocabulary.typical_kind] * n, [self.vocabulary.typical_value] * n)
+
+    def save(self, folder: Path) -> None:
+        """model.safetensors, closed.safetensors, blend.json and served.json into a run's folder."""
+        state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
+        save_file(state, folder / "model.safetensors")
+        weights = {name: form.weights.contiguous() for name, form in self.closed.items() if form.weights is not None}
+        save_file(weights, folder / "closed.safetensors")
+        (folder / "blend.json").write_text(json.dumps(asdict(self.blend), indent=1))
+        told: dict[str, Any] = {
+            "format": FORMAT,
+            "run_id": self.run_id,
+            "build_id": self.build_id,
+            "task": self.task,
+            "network": self.network.config.model_dump(),
+            "vocabulary": asdict(self.vocabulary),
+            "closed": {name: {"decays": form.decays} for name, form in self.closed.items()},
+            "trained": np.packbits(self.catalogue.trained.numpy()).tolist(),
+        }
+        (folder / "served.json").write_text(json.dumps(told))
+
+    @classmethod
+    def load(cls, folder: Path, warehouse: Warehouse, *, verify: bool = True) -> Self:
+        """From a finished run's folder and its build. Raises DamagedArtefact and SchemaMismatch; `verify` compares
+        every file with the manifest first."""
+        if verify:
+            verify_manifest(folder)
+        try:
+            told = json.loads((folder / "served.json").read_text())
+            state = load_file(folder / "model.safetensors")
+            weights = load_file(folder / "closed.safetensors")
+            blend = json.loads((folder / "blend.json").read_text())
+        except (OSError, ValueError, SafetensorError) as error:
+            raise DamagedArtefact(
+                f"run {folder.name!r} cannot be loaded: {error}", remedy="train again with `lodestar train`"
+            ) from error
+        if told["format"] != FORMAT or told["build_id"] != warehouse.facts.build_id:
+            raise SchemaMismatch(
+                f"run {folder.name!r} belongs to build {told['build_id']!r} in format {told['format']}",
+                remedy="train again with `lodestar train`",
+            )
+        catalogue = catalogue_of(warehouse, trained=None)
+        trained = np.unpackbits(np.asarray(told["trained"], dtype=np.uint8))[: len(catalogue)].astype(bool)
+        words = told["vocabulary"]
+        vocabulary = Vocabulary(**{**words, "kinds": tuple(words["kinds"]), "value_edges": tuple(words["value_edges"])})
+        network = Recommender(
+            NetworkConfig(**told["network"]), text=state["text"], n_kinds=max(len(vocabulary.kinds), 1)
+        )
+        network.load_state_dict(state)
+        network.eval().requires_grad_(False)
+        closed = {
+            name: ClosedForm(name, told["task"], tuple(form["decays"]), weights.get(name))
+            for name, form in told["closed"].items()
+        }
+        return cls(
+            run_id=told["run_id"],
+            build_id=told["build_id"],
+            task=told["task"],
+            network=network,
+            vocabulary=vocabulary,
+            closed=closed,
+            blend=Blend(**{key: tuple(value) for key, value in blend.items()}),
+            catalogue=catalogue_of(warehouse, trained=torch.from_numpy(trained)),
+        )
+
+
+def catalogue_of(warehouse: Warehouse, *, trained: Tensor | None) -> Catalogue:
+    """The build's items. trained (I,) bool, all true when not given."""
+    table = reads.catalogue(warehouse)
+    available = torch.from_numpy(np.asarray(table["available"].to_pylist(), dtype=bool))
+    return Catalogue(
+        keys=tuple(str(key) for key in table["key"].to_pylist()),
+        titles=tuple(str(title) for title in table["title"].to_pylist()),
+        categories=tuple(tuple(names or ()) for names in table["categories"].to_pylist()),
+        available=available,
+        trained=torch.ones(len(available), dtype=torch.bool) if trained is None else trained,
+    )
+
+
+def _questions(histories: Histories) -> Queries:
+    """Histories as queries without targets."""
+    n = len(histories)
+    return Queries(np.arange(n), histories, np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int64))
