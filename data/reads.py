@@ -1,15 +1,46 @@
 """Reads of a build: one function each, one statement each, columns in the docstring.
 
-Each takes an open `Warehouse` and gives an Arrow table; times are UTC unless a `tz` is named. Users and items
-are dense ids inside; `user_by_key` and `item_by_key` turn the caller's keys into them.
+Each takes an open `Warehouse` and gives an Arrow table; times are UTC unless a `tz` (an IANA name such as
+`Europe/Berlin`; InvalidConfig when there is none) is named. Users and items are dense ids inside;
+`user_by_key` and `item_by_key` turn the caller's keys into them. An event is *liked* when the spec's positive
+rule holds.
 """
 
 import difflib
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from data.errors import UnknownItem, UnknownUser
+from data.errors import DamagedArtefact, UnknownBuild, UnknownItem, UnknownUser
 from data.warehouse import Warehouse
+
+Grain = Literal["day", "week", "month"]
+
+_LIKED = (
+    "coalesce((CAST($min_value AS DOUBLE) IS NULL OR value >= CAST($min_value AS DOUBLE))"
+    " AND (len(CAST($kinds AS VARCHAR[])) = 0 OR list_contains(CAST($kinds AS VARCHAR[]), kind)), false)"
+)
+_PERIODS = (
+    "WITH local AS (SELECT date_trunc($grain, timezone($tz, ts)) AS period, user_id FROM events"
+    " WHERE $item_id IS NULL OR item_id = $item_id),"
+    " counted AS (SELECT period, count(*) AS events, count(DISTINCT user_id) AS users FROM local GROUP BY ALL),"
+    " edges AS (SELECT date_trunc($grain, timezone($tz, min(ts))) AS low,"
+    " date_trunc($grain, timezone($tz, max(ts))) AS high FROM events),"
+    " periods AS (SELECT unnest(generate_series(low, high, to_days(CAST($days AS INTEGER))"
+    " + to_months(CAST($months AS INTEGER)))) AS period FROM edges)"
+    " SELECT CAST(period AS DATE) AS period, coalesce(events, 0) AS events, coalesce(users, 0) AS users"
+    " FROM periods LEFT JOIN counted USING (period) ORDER BY period"
+)
+_STEPS: dict[Grain, dict[str, int]] = {
+    "day": {"days": 1, "months": 0},
+    "week": {"days": 7, "months": 0},
+    "month": {"days": 0, "months": 1},
+}
+
+
+# ---- what a model learns from
 
 
 def histories(warehouse: Warehouse) -> pa.Table:
@@ -46,6 +77,172 @@ def item_by_key(warehouse: Warehouse, key: str) -> int:
         near = _nearest(warehouse.run("SELECT key FROM items ORDER BY item_id"), str(key))
         raise UnknownItem(f"no item has the key {key!r}", remedy=f"there are {near}")
     return int(found[0])
+
+
+# ---- the whole build
+
+
+def categories(warehouse: Warehouse) -> pa.Table:
+    """One row a category, most events first: category, n_items, n_events (an item counts in each)."""
+    return warehouse.run(
+        "WITH listed AS (SELECT item_id, unnest(categories) AS category FROM items),"
+        " counted AS (SELECT item_id, count(*) AS events FROM events GROUP BY item_id)"
+        " SELECT category, count(*) AS n_items, CAST(coalesce(sum(events), 0) AS BIGINT) AS n_events"
+        " FROM listed LEFT JOIN counted USING (item_id) GROUP BY category ORDER BY n_events DESC, category"
+    )
+
+
+def activity(warehouse: Warehouse, *, tz: str, grain: Grain = "day") -> pa.Table:
+    """One row a period from first event to last, quiet ones too: period date (local), events, users."""
+    return warehouse.run(_PERIODS, tz=tz, grain=grain, item_id=None, **_STEPS[grain])
+
+
+def long_tail(warehouse: Warehouse) -> pa.Table:
+    """One row an item, most events first: rank from 1, item_id, title, events, share, cumulative (to 1)."""
+    return warehouse.run(
+        "WITH counted AS (SELECT item_id, title, count(event_id) AS events"
+        " FROM items LEFT JOIN events USING (item_id) GROUP BY item_id, title)"
+        " SELECT row_number() OVER falling AS rank, item_id, title, events,"
+        " events / sum(events) OVER () AS share, sum(events) OVER falling / sum(events) OVER () AS cumulative"
+        " FROM counted WINDOW falling AS (ORDER BY events DESC, item_id ROWS UNBOUNDED PRECEDING) ORDER BY rank"
+    )
+
+
+def hour_weekday(warehouse: Warehouse, *, tz: str) -> pa.Table:
+    """All 168 cells: weekday 1 (Monday) to 7, hour 0 to 23 (both local), events."""
+    return warehouse.run(
+        "WITH counted AS (SELECT isodow(timezone($tz, ts)) AS weekday, hour(timezone($tz, ts)) AS hour,"
+        " count(*) AS events FROM events GROUP BY ALL)"
+        " SELECT weekday, hour, coalesce(events, 0) AS events FROM range(1, 8) AS w(weekday)"
+        " CROSS JOIN range(0, 24) AS h(hour) LEFT JOIN counted USING (weekday, hour) ORDER BY weekday, hour",
+        tz=tz,
+    )
+
+
+def kind_counts(warehouse: Warehouse) -> pa.Table:
+    """One row a kind of behaviour, most frequent first: kind, events, users, mean_value (null: none)."""
+    return warehouse.run(
+        "SELECT kind, count(*) AS events, count(DISTINCT user_id) AS users, avg(value) AS mean_value"
+        " FROM events GROUP BY kind ORDER BY events DESC, kind"
+    )
+
+
+def top_items(warehouse: Warehouse, *, limit: int = 20) -> pa.Table:
+    """The items with most events: item_id, key, title, categories, events, users (distinct)."""
+    return warehouse.run(
+        "WITH counted AS (SELECT item_id, count(*) AS events, count(DISTINCT user_id) AS users"
+        " FROM events GROUP BY item_id)"
+        " SELECT item_id, key, title, categories, events, users FROM counted JOIN items USING (item_id)"
+        " ORDER BY events DESC, item_id LIMIT $limit",
+        limit=limit,
+    )
+
+
+def user_choices(warehouse: Warehouse) -> pa.Table:
+    """Every user for a picker, by user_id: key, events."""
+    return warehouse.run(
+        "SELECT key, len(item_id) AS events FROM users JOIN histories USING (user_id) ORDER BY user_id"
+    )
+
+
+def item_choices(warehouse: Warehouse) -> pa.Table:
+    """Every item for a picker, most events first: key, title, events."""
+    return warehouse.run(
+        "WITH counted AS (SELECT item_id, count(*) AS events FROM events GROUP BY item_id)"
+        " SELECT key, title, coalesce(events, 0) AS events FROM items LEFT JOIN counted USING (item_id)"
+        " ORDER BY events DESC, item_id"
+    )
+
+
+# ---- one user, one item
+
+
+def user_events(warehouse: Warehouse, user_id: int, *, limit: int = 200) -> pa.Table:
+    """One user's events, newest first: event_id, item_id, key, title, categories, kind, value, ts."""
+    return warehouse.run(
+        "SELECT event_id, item_id, key, title, categories, kind, value, ts FROM events JOIN items USING (item_id)"
+        " WHERE user_id = $user_id ORDER BY ts DESC, event_id DESC LIMIT $limit",
+        user_id=user_id,
+        limit=limit,
+    )
+
+
+def user_facts(warehouse: Warehouse, user_id: int) -> pa.Table:
+    """One row: events, items, likes, first_ts, last_ts, active_days (UTC), mean_value; nulls for none."""
+    return warehouse.run(
+        f"SELECT count(*) AS events, count(DISTINCT item_id) AS items, count(*) FILTER ({_LIKED}) AS likes,"  # noqa: S608
+        " min(ts) AS first_ts, max(ts) AS last_ts, count(DISTINCT CAST(ts AS DATE)) AS active_days,"
+        " avg(value) AS mean_value FROM events WHERE user_id = $user_id",
+        user_id=user_id,
+        **_positive_rule(warehouse),
+    )
+
+
+def item_facts(warehouse: Warehouse, item_id: int) -> pa.Table:
+    """One row: events, users, likes, first_ts, last_ts, mean_value, rank (1: most events), n_items."""
+    return warehouse.run(
+        "WITH counted AS (SELECT item_id, count(event_id) AS events FROM items LEFT JOIN events USING (item_id)"  # noqa: S608
+        " GROUP BY item_id), ranked AS (SELECT item_id, rank() OVER (ORDER BY events DESC) AS rank FROM counted)"
+        f" SELECT count(*) AS events, count(DISTINCT user_id) AS users, count(*) FILTER ({_LIKED}) AS likes,"
+        " min(ts) AS first_ts, max(ts) AS last_ts, avg(value) AS mean_value,"
+        " (SELECT rank FROM ranked WHERE item_id = $item_id) AS rank, (SELECT count(*) FROM items) AS n_items"
+        " FROM events WHERE item_id = $item_id",
+        item_id=item_id,
+        **_positive_rule(warehouse),
+    )
+
+
+def item_events(warehouse: Warehouse, item_id: int, *, limit: int = 200) -> pa.Table:
+    """One item's events, newest first: event_id, user_id, key (the user's), kind, value, ts."""
+    return warehouse.run(
+        "SELECT event_id, user_id, key, kind, value, ts FROM events JOIN users USING (user_id)"
+        " WHERE item_id = $item_id ORDER BY ts DESC, event_id DESC LIMIT $limit",
+        item_id=item_id,
+        limit=limit,
+    )
+
+
+def item_activity(warehouse: Warehouse, item_id: int, *, tz: str, grain: Grain = "week") -> pa.Table:
+    """`activity` of one item, over the whole build's span: period date (local), events, users."""
+    return warehouse.run(_PERIODS, tz=tz, grain=grain, item_id=item_id, **_STEPS[grain])
+
+
+# ---- the quarantine of a build
+
+
+def quarantine_rows(path: Path, *, limit: int = 1_000) -> pa.Table:
+    """The first refused rows of home/quarantine/<build_id>.parquet: table, source, line, column, reason, raw.
+
+    Raises UnknownBuild and DamagedArtefact.
+    """
+    return _quarantine(path).slice(0, limit)
+
+
+def quarantine_summary(path: Path) -> pa.Table:
+    """Refused rows counted, most first: table, source, reason, column, n, first_line. Raises like the above."""
+    rows = _quarantine(path)
+    by = ["table", "source", "reason", "column"]
+    counted = rows.group_by(by).aggregate([("line", "count"), ("line", "min")])
+    named = counted.rename_columns({"line_count": "n", "line_min": "first_line"})
+    return named.sort_by([("n", "descending"), ("table", "ascending"), ("first_line", "ascending")])
+
+
+def _quarantine(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError as error:
+        raise UnknownBuild(
+            f"build {path.stem} has no quarantine at {path}", remedy="`lodestar builds` lists those there are"
+        ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedArtefact(
+            f"the quarantine of build {path.stem} is damaged", remedy="make it anew with `lodestar ingest`"
+        ) from error
+
+
+def _positive_rule(warehouse: Warehouse) -> dict[str, Any]:
+    rule = warehouse.facts.spec.positive
+    return {"min_value": rule.min_value, "kinds": list(rule.kinds)}
 
 
 def _nearest(keys: pa.Table, key: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from data.errors import DamagedArtefact, SchemaMismatch, UnknownBuild
+from data.errors import DamagedArtefact, InvalidConfig, SchemaMismatch, UnknownBuild
 from data.publish import sha256_of
 from data.spec import DatasetSpec, parse_spec
 
@@ -94,6 +94,12 @@ class Warehouse:
             return result
         except duckdb.IOException as error:
             raise _damaged(self.path) from error
+        except duckdb.NotImplementedException as error:
+            if "TimeZone" not in str(error):
+                raise
+            raise InvalidConfig(
+                f"there is no time zone {params.get('tz')!r}", remedy="use a name such as Europe/Berlin or UTC"
+            ) from error
         finally:
             cursor.close()
 
