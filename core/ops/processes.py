@@ -94,7 +94,7 @@ def start_detached(argv: Sequence[str], *, log: Path) -> "subprocess.Popen[bytes
 
 
 class Attention:
-    """A main thread that sleeps until something happens: SIGTERM, SIGINT, or a child's end."""
+    """A main thread that sleeps until something happens: it is told to stop, or a child ends."""
 
     def __init__(self, wakeup: int) -> None:
         self.told_to_stop = False
@@ -110,7 +110,10 @@ class Attention:
 
 @contextmanager
 def attentive() -> Iterator[Attention]:
-    """Takes SIGTERM, SIGINT and SIGCHLD for the main thread; the handlers of before are back afterwards."""
+    """Takes SIGTERM, SIGINT, SIGHUP and SIGCHLD for the main thread; afterwards the handlers of before are back.
+
+    A SIGHUP that is ignored (nohup) stays so.
+    """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
@@ -123,6 +126,8 @@ def attentive() -> Iterator[Attention]:
         """The wakeup fd does it; but without a handler Python would not write there."""
 
     handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGCHLD: wake}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers[signal.SIGHUP] = stop
     before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
     fd_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
