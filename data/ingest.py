@@ -32,6 +32,7 @@ from data.warehouse import (
     Warehouse,
     build_connection,
     manifest_path,
+    remove_build,
 )
 
 Progress = Callable[[float, str], None]
@@ -90,11 +91,11 @@ def ingest(
             raise _explained(error, memory_limit) from error
         tell(0.95, "publishing")
         write_quarantine(refused_rows, refused)
-        move_whole(refused_rows, quarantine)
-        told = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
-        manifest = {"files": {target.name: told}, "build_id": build_id}
-        write_whole(manifest_path(target), json.dumps(manifest, indent=1).encode())
-        move_whole(made, target)
+        try:
+            _publish(made, target, refused_rows, quarantine)
+        except BaseException:
+            remove_build(home, build_id)
+            raise
     with Warehouse.open(target) as warehouse:
         facts = warehouse.facts
     tell(1.0, "done")
@@ -136,7 +137,7 @@ def _make(
     _create(connection, "users", users_table(spec, users, _unlisted(connection, "user_key", "known_users")))
     _create(connection, "items", items_table(spec, items, _unlisted(connection, "item_key", "known_items")))
     tell(0.65, "writing events")
-    connection.execute(_sql("events"))
+    connection.execute(_sql("events"), {"context_names": list(spec.events.context)})
     tell(0.8, "writing histories")
     connection.execute(_sql("histories"))
     counts = {"read": staged.read, "accepted": accepted, "quarantined": events_refused.num_rows}
@@ -146,6 +147,15 @@ def _make(
     _create(connection, "facts", _facts(connection, spec, build_id=build_id, now=now, counts=counts))
     connection.execute("CHECKPOINT build; DETACH build")
     return pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
+
+
+def _publish(made: Path, target: Path, refused_rows: Path, quarantine: Path) -> None:
+    """The build's own rename comes last: before it, there is no build."""
+    move_whole(refused_rows, quarantine)
+    told = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
+    manifest = {"files": {target.name: told}, "build_id": target.stem}
+    write_whole(manifest_path(target), json.dumps(manifest, indent=1).encode())
+    move_whole(made, target)
 
 
 def _check_events(connection: Connection, section: EventsSection, files: Sequence[Path], now: datetime) -> Staged:
@@ -168,7 +178,6 @@ def _check_events(connection: Connection, section: EventsSection, files: Sequenc
         {
             "has_kind": section.kind is not None,
             "kind_value": section.kind_value,
-            "context_names": list(section.context),
             "us_per_unit": _MICROSECONDS.get(unit),
             "latest": now + timedelta(days=1),
         },

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from data.errors import DamagedArtefact, DiskFull
+from data.errors import DamagedArtefact, DiskFull, StoreError
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
@@ -42,11 +42,18 @@ def full_disk_reported(where: Path) -> Iterator[None]:
 
 @contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A fresh `.tmp-<name>-<uuid>` in `parent`, locked while used and removed at the end. Raises DiskFull."""
+    """A fresh `.tmp-<name>-<uuid>` in `parent`, locked while used and removed at the end.
+
+    Raises DiskFull and StoreError (a folder that cannot be written).
+    """
     with full_disk_reported(parent):
-        parent.mkdir(parents=True, exist_ok=True)
         folder = parent / f"{TEMPORARY}{name}-{uuid.uuid4().hex}"
-        folder.mkdir()
+        try:
+            folder.mkdir(parents=True)
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise StoreError(
+                f"{parent} cannot be written: {error.strerror}", remedy="choose another folder, or mend its permissions"
+            ) from error
         lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)  # tells `remove_orphans` that somebody still writes here

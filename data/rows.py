@@ -171,8 +171,8 @@ class _Target:
         listed = ", ".join(texts[number] for number in rest)
         # Only generated names (c0, c1, ...) stand in this statement; the caller's are matched above.
         select = f"SELECT {', '.join(chosen)}, [{listed}], $file FROM {source}"  # noqa: S608
-        row = self.connection.execute(f"INSERT INTO {self.table} {select}", params).fetchone()
-        return int(row[0]) if row else 0
+        rows = self.connection.execute(f"INSERT INTO {self.table} {select}", params).fetchall()
+        return int(rows[0][0])
 
 
 def _stage_file(target: _Target, path: Path, start: int, *, exact: bool) -> StagedFile:

@@ -36,16 +36,17 @@ class _Archive:
 
     normalise: Callable[[Path, Path], None]
     wheel: tuple[str, str, str]  # package, version, sha256
-    address: str | None = None
-    sha256: str | None = None
+    official: tuple[str, str] | None = None  # address, sha256
 
 
 _ARCHIVES: Mapping[str, _Archive] = {
     "movielens-100k": _Archive(
         movielens.normalise,
         wheel=("recbole", "1.2.1", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"),
-        address="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-        sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        official=(
+            "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+            "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        ),
     ),
     "complete-journey": _Archive(
         journey.normalise,
@@ -65,15 +66,15 @@ def fetch(
     offline: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
-    address: str | None = None,
+    official: tuple[str, str] | None = None,
 ) -> Fetched:
     """The dataset `name` in cache/datasets, from the cache, its official address, or the package index.
 
-    `seed` matters to `synthetic` alone; `address` stands in for the official one. Raises UnknownDataset,
-    FetchFailed (nothing gave the bytes that the hash names) and DiskFull.
+    `seed` matters to `synthetic` alone; `official` (address, sha256) stands in for the known one. Raises
+    UnknownDataset, FetchFailed (nothing gave the bytes that the hash names) and DiskFull.
     """
-    if name not in preset_names():
-        raise UnknownDataset(f"there is no public dataset {name!r}", remedy=f"known are {', '.join(preset_names())}")
+    if name not in (known := preset_names()):
+        raise UnknownDataset(f"there is no public dataset {name!r}", remedy=f"known are {', '.join(known)}")
     parent, form = cache / "datasets", {"form": _FORM, "spec": preset_text(name), "seed": 0}
     folder_name = name
     if name == "synthetic" and seed:
@@ -84,7 +85,7 @@ def fetch(
     if name == "synthetic":
         source, fill = f"Lodestar's generator, seed {seed}", partial(synthetic.generate, seed=seed)
     else:
-        path, source = _bring(name, _ARCHIVES[name], cache=cache, offline=offline, progress=progress, address=address)
+        path, source = _bring(name, _ARCHIVES[name], cache=cache, offline=offline, progress=progress, official=official)
         fill = partial(_ARCHIVES[name].normalise, path)
     with staged(parent, folder_name, extra={**form, "source": source}, replace=True) as folder:
         fill(folder)
@@ -99,16 +100,18 @@ def _bring(
     cache: Path,
     offline: bool,
     progress: Progress | None,
-    address: str | None,
+    official: tuple[str, str] | None,
 ) -> tuple[Path, str]:
     """The archive's path and where it came from; the official address first."""
     failures: list[FetchFailed] = []
-    official = address or archive.address
-    if official and archive.sha256:
+    if known := official or archive.official:
+        address, sha256 = known
         try:
-            return fetch_address(official, archive.sha256, cache=cache, offline=offline, progress=progress), official
+            path = fetch_address(address, sha256, cache=cache, offline=offline, progress=progress)
         except FetchFailed as failure:
             failures.append(failure)
+        else:
+            return path, address
     package, version, sha256 = archive.wheel
     try:
         wheel = fetch_wheel(package, version, sha256, cache=cache, offline=offline, progress=progress)

@@ -9,7 +9,7 @@ WITH trimmed AS (
         coalesce(trim(f2), '') AS ts_text,
         CASE WHEN $has_kind THEN coalesce(trim(f3), '') ELSE $kind_value END AS kind,
         nullif(trim(f4), '') AS value_text,
-        map($context_names, rest) AS context,
+        rest,
         file AS source
     FROM raw_events
 ),
@@ -31,7 +31,7 @@ timed AS (
     FROM numbered
 )
 SELECT
-    row_no, user_key, item_key, ts, kind, value, context, source,
+    row_no, user_key, item_key, ts, kind, value, rest, source,
     CASE
         WHEN user_key = '' THEN 'missing-user'
         WHEN regexp_matches(user_key, '[\x00-\x1f\x7f]') THEN 'unprintable-user'

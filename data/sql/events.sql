@@ -6,7 +6,8 @@ SELECT
     accepted.ts,
     accepted.kind,
     accepted.value,
-    accepted.context,
+    CASE WHEN len(CAST($context_names AS VARCHAR[])) = 0 THEN CAST(MAP {} AS MAP(VARCHAR, VARCHAR))
+        ELSE map(CAST($context_names AS VARCHAR[]), accepted.rest) END AS context,
     accepted.source
 FROM accepted
 JOIN build.users ON users.key = accepted.user_key
