@@ -118,6 +118,12 @@ def running_app(home: Path) -> str | None:
     return address(noted["port"]) if noted and _alive(noted["launcher"]) else None
 
 
+def scorer_pid(home: Path) -> int | None:
+    """The pid of the scorer that this home's console runs, or None."""
+    scorer = (_noted(home) or {}).get("scorer")
+    return scorer[0] if scorer is not None and _alive(scorer) else None
+
+
 def require_free_port(port: int) -> None:
     """Raises PortInUse, naming a port that is free, unless this machine's loopback can be listened on there."""
     if port_is_free(port):
@@ -272,7 +278,7 @@ def _noted(home: Path) -> dict[str, Any] | None:
     """What app.json says, if it speaks of this host."""
     try:
         noted = json.loads((home / APP_FILE).read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return noted if isinstance(noted, dict) and noted.get("host") == socket.gethostname() else None
 

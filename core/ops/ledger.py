@@ -18,12 +18,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.ops.schema import MIGRATIONS, SCHEMA_VERSION, Migration, metadata, versions
 from core.ops.schema import builds as builds_table
 from core.ops.schema import datasets as datasets_table
-from data.errors import SchemaMismatch, UnknownBuild, UnknownDataset
+from data.errors import SchemaMismatch, StoreError, UnknownBuild, UnknownDataset
 
 LEDGER_FILE = "ledger.sqlite"
 _BUSY_TIMEOUT_S = 60.0
@@ -47,19 +48,26 @@ class Ledger:
     def open(cls, target: str | Path, *, home: Path | None = None) -> "Ledger":
         """The ledger of a home folder (created when absent) or of a database URL, at this code's schema.
 
-        `home` is only needed with a URL. Raises SchemaMismatch when a newer Lodestar wrote it.
+        `home` is only needed with a URL. Raises SchemaMismatch when a newer Lodestar wrote it, and StoreError
+        when it can't be opened at all.
         """
         if isinstance(target, str) and "://" in target:
             ledger = cls(engine=sa.create_engine(target), home=home)
         else:
             folder = Path(target)
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _unusable(folder, error.strerror) from error
             url = sa.URL.create("sqlite", database=str(folder.resolve() / LEDGER_FILE))
             ledger = cls(engine=sa.create_engine(url, pool_size=4, max_overflow=60), home=folder)
         if ledger.engine.dialect.name == "sqlite":
             _tune_sqlite(ledger.engine)
         try:
             migrate(ledger)
+        except DatabaseError as error:
+            ledger.close()
+            raise _unusable(ledger.home, error.orig) from error
         except BaseException:
             ledger.close()
             raise
@@ -125,6 +133,13 @@ def _schema_version(connection: Connection) -> int:
     if not sa.inspect(connection).has_table(versions.name):
         return 0
     return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.max(versions.c.version), 0))) or 0)
+
+
+def _unusable(home: Path | None, cause: object) -> StoreError:
+    return StoreError(
+        f"the ledger of {home or 'this deployment'} can't be opened: {cause}",
+        remedy="see that its folder is writable and its disk not full, restore it from a backup, or set LODESTAR_HOME",
+    )
 
 
 def _record(connection: Connection, version: int) -> None:

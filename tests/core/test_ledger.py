@@ -20,7 +20,7 @@ from core.ops.ledger import (
     schema_version,
 )
 from core.ops.schema import SCHEMA_VERSION, Migration
-from data.errors import SchemaMismatch, UnknownBuild, UnknownDataset
+from data.errors import SchemaMismatch, StoreError, UnknownBuild, UnknownDataset
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -114,6 +114,15 @@ def test_a_ledger_of_a_newer_lodestar_is_refused(tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         migrate(ledger, migrations=[Migration(SCHEMA_VERSION + 1, add_note)], target=SCHEMA_VERSION + 1)
     with pytest.raises(SchemaMismatch, match="upgrade Lodestar"):
+        Ledger.open(tmp_path)
+
+
+def test_a_home_that_can_not_hold_a_ledger_is_a_stated_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"can't be opened.*LODESTAR_HOME"):
+        Ledger.open(tmp_path / "file")
+    (tmp_path / "ledger.sqlite").write_bytes(b"no database, whatever its name says" * 100)
+    with pytest.raises(StoreError, match="not a database"):
         Ledger.open(tmp_path)
 
 
