@@ -110,8 +110,9 @@ class Recommender(nn.Module):
             bias = bias + self.text_bias(text).squeeze(-1)
         return vector, bias
 
-    def embed(self, events: Events, vectors: Tensor, *, first_position: int = 0) -> Tensor:
-        """(B, L, d) inputs of L events at positions `first_position + 1` on; the start symbol is not among them."""
+    def embed(self, events: Events, vectors: Tensor, *, first_position: int | Tensor = 0) -> Tensor:
+        """(B, L, d) inputs of L events at positions `first_position + 1` on; the start symbol is not among them.
+        `first_position` may be (B, 1) int64, one for each row."""
         padded = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
         where = torch.arange(1, events.item.shape[1] + 1, device=vectors.device) + first_position
         x = F.embedding(events.item, padded) * math.sqrt(self.config.dim)
