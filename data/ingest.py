@@ -192,10 +192,10 @@ def _guessed_unit(connection: Connection, column: str) -> str:
     """s, ms, us or iso, by the size of the numbers in the time column. Raises InvalidSpec."""
     row = _row(
         connection,
-        "SELECT count(f2) AS n, count(try_cast(f2 AS DOUBLE)) AS numbers,"
-        " count(try_cast(f2 AS TIMESTAMPTZ)) AS dates,"
-        " median(abs(try_cast(f2 AS DOUBLE))) AS middle, any_value(f2) AS example"
-        " FROM raw_events WHERE rowid < $rows",
+        "WITH sample AS (SELECT f2, try_cast(f2 AS DOUBLE) AS number, try_cast(f2 AS TIMESTAMPTZ) AS date"
+        " FROM raw_events WHERE rowid < $rows)"
+        " SELECT count(f2) AS n, count(*) FILTER (isfinite(number)) AS numbers, count(date) AS dates,"
+        " median(abs(number)) FILTER (isfinite(number)) AS middle, any_value(f2) AS example FROM sample",
         rows=_SAMPLE_ROWS,
     )
     if row["n"] and max(row["numbers"], row["dates"]) == 0:
@@ -205,11 +205,9 @@ def _guessed_unit(connection: Connection, column: str) -> str:
         )
     if row["numbers"] <= row["dates"]:
         return "iso"
-    for limit, unit in ((1e8, None), (1e11, "s"), (1e14, "ms"), (1e17, "us")):
-        if row["middle"] < limit and unit:
+    for unit, least, beyond in (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17)):
+        if least <= row["middle"] < beyond:
             return unit
-        if row["middle"] < limit:
-            break
     raise InvalidSpec(
         f"events.ts: the numbers in column {column!r} are no times (for instance {row['example']!r})",
         remedy='name the column of times; if these are times, say their unit: ts_unit = "s", "ms" or "us"',
