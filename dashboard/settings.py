@@ -1,6 +1,8 @@
-"""The environment, read once and at the edge: where the store is, which zone and language people see, which port.
+"""The environment, read once and at the edge: where the store is, which zone and language people see, which
+port.
 
-Everything below the edge takes these as arguments; this is the only module of the project that looks at the environment.
+Everything below the edge takes these as arguments; this is the only module of the project that looks at the
+environment.
 """
 
 from functools import lru_cache
@@ -24,12 +26,8 @@ class Settings(BaseSettings):
     cache: Path = Field(
         default_factory=lambda: Path(user_cache_dir("lodestar")), description="fetched data sets and weights"
     )
-    tz: str = Field(
-        default="UTC", description="the zone that dates and hours are shown in; stored times are UTC"
-    )
-    language: Language | None = Field(
-        default=None, description="the console's first language; None asks the browser"
-    )
+    tz: str = Field(default="UTC", description="the zone that dates and hours are shown in; stored times are UTC")
+    language: Language | None = Field(default=None, description="the console's first language; None asks the browser")
     offline: bool = Field(default=False, description="never open a connection beyond this machine")
     port: int = Field(default=8501, ge=1, le=65535, description="where the console listens, on loopback")
     threads: int = Field(default=2, ge=1, description="threads for the warehouse and the models")

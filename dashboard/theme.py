@@ -1,9 +1,10 @@
 """The look: one set of tokens for each scheme, and the plotly template made of them.
 
-Figures, the report and `.streamlit/config.toml` all draw from here, so that a page, its figures and the file handed over are
-one thing. The first accents are the design's; the other hues are kept while their lightness was searched so that every
-series has 3:1 against the page and any two stay at least .06 apart (OKLab) for protan, deutan and tritan eyes.
-The counter colour is darker than the sketch's by a hair in light: 2.8:1 became 3:1.
+Figures, the report and `.streamlit/config.toml` all draw from here, so that a page, its figures and the
+file handed over are one thing. The first accents are the design's; the other hues are kept while their
+lightness was searched so that every series has 3:1 against the page and any two stay at least .06 apart
+(OKLab) for protan, deutan and tritan eyes. The counter colour is darker than the sketch's by a hair in
+light: 2.8:1 became 3:1.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ import plotly.graph_objects as go
 
 Scheme = Literal["light", "dark"]
 
-FONT = "Inter, 'Noto Sans CJK SC', 'Noto Sans SC', 'PingFang SC', 'Microsoft YaHei', system-ui, -apple-system, sans-serif"
+FONT = (
+    "Inter, 'Noto Sans CJK SC', 'Noto Sans SC', 'PingFang SC', 'Microsoft YaHei', system-ui, -apple-system, sans-serif"
+)
 RADIUS_PX = 8
 STEP_PX = 8
 
@@ -77,7 +80,9 @@ def tokens(scheme: Scheme) -> Tokens:
 
 @cache
 def template(scheme: Scheme) -> go.layout.Template:
-    """The one plotly template of a scheme: transparent paper, hairline grid, text in ink, no legend unless asked for."""
+    """The one plotly template of a scheme: transparent paper, hairline grid, text in ink, no legend unless
+    asked for.
+    """
     c = tokens(scheme)
     axis = {
         "gridcolor": c.hairline,
@@ -147,3 +152,19 @@ def linear_rgb(colour: str) -> tuple[float, float, float]:
 def _luminance(colour: str) -> float:
     r, g, b = linear_rgb(colour)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def style(scheme: Scheme) -> str:
+    """What the theme options cannot say, as CSS: a card's figure, the chosen card, the header's line, one control
+    height.
+    """
+    c = tokens(scheme)
+    return f"""
+[data-testid="stMain"] h1 {{padding: 8px 0 4px}}
+[class*="st-key-card-"] p {{
+  font-size: 28px; font-weight: 600; line-height: 1.3; letter-spacing: -.01em; font-variant-numeric: tabular-nums}}
+[class*="st-key-slate-chosen"] {{border-color: {c.accent} !important; box-shadow: inset 3px 0 0 {c.accent}}}
+.st-key-header {{border-bottom: 1px solid {c.hairline}; padding-bottom: 8px}}
+[data-testid="stButtonGroup"] button, [data-testid="stMain"] [data-testid="stButton"] button[kind$="ary"],
+[data-testid="stPopover"] button {{min-height: 2.5rem}}
+"""

@@ -1,9 +1,11 @@
-"""The words of the console and of the report: two catalogues, and numbers and dates as each language writes them.
+"""The words of the console and of the report: two catalogues, and numbers and dates as each language writes
+them.
 
-Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue says how a value is written: `n` a count,
-`x` three significant digits, `sx` the same with its sign, `p` a percentage, `d` a date, `dt` a date with its time,
-`s` a duration in seconds, and `one|many` picks a word by number. Values are escaped by `md`, which pages use wherever the text is read as Markdown:
-an item's title comes from a file of the caller's, and an image in it would be a beacon.
+Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue says how a value is written:
+`n` a count, `x` three significant digits, `sx` the same with its sign, `m` three decimals (`sm` signed), `p` a
+percentage, `d` a date, `dt` a date with its time, `s` a duration in seconds, and `one|many` picks a word by number.
+Values are escaped by `md`, which pages use wherever the text is read as Markdown: an item's title comes from a file
+of the caller's, and an image in it would be a beacon.
 """
 
 import math
@@ -18,14 +20,16 @@ from typing import Any, Final
 
 LANGUAGES: Final = {"en": "English", "zh": "中文"}
 CATALOGUES: Final = Path(__file__).parent / "catalogues"
-MISSING: Final = "–"  # noqa: RUF001
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+MISSING: Final = "–"
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&^=\"'/@:])")
 _SHORTCODE = re.compile(r":(?=[\w/+-]+:)")
 
 
 class Words:
-    """One language's catalogue; called with a key it gives the text, its values written as the language writes them."""
+    """One language's catalogue; called with a key it gives the text, its values written as the language
+    writes them.
+    """
 
     def __init__(self, language: str) -> None:
         self.language = language if language in LANGUAGES else "en"
@@ -55,6 +59,10 @@ class Words:
         comma, last = ("、", "和") if self.language == "zh" else (", ", " and ")
         return comma.join(parts[:-1]) + last + parts[-1]
 
+    def titles(self, names: list[str]) -> str:
+        """Titles in a row; Chinese sets each in its quotation marks, since no space parts it from the sentence."""
+        return self.listing([f"“{name}”" for name in names] if self.language == "zh" else names)
+
     def count(self, value: float | None) -> str:
         return number(value, decimals=0)
 
@@ -82,6 +90,13 @@ def number(value: float | None, *, decimals: int | None = None) -> str:
         digits = 2 - math.floor(math.log10(abs(value))) if value else 0
         decimals = 0 if abs(value) >= 100 and float(value).is_integer() else min(max(digits, 0), 6)
     return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def metric(value: float | None, *, signed: bool = False) -> str:
+    """Three decimals, so that an estimate and its interval line up; a dash where there is no number."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:+.3f}".replace("-", "−") if signed else f"{value:.3f}".replace("-", "−")
 
 
 def percent(value: float | None) -> str:
@@ -136,6 +151,8 @@ class _Writer(Formatter):
             "n": lambda v: number(v, decimals=0),
             "x": number,
             "sx": lambda v: ("+" if v is not None and v > 0 else "") + number(v),
+            "m": metric,
+            "sm": lambda v: metric(v, signed=True),
             "p": percent,
             "d": lambda v: day(v, language),
             "dt": lambda v: MISSING if v is None else f"{day(v, language)} {_clock(v)}",

@@ -6,6 +6,8 @@ import plotly.graph_objects as go
 
 from dashboard.charts.frame import Look, Table, canvas, frame, label, plain
 
+_SHORT_DAYS = 120
+
 
 def activity(table: Table, *, title: str, look: Look, tz: str, grain: str = "day") -> go.Figure:
     """Events over time from (period, events, users); the busiest period is marked."""
@@ -19,9 +21,7 @@ def activity(table: Table, *, title: str, look: Look, tz: str, grain: str = "day
         line={"color": c.accent, "width": 2},
         fill="tozeroy",
         fillcolor=c.band,
-        customdata=np.stack(
-            [[t.day(p) for p in data["period"]], [t.count(u) for u in data["users"]]], axis=-1
-        ),
+        customdata=np.stack([[t.day(p) for p in data["period"]], [t.count(u) for u in data["users"]]], axis=-1),
         hovertemplate="%{customdata[0]}<br>"
         + plain(t("chart.hover_events_users", events="%{y:,}", users="%{customdata[1]}"))
         + "<extra></extra>",
@@ -36,14 +36,16 @@ def activity(table: Table, *, title: str, look: Look, tz: str, grain: str = "day
             text=f"{t.day(top['period'])} · {t.count(top['events'])}",
         )
     figure.update_xaxes(
-        title_text=plain(t("chart.date_axis", tz=tz)), tickformat=t("chart.month_format"), nticks=7
+        title_text=plain(t("chart.date_axis", tz=tz)), tickformat=t(_tick_format(data["period"])), nticks=7
     )
     figure.update_yaxes(title_text=plain(t(f"chart.events_per_{grain}")), rangemode="tozero", nticks=5)
     return figure
 
 
 def long_tail(table: Table, *, title: str, look: Look) -> go.Figure:
-    """How concentrated attention is, from (rank, cumulative): share of events that the top share of items takes."""
+    """How concentrated attention is, from (rank, cumulative): share of events that the top share of items
+    takes.
+    """
     data = frame(table).sort_values("rank")
     t, c = look.t, look.c
     figure = canvas(look, title=title, height=320)
@@ -62,29 +64,23 @@ def long_tail(table: Table, *, title: str, look: Look) -> go.Figure:
         y=y,
         mode="lines",
         line={"color": c.accent, "width": 2},
-        hovertemplate=plain(t("chart.hover_long_tail", items="%{x:.1%}", events="%{y:.1%}"))
-        + "<extra></extra>",
+        hovertemplate=plain(t("chart.hover_long_tail", items="%{x:.1%}", events="%{y:.1%}")) + "<extra></extra>",
     )
     figure.add_annotation(
-        x=0.68,
-        y=0.62,
-        text=plain(t("chart.even")),
-        showarrow=False,
-        font={"size": 12, "color": c.muted},
-        xanchor="left",
+        x=1, y=0.3, text=plain(t("chart.even")), showarrow=False, font={"size": 12, "color": c.muted}, xanchor="right"
     )
     if len(data):
         share = float(np.interp(0.2, x, y))
         _point(figure, look, x=0.2, y=share, text=t("chart.top_fifth", share=share), anchor="left")
     figure.update_xaxes(title_text=plain(t("chart.items_axis")), tickformat=".0%", range=[0, 1.02], nticks=6)
-    figure.update_yaxes(
-        title_text=plain(t("chart.events_share_axis")), tickformat=".0%", range=[0, 1.04], nticks=6
-    )
+    figure.update_yaxes(title_text=plain(t("chart.events_share_axis")), tickformat=".0%", range=[0, 1.04], nticks=6)
     return figure
 
 
 def hour_weekday(table: Table, *, title: str, look: Look, tz: str) -> go.Figure:
-    """Events by hour and ISO weekday, from (weekday, hour, events); hours without events are zero, not missing."""
+    """Events by hour and ISO weekday, from (weekday, hour, events); hours without events are zero, not
+    missing.
+    """
     data = frame(table)
     t, c = look.t, look.c
     grid = np.zeros((7, 24))
@@ -101,9 +97,7 @@ def hour_weekday(table: Table, *, title: str, look: Look, tz: str) -> go.Figure:
         ygap=2,
         colorscale=[[i / 6, tone] for i, tone in enumerate(c.sequential)],
         zmin=0,
-        hovertemplate="%{y} %{x}:00<br>"
-        + plain(t("chart.hover_events", events="%{z:,}"))
-        + "<extra></extra>",
+        hovertemplate="%{y} %{x}:00<br>" + plain(t("chart.hover_events", events="%{z:,}")) + "<extra></extra>",
         colorbar={
             "thickness": 8,
             "len": 0.9,
@@ -117,17 +111,17 @@ def hour_weekday(table: Table, *, title: str, look: Look, tz: str) -> go.Figure:
             },
         },
     )
-    figure.update_xaxes(
-        title_text=plain(t("chart.hour_axis", tz=tz)), tickvals=[0, 4, 8, 12, 16, 20], ticks=""
-    )
+    figure.update_xaxes(title_text=plain(t("chart.hour_axis", tz=tz)), tickvals=[0, 4, 8, 12, 16, 20], ticks="")
     figure.update_yaxes(autorange="reversed", ticks="", title_text="")
     return figure
 
 
 def timeline(table: Table, *, title: str, look: Look, tz: str, unit: str) -> go.Figure:
-    """One person's events in order, oldest left, from (ts, title, kind, value, event_id): the value, or a lane for each kind.
+    """One person's events in order, oldest left, from (ts, title, kind, value, event_id): the value, or a
+    lane for each kind.
 
-    Events come in bursts (a rater's whole evening has one minute), so the axis runs by order and marks where a day begins.
+    Events come in bursts (a rater's whole evening has one minute), so the axis runs by order and marks
+    where a day begins.
     """
     data = frame(table).sort_values(["ts", "event_id"]).reset_index(drop=True)
     t, c = look.t, look.c
@@ -170,6 +164,12 @@ def timeline(table: Table, *, title: str, look: Look, tz: str, unit: str) -> go.
     return figure
 
 
+def _tick_format(periods: pd.Series) -> str:
+    """Days on the axis where the whole fits in a few months, else months."""
+    span_days = (max(periods) - min(periods)).days if len(periods) else 0
+    return "chart.day_format" if span_days <= _SHORT_DAYS else "chart.month_format"
+
+
 def _spaced(ticks: list[int], *, total: int, at_most: int = 5) -> list[int]:
     """Ticks far enough apart that their dates cannot touch."""
     kept: list[int] = []
@@ -182,9 +182,7 @@ def _spaced(ticks: list[int], *, total: int, at_most: int = 5) -> list[int]:
 
 
 def _point(figure: go.Figure, look: Look, *, x: object, y: float, text: str, anchor: str = "auto") -> None:
-    figure.add_scatter(
-        x=[x], y=[y], mode="markers", marker={"color": look.c.accent, "size": 8}, hoverinfo="skip"
-    )
+    figure.add_scatter(x=[x], y=[y], mode="markers", marker={"color": look.c.accent, "size": 8}, hoverinfo="skip")
     figure.add_annotation(
         x=x,
         y=y,

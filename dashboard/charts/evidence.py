@@ -1,6 +1,8 @@
-"""Figures of estimates: dots with intervals for models, groups and gaps, and lift by step. n is never left out."""
+"""Figures of estimates: dots with intervals for models, groups and gaps, and lift by step. n is never left
+out.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +28,13 @@ class Dot:
     reach: float | None = None  # half-width around zero within which an effect could not have been seen
 
 
-def dots(
-    rows: Sequence[Dot], *, title: str, look: Look, axis: str, reference: tuple[float, str] | None
-) -> go.Figure:
-    """Estimates from the top down in the order given, intervals as bars, their numbers in a column at the right."""
+def dots(rows: Sequence[Dot], *, title: str, look: Look, axis: str, reference: tuple[float, str] | None) -> go.Figure:
+    """Estimates from the top down in the order given, intervals as bars, their numbers in a column at the
+    right.
+    """
     t, c = look.t, look.c
-    figure = canvas(look, title=title, height=96 + _ROW_PX * max(len(rows), 1))
-    texts = [_reading(row, look) for row in rows]
+    figure = canvas(look, title=title, height=128 + _ROW_PX * max(len(rows), 1))
+    texts = [reading(row, look) for row in rows]
     for place, row in enumerate(rows):
         if row.reach is not None:
             figure.add_scatter(
@@ -67,14 +69,12 @@ def dots(
             font={"size": 12, "color": c.text if row.estimate is not None else c.muted},
         )  # fmt: skip
     if reference is not None:
-        figure.add_vline(
-            x=reference[0], line={"color": c.reference, "width": 1.5, "dash": "dot"}, layer="below"
-        )
+        figure.add_vline(x=reference[0], line={"color": c.reference, "width": 1.5, "dash": "dot"}, layer="below")
         figure.add_annotation(
             x=reference[0], y=1, yref="paper", text=plain(reference[1]), showarrow=False, yanchor="bottom",
             font={"size": 12, "color": c.muted},
         )  # fmt: skip
-    figure.update_xaxes(title_text=plain(axis), nticks=6, zeroline=False, range=_extent(rows, reference))
+    figure.update_xaxes(title_text=plain(axis), nticks=6, zeroline=False, range=extent(rows, reference))
     figure.update_yaxes(
         tickvals=list(range(len(rows))),
         ticktext=[label(row.name) for row in rows],
@@ -86,12 +86,11 @@ def dots(
     return figure
 
 
-def model_dots(metrics: dict[str, dict[str, Any]], *, metric: str, title: str, look: Look) -> go.Figure:
+def model_rows(metrics: Mapping[str, Mapping[str, Any]], *, metric: str, look: Look) -> list[Dot]:
     """The champion and every component by one metric, best first; `metrics` maps a name to {metric: M}."""
-    t = look.t
     rows = [
         Dot(
-            name=t.name("component", name),
+            name=look.t.name("component", name),
             estimate=m["estimate"],
             low=m.get("low"),
             high=m.get("high"),
@@ -100,42 +99,52 @@ def model_dots(metrics: dict[str, dict[str, Any]], *, metric: str, title: str, l
         )
         for name, m in ((name, values[metric]) for name, values in metrics.items() if metric in values)
     ]
-    rows.sort(key=lambda row: -(row.estimate or 0.0))
+    return sorted(rows, key=lambda row: -(row.estimate or 0.0))
+
+
+def model_dots(metrics: Mapping[str, Mapping[str, Any]], *, metric: str, title: str, look: Look) -> go.Figure:
+    """`model_rows` as a figure, against what is served."""
     served = metrics.get("champion", {}).get(metric)
-    reference = (served["estimate"], t("chart.served")) if served else None
-    return dots(rows, title=title, look=look, axis=t.name("metric_axis", metric), reference=reference)
+    return dots(
+        model_rows(metrics, metric=metric, look=look),
+        title=title,
+        look=look,
+        axis=look.t.name("metric_axis", metric),
+        reference=(served["estimate"], look.t("chart.served")) if served else None,
+    )
 
 
-def group_dots(table: Table, *, metric: str, overall: float, title: str, look: Look) -> go.Figure:
-    """One attribute's groups by one metric, from (group, n, estimate, low, high, suppressed), against all users."""
-    t, c = look.t, look.c
-    rows = [
+def group_rows(table: Table, *, look: Look) -> list[Dot]:
+    """One attribute's groups by one metric, from (group, n, estimate, low, high, suppressed), in the
+    table's order.
+    """
+    t = look.t
+    return [
         Dot(
             name=t.name("group", str(row.group))
             if row.suppressed
-            else t("chart.group_n", group=t.name("group", str(row.group)), n=row.n),
+            else t("chart.group_n", group=t.name("group", str(row.group)), n=int(row.n)),
             estimate=None if row.suppressed else row.estimate,
-            low=row.low,
-            high=row.high,
-            n=row.n,
-            colour=c.accent,
+            low=None if row.suppressed else row.low,
+            high=None if row.suppressed else row.high,
+            n=0 if row.suppressed else int(row.n),
+            colour=look.c.accent,
             note=t("chart.suppressed"),
         )
         for row in frame(table).itertuples()
     ]
-    return dots(
-        rows,
-        title=title,
-        look=look,
-        axis=t.name("metric_axis", metric),
-        reference=(overall, t("chart.all_users")),
-    )
 
 
-def gap_dots(table: Table, *, metric: str, title: str, look: Look) -> go.Figure:
-    """Signed gaps, from (attribute, a, b, gap, low, high, detectable): the grey bar is what could not have been seen."""
+def group_dots(table: Table, *, metric: str, overall: float, title: str, look: Look) -> go.Figure:
+    """`group_rows` as a figure, against all users."""
+    axis, reference = look.t.name("metric_axis", metric), (overall, look.t("chart.all_users"))
+    return dots(group_rows(table, look=look), title=title, look=look, axis=axis, reference=reference)
+
+
+def gap_rows(table: Table, *, look: Look) -> list[Dot]:
+    """Signed gaps, from (a, b, gap, low, high, detectable); those whose interval leaves zero stand out."""
     t, c = look.t, look.c
-    rows = [
+    return [
         Dot(
             name=t("chart.gap_row", a=t.name("group", str(row.a)), b=t.name("group", str(row.b))),
             estimate=row.gap,
@@ -147,12 +156,34 @@ def gap_dots(table: Table, *, metric: str, title: str, look: Look) -> go.Figure:
         )
         for row in frame(table).itertuples()
     ]
-    axis = t("chart.gap_axis", metric=t.name("metric", metric))
-    return dots(rows, title=title, look=look, axis=axis, reference=(0.0, t("chart.no_gap")))
+
+
+def gap_dots(table: Table, *, metric: str, title: str, look: Look) -> go.Figure:
+    """`gap_rows` as a figure; the grey bar is what could not have been seen."""
+    axis = look.t("chart.gap_axis", metric=look.t.name("metric", metric))
+    reference = (0.0, look.t("chart.no_gap"))
+    return dots(gap_rows(table, look=look), title=title, look=look, axis=axis, reference=reference)
+
+
+def lift_rows(lift: Mapping[str, Mapping[str, Any]], *, look: Look) -> list[Dot]:
+    """Guide, push and random by their judged lift, in this order, from {policy: M}."""
+    colours = {"guide": look.c.accent, "push": look.c.counter, "random": look.c.reference}
+    return [
+        Dot(look.t.name("policy", name), m["estimate"], m["low"], m["high"], int(m["n"]), colours[name])
+        for name, m in ((name, lift[name]) for name in colours if name in lift)
+    ]
+
+
+def lift_dots(lift: Mapping[str, Mapping[str, Any]], *, title: str, look: Look) -> go.Figure:
+    """`lift_rows` as a figure, against no lift at all."""
+    reference = (0.0, look.t("chart.no_lift"))
+    return dots(lift_rows(lift, look=look), title=title, look=look, axis=look.t("chart.lift_axis"), reference=reference)
 
 
 def lift_curves(table: Table, *, title: str, look: Look, axis: str) -> go.Figure:
-    """Lift by step with its interval, from (policy, step, estimate, low, high, n); each policy named at its line's end."""
+    """Lift by step with its interval, from (policy, step, estimate, low, high, n); each policy named at its
+    line's end.
+    """
     data = frame(table)
     t, c = look.t, look.c
     figure = canvas(look, title=title, height=320)
@@ -176,7 +207,8 @@ def lift_curves(table: Table, *, title: str, look: Look, axis: str) -> go.Figure
             line={"color": colour, "width": 2},
             marker={"size": 6},
             customdata=[[t.figure(r.low), t.figure(r.high), t.count(r.n)] for r in part.itertuples()],
-            hovertemplate=f"<b>{plain(names[policy])}</b> %{{y:.4f}} [%{{customdata[0]}}, %{{customdata[1]}}]<br>n %{{customdata[2]}}<extra></extra>",
+            hovertemplate=f"<b>{plain(names[policy])}</b> %{{y:.4f}}"
+            " [%{customdata[0]}, %{customdata[1]}]<br>n %{customdata[2]}<extra></extra>",
         )
         ends.append((float(part["estimate"].iloc[-1]), str(policy)))
     low, high = float(data["low"].min()), float(data["high"].max())
@@ -195,19 +227,17 @@ def lift_curves(table: Table, *, title: str, look: Look, axis: str) -> go.Figure
     return figure
 
 
-def _reading(row: Dot, look: Look) -> str:
+def reading(row: Dot, look: Look) -> str:
+    """A row's numbers as they stand in the column at the right."""
     if row.estimate is None:
         return row.note
     if row.low is None or row.high is None:
         return look.t.figure(row.estimate)
-    return look.t("chart.interval", estimate=_short(row.estimate), low=_short(row.low), high=_short(row.high))
+    return look.t("chart.interval", estimate=row.estimate, low=row.low, high=row.high)
 
 
-def _short(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
-
-
-def _extent(rows: Sequence[Dot], reference: tuple[float, str] | None) -> list[float] | None:
+def extent(rows: Sequence[Dot], reference: tuple[float, str] | None) -> list[float] | None:
+    """The x axis that holds every mark with a little room; None without any."""
     marks = [v for row in rows for v in (row.estimate, row.low, row.high) if v is not None]
     marks += [sign * row.reach for row in rows if row.reach is not None for sign in (-1, 1)]
     marks += [reference[0]] if reference else []
@@ -228,3 +258,26 @@ def _apart(ends: list[tuple[float, str]], *, gap: float) -> list[tuple[float, st
 def _faint(colour: str) -> str:
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({r}, {g}, {b}, 0.16)"
+
+
+def path(table: Table, *, title: str, look: Look, target: str) -> go.Figure:
+    """How the probability of a target grows along a planned path, from (step, title, mass, acceptance)."""
+    data = frame(table)
+    t, c = look.t, look.c
+    figure = canvas(look, title=title, height=240)
+    figure.add_scatter(
+        x=data["step"],
+        y=data["mass"],
+        mode="lines+markers",
+        line={"color": c.accent, "width": 2},
+        marker={"size": 8},
+        customdata=[[label(r.title, limit=60), t.percent(r.acceptance)] for r in data.itertuples()],
+        hovertemplate="<b>%{customdata[0]}</b><br>%{y:.1%}<br>"
+        + plain(t("chart.hover_acceptance", acceptance="%{customdata[1]}"))
+        + "<extra></extra>",
+    )
+    figure.update_xaxes(title_text=plain(t("chart.path_axis")), range=[0.8, len(data) + 0.2], dtick=1)
+    figure.update_yaxes(
+        title_text=plain(t("chart.mass_axis", target=target)), tickformat=".0%", rangemode="tozero", nticks=5
+    )
+    return figure

@@ -1,4 +1,6 @@
-"""What every figure shares: the look it is drawn in, safe and measured labels, and an empty canvas of the theme."""
+"""What every figure shares: the look it is drawn in, safe and measured labels, and an empty canvas of the
+theme.
+"""
 
 from dataclasses import dataclass
 
@@ -10,6 +12,7 @@ from dashboard.theme import Scheme, Tokens, template, tokens
 from dashboard.words import Words
 
 Table = pa.Table | pd.DataFrame
+_TITLE_PX = 40
 _WIDE = 0x2E80  # from here on a character takes a full square, as Chinese does
 
 
@@ -58,14 +61,16 @@ def width_px(text: str, *, size: int = 12) -> int:
 
 def canvas(look: Look, *, title: str, height: int) -> go.Figure:
     """An empty figure of the theme, with its finding as title and its height in pixels."""
-    return go.Figure(
-        layout={"template": template(look.scheme), "title": {"text": plain(title)}, "height": height}
-    )
+    return go.Figure(layout={"template": template(look.scheme), "title": {"text": plain(title)}, "height": height})
 
 
 def lifted_title(figure: go.Figure) -> tuple[go.Figure, str]:
-    """The figure without its title, and the title as plain text; for pages, where text wraps and figures' titles do not."""
+    """The figure without its title, and the title as plain text; for pages, where text wraps and figures'
+    titles do not.
+    """
     text = (figure.layout.title.text or "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     bare = go.Figure(figure)
-    bare.update_layout(title={"text": ""}, margin={"t": 8})
+    room = max(figure.layout.margin.t or _TITLE_PX, _TITLE_PX)
+    height = figure.layout.height and figure.layout.height - _TITLE_PX
+    bare.update_layout(title={"text": ""}, margin={"t": room - _TITLE_PX + 4}, height=height)
     return bare, text

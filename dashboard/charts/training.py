@@ -12,14 +12,13 @@ METRIC = "ndcg@10"
 
 
 def curves(epochs: Sequence[dict[str, Any]], *, title: str, look: Look) -> go.Figure:
-    """From a run's `epoch` events (stage, epoch, loss, ndcg@10, best): loss at the left, NDCG@10 at the right.
+    """From a run's `epoch` events (stage, epoch, loss, ndcg@10, best): loss at the left, NDCG@10 at the
+    right.
 
     Stages follow one another on the x axis; the best epoch by validation is ringed.
     """
     t, c = look.t, look.c
-    figure = make_subplots(
-        rows=1, cols=2, horizontal_spacing=0.1, figure=canvas(look, title=title, height=280)
-    )
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.1, figure=canvas(look, title=title, height=280))
     key: list[str] = []
     stages = list(dict.fromkeys(str(e["stage"]) for e in epochs))
     count = 0
@@ -36,7 +35,8 @@ def curves(epochs: Sequence[dict[str, Any]], *, title: str, look: Look) -> go.Fi
                 mode="lines+markers" if len(rows) < 40 else "lines",
                 line={"color": colour, "width": 2},
                 marker={"size": 5},
-                hovertemplate=f"{plain(t.name('stage', stage))} · {plain(t('chart.epoch'))} %{{x}}<br>%{{y:.4f}}<extra></extra>",
+                hovertemplate=f"{plain(t.name('stage', stage))} · {plain(t('chart.epoch'))}"
+                " %{x}<br>%{y:.4f}<extra></extra>",
                 row=1,
                 col=column,
             )
@@ -53,13 +53,18 @@ def curves(epochs: Sequence[dict[str, Any]], *, title: str, look: Look) -> go.Fi
             col=2,
         )
     figure.add_annotation(
-        x=0, xref="paper", y=1, yref="paper", yshift=22, text="   ".join(key), showarrow=False, xanchor="left",
+        x=0,
+        xref="paper",
+        y=1,
+        yref="paper",
+        yshift=22,
+        text="   ".join(key),
+        showarrow=False,
+        xanchor="left",
         font={"size": 12, "color": c.muted},
-    )  # fmt: skip
+    )
     figure.update_layout(margin={"t": 68})
     for column, name in ((1, "chart.loss_axis"), (2, "chart.ndcg_axis")):
-        figure.update_xaxes(
-            title_text=plain(t("chart.epoch")), row=1, col=column, nticks=6, rangemode="tozero"
-        )
+        figure.update_xaxes(title_text=plain(t("chart.epoch")), row=1, col=column, nticks=6, rangemode="tozero")
         figure.update_yaxes(title_text=plain(t(name)), row=1, col=column, nticks=5)
     return figure

@@ -9,11 +9,11 @@ from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, wid
 _ROW_PX = 32
 
 
-def waterfall(table: Table, *, title: str, look: Look, base: float, value: float) -> go.Figure:
-    """From (title, phi), one row a player: bars that climb from `base` to `value` (log-probabilities).
+def waterfall(table: Table, *, title: str, look: Look) -> go.Figure:
+    """From (title, phi), one row a player: bars that climb from no event at all to the whole history.
 
-    The largest effect stands on top, where the climb ends. Numbers stand in a column of their own at the right, labels in
-    one at the left, so that neither can be cut off by the bars.
+    The largest effect stands on top, where the climb ends. Numbers stand in a column of their own at the
+    right, labels in one at the left, so that neither can be cut off by the bars.
     """
     data = frame(table)
     data = data.reindex(data["phi"].abs().sort_values(ascending=True, kind="stable").index)
@@ -57,7 +57,7 @@ def waterfall(table: Table, *, title: str, look: Look, base: float, value: float
     room = (high - low or 1.0) * 0.04
     figure.add_vline(x=0, line={"color": c.reference, "width": 1.5, "dash": "dot"})
     figure.update_xaxes(
-        title_text=plain(t("chart.phi_axis", base=math.exp(base), value=math.exp(value))),
+        title_text=plain(t("chart.phi_axis")),
         range=[low - room, high + room],
         nticks=6,
     )

@@ -1,0 +1,63 @@
+"""The console's frame: navigation, the header, and the one place where a page's stated errors are caught.
+
+Run by `streamlit run dashboard/app.py`, which `lodestar app` does with the other two processes beside it.
+This process never loads a model; what needs one asks the scorer.
+"""
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import parts, state
+from dashboard.scene import header, opening
+from dashboard.theme import style
+from data.errors import LodestarError
+
+STATIC = Path(__file__).parent / "static"
+FIRST = "pulse"
+SECTIONS = {
+    "analyst": (("pulse", "monitoring"), ("profile", "person_search")),
+    "operator": (("studio", "model_training"), ("models", "leaderboard"), ("guide", "route")),
+    "reports": (("audit", "balance"), ("publish", "ios_share")),
+}
+
+
+def main() -> None:
+    st.set_page_config(
+        page_title="Lodestar",
+        page_icon=str(STATIC / "lodestar-mark.svg"),
+        layout="wide",
+        menu_items={"About": "Lodestar, a workbench for recommendation."},
+    )
+    state.begin()
+    t, look, _ = opening()
+    st.html(f"<style>{style(look.scheme)}</style>")
+    st.logo(
+        str(STATIC / f"lodestar-{look.scheme}.svg"),
+        size="large",
+        icon_image=str(STATIC / "lodestar-mark.svg"),
+    )
+    pages = {
+        t(f"nav.{section}"): [
+            st.Page(
+                f"views/{name}.py",
+                title=t(f"nav.{name}"),
+                icon=f":material/{icon}:",
+                url_path="start" if name == FIRST else name,
+                default=name == FIRST,
+            )
+            for name, icon in entries
+        ]
+        for section, entries in SECTIONS.items()
+    }
+    # Streamlit serves the first page at "/" alone; a link to it by name must work as well.
+    alias = st.Page(f"views/{FIRST}.py", title=t(f"nav.{FIRST}"), url_path=FIRST, visibility="hidden")
+    page = st.navigation({**pages, "": [alias]}, expanded=True)
+    try:
+        header()
+        page.run()
+    except LodestarError as error:
+        parts.problem(t, error)
+
+
+main()

@@ -1,0 +1,88 @@
+"""What a figure says, worked out from its table: the numbers that titles and sentences are made of. Pure,
+and tested by hand.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+Grain = Literal["day", "week", "month"]
+_DAYS_BY_DAY = 500
+_DAYS_BY_WEEK = 1500
+
+
+def grain(first: datetime, last: datetime) -> Grain:
+    """The period that an activity line is drawn by, so that it has some hundred points at most."""
+    days = (last - first).days
+    return "day" if days <= _DAYS_BY_DAY else "week" if days <= _DAYS_BY_WEEK else "month"
+
+
+def peak(activity: pd.DataFrame) -> tuple[date | None, int]:
+    """The busiest period and its events; (None, 0) without any."""
+    if activity.empty:
+        return None, 0
+    row = activity.loc[activity["events"].idxmax()]
+    return row["period"], int(row["events"])
+
+
+def head_share(long_tail: pd.DataFrame, *, share: float = 0.2) -> float:
+    """The share of events that the most popular `share` of items takes; NaN without items."""
+    if long_tail.empty:
+        return float("nan")
+    ordered = long_tail.sort_values("rank")
+    items = np.concatenate([[0.0], ordered["rank"].to_numpy(dtype=float) / len(ordered)])
+    return float(np.interp(share, items, np.concatenate([[0.0], ordered["cumulative"].to_numpy(dtype=float)])))
+
+
+def busiest_hour(hours: pd.DataFrame) -> tuple[int, int] | None:
+    """The ISO weekday and hour with the most events; None without any."""
+    if hours.empty:
+        return None
+    row = hours.loc[hours["events"].idxmax()]
+    return int(row["weekday"]), int(row["hour"])
+
+
+def verdicts(against: Mapping[str, Mapping[str, Any]], *, metric: str) -> dict[str, list[str]]:
+    """Names of components by how the served model stands to them: `better`, `level` (the interval covers zero),
+    `worse`.
+
+    `against` maps a component to its paired gains {metric: M}, as in a run's evaluation.
+    """
+    found: dict[str, list[str]] = {"better": [], "level": [], "worse": []}
+    for name, gains in against.items():
+        m = gains.get(metric)
+        if m is not None and m["n"] >= 2:
+            found["better" if m["low"] > 0 else "worse" if m["high"] < 0 else "level"].append(name)
+    return found
+
+
+def visible_gaps(gaps: Sequence[Mapping[str, Any]], *, metric: str) -> list[Mapping[str, Any]]:
+    """The gaps of one metric whose interval does not cover zero, the widest first."""
+    seen = [g for g in gaps if g["metric"] == metric and g["gap"] is not None and not g["low"] <= 0 <= g["high"]]
+    return sorted(seen, key=lambda gap: -abs(gap["gap"]))
+
+
+def moved(before: Sequence[str], after: Sequence[str]) -> list[tuple[str, int, int | None]]:
+    """Each key of a new slate with its rank now and its rank before (None: it was not there); ranks from 1."""
+    was = {key: rank for rank, key in enumerate(before, 1)}
+    return [(key, rank, was.get(key)) for rank, key in enumerate(after, 1)]
+
+
+def largest_players(players: Sequence[Mapping[str, Any]], *, limit: int = 2) -> list[str]:
+    """Titles of the events that raised a recommendation most, for a figure's title."""
+    raised = sorted((p for p in players if p["phi"] > 0), key=lambda p: -p["phi"])
+    return list(dict.fromkeys(str(p["title"]) for p in raised))[:limit]
+
+
+def share(part: float | None, whole: float | None) -> float | None:
+    """A part of a whole in [0, 1]; None where there is no whole (absence of data is not zero)."""
+    return part / whole if part is not None and whole else None
+
+
+def overall_mean(kinds: pd.DataFrame) -> float | None:
+    """The mean value over all events that have one, from (kind, events, mean_value); None where none has."""
+    valued = kinds.dropna(subset=["mean_value"])
+    return float(np.average(valued["mean_value"], weights=valued["events"])) if len(valued) else None

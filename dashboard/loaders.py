@@ -1,0 +1,210 @@
+"""Cached reads for the pages. Every input is an argument: a build's path (never reused), a run's id and
+what its manifest weighs, a user's id; nothing here looks at the session, since these caches are shared by
+everyone who has the console open.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import streamlit as st
+
+from core.ops.ledger import Ledger
+from core.ops.runs import run_folder
+from core.serve.client import ScorerClient
+from dashboard.publishing import Report, report_of
+from data import reads
+from data.warehouse import BuildFacts, Warehouse
+
+_TABLES = {"show_spinner": False, "max_entries": 64}
+_ANSWERS = {"show_spinner": False, "max_entries": 512}
+
+
+@st.cache_resource(show_spinner=False)
+def ledger(home: Path) -> Ledger:
+    """The store's ledger; safe for all threads."""
+    return Ledger.open(home)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8, on_release=lambda warehouse: warehouse.close())
+def warehouse(path: Path) -> Warehouse:
+    """A build, read-only; safe for all threads, since each read takes a cursor of its own."""
+    return Warehouse.open(path)
+
+
+def build_facts(path: Path) -> BuildFacts:
+    """What a build says of itself."""
+    return warehouse(path).facts
+
+
+@st.cache_data(**_TABLES)
+def activity(path: Path, tz: str, grain: reads.Grain) -> pd.DataFrame:
+    return reads.activity(warehouse(path), tz=tz, grain=grain).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def long_tail(path: Path) -> pd.DataFrame:
+    return reads.long_tail(warehouse(path)).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def hour_weekday(path: Path, tz: str) -> pd.DataFrame:
+    return reads.hour_weekday(warehouse(path), tz=tz).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def top_items(path: Path, limit: int) -> pd.DataFrame:
+    return reads.top_items(warehouse(path), limit=limit).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def kind_counts(path: Path) -> pd.DataFrame:
+    return reads.kind_counts(warehouse(path)).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def categories(path: Path) -> pd.DataFrame:
+    return reads.categories(warehouse(path)).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def quarantine(home: Path, build_id: str) -> pd.DataFrame:
+    """Rejected rows by reason; empty where nothing was rejected."""
+    file = home / "quarantine" / f"{build_id}.parquet"
+    return reads.quarantine_summary(file).to_pandas() if file.is_file() else pd.DataFrame()
+
+
+@st.cache_data(**_TABLES)
+def user_choices(path: Path) -> dict[str, int]:
+    """Every user's key and number of events, in the order of the users' file."""
+    table = reads.user_choices(warehouse(path))
+    return dict(zip(table["key"].to_pylist(), table["events"].to_pylist(), strict=True))
+
+
+@st.cache_data(**_TABLES)
+def item_choices(path: Path) -> dict[str, str]:
+    """Every item's key and title, the most popular first."""
+    table = reads.item_choices(warehouse(path))
+    return dict(zip(table["key"].to_pylist(), table["title"].to_pylist(), strict=True))
+
+
+@st.cache_data(**_ANSWERS)
+def user_id(path: Path, key: str) -> int:
+    """Raises UnknownUser, which names the nearest keys."""
+    return reads.user_by_key(warehouse(path), key)
+
+
+@st.cache_data(**_ANSWERS)
+def item_id(path: Path, key: str) -> int:
+    """Raises UnknownItem, which names the nearest keys."""
+    return reads.item_by_key(warehouse(path), key)
+
+
+@st.cache_data(**_ANSWERS)
+def user_events(path: Path, user: int, limit: int) -> pd.DataFrame:
+    return reads.user_events(warehouse(path), user, limit=limit).to_pandas()
+
+
+@st.cache_data(**_ANSWERS)
+def user_facts(path: Path, user: int) -> dict[str, Any]:
+    return dict(reads.user_facts(warehouse(path), user).to_pylist()[0])
+
+
+@st.cache_data(**_ANSWERS)
+def item_facts(path: Path, item: int) -> dict[str, Any]:
+    """What is known of one item: its counts, and its title and categories."""
+    row = catalogue(path).set_index("item_id").loc[item]
+    counted = reads.item_facts(warehouse(path), item).to_pylist()[0]
+    return {**counted, "title": str(row["title"]), "categories": [str(name) for name in row["categories"]]}
+
+
+@st.cache_data(**_ANSWERS)
+def item_events(path: Path, item: int, limit: int) -> pd.DataFrame:
+    return reads.item_events(warehouse(path), item, limit=limit).to_pandas()
+
+
+@st.cache_data(**_ANSWERS)
+def item_activity(path: Path, item: int, tz: str, grain: reads.Grain) -> pd.DataFrame:
+    return reads.item_activity(warehouse(path), item, tz=tz, grain=grain).to_pandas()
+
+
+def run_json(home: Path, run_id: str, name: str) -> dict[str, Any] | None:
+    """A JSON artefact of a finished run (`evaluation.json`, `judges/lift.json`); None where it was not
+    made.
+    """
+    return _json(*_stamped(run_folder(home, run_id) / name))
+
+
+@st.cache_data(**_ANSWERS)
+def stored_slate(home: Path, run_id: str, path: Path, user: int) -> pd.DataFrame:
+    """What a run's `scores` table holds for one user, best first: key, title, categories, rank, score,
+    probability.
+    """
+    file = run_folder(home, run_id) / "scores.parquet"
+    rows = pq.read_table(file, filters=[("user_id", "==", user)]).to_pandas().sort_values("rank")
+    items = catalogue(path)
+    return rows.join(items.set_index("item_id")[["key", "title", "categories"]], on="item_id")
+
+
+@st.cache_data(**_ANSWERS)
+def recommended_to(home: Path, run_id: str, item: int, k: int) -> int:
+    """How many users have an item among their first k."""
+    file = run_folder(home, run_id) / "scores.parquet"
+    return pq.read_table(file, columns=["user_id"], filters=[("item_id", "==", item), ("rank", "<=", k)]).num_rows
+
+
+@st.cache_data(**_TABLES)
+def catalogue(path: Path) -> pd.DataFrame:
+    return reads.catalogue(warehouse(path)).to_pandas()
+
+
+@st.cache_data(**_ANSWERS)
+def slate(home: Path, run_id: str, user: str, history: tuple[str, ...] | None, k: int) -> dict[str, Any]:
+    """The scorer's `recommend` with explanations, for a user or for a history of keys. Raises
+    ScorerUnavailable.
+    """
+    client = ScorerClient(home)
+    if history is None:
+        return client.recommend(run_id, user=user, k=k, explain=True)
+    return client.recommend(run_id, history=list(history), k=k, explain=False)
+
+
+@st.cache_data(**_ANSWERS)
+def next_step(
+    home: Path, run_id: str, user: str, category: str, accepted: tuple[str, ...], skipped: tuple[str, ...]
+) -> dict[str, Any]:
+    """The next item of a guided path, after what was accepted and skipped. Raises ScorerUnavailable."""
+    target = {"category": category}
+    return ScorerClient(home).next_step(
+        run_id, user=user, target=target, accepted=list(accepted), skipped=list(skipped)
+    )
+
+
+@st.cache_data(**_ANSWERS)
+def path_ahead(home: Path, run_id: str, user: str, category: str, steps: int) -> dict[str, Any]:
+    """The whole planned path, were every step accepted. Raises ScorerUnavailable."""
+    return ScorerClient(home).guide(run_id, user=user, target={"category": category}, steps=steps)
+
+
+def _stamped(file: Path) -> tuple[Path, int]:
+    return file, file.stat().st_mtime_ns if file.is_file() else 0
+
+
+@st.cache_data(**_TABLES)
+def _json(file: Path, stamp: int) -> dict[str, Any] | None:
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if stamp else None
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def report(home: Path, run_id: str, manifest_stamp: int, language: str, tz: str) -> Report:
+    """The report of a run as it stands; made anew when the run's artefacts change."""
+    return report_of(ledger(home), home, run_id, language=language, tz=tz, now=datetime.now(UTC))
+
+
+def stamp(home: Path, run_id: str) -> int:
+    """Changes whenever an artefact of a run is added or replaced."""
+    folder = run_folder(home, run_id)
+    return sum(file.stat().st_mtime_ns for file in folder.rglob("*.json"))

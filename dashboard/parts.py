@@ -1,0 +1,231 @@
+"""The drawing pieces that pages share: headings, figures, cards, tables with their downloads, and what is
+said when something is missing or wrong. Whatever comes from data is escaped here or by `t.md` before
+Markdown sees it.
+"""
+
+import getpass
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard import state
+from dashboard.charts import lifted_title
+from dashboard.words import LANGUAGES, Words, escape
+from data.errors import LodestarError
+
+ROWS = 10
+_PLOTLY = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "showAxisDragHandles": False}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One figure worth a card: what it is, how much, and what qualifies it (an interval, n, a comparison)."""
+
+    label: str
+    value: str
+    note: str = ""
+    help: str | None = None
+
+
+def heading(title: str, context: str) -> None:
+    """A page's question (Markdown, escaped by the caller) and its one muted line of context."""
+    st.title(title, anchor=False)
+    st.caption(context)
+
+
+def section(text: str) -> None:
+    """A part of a page (Markdown, escaped by the caller)."""
+    st.markdown(f"### {text}", anchors=False)
+
+
+def figure(chart: go.Figure, *, key: str) -> None:
+    """A figure under its finding: the title is set as text, so that it wraps and is never cut."""
+    bare, title = lifted_title(chart)
+    with st.container(gap="xsmall"):
+        if title:
+            st.markdown(f"##### {escape(title)}", anchors=False)
+        st.plotly_chart(bare, theme=None, config=_PLOTLY, key=key, alt=title or None)
+
+
+def cards(shown: Sequence[Card]) -> None:
+    """At most four cards of one height, two by two where there is little room; what is long wraps and is never cut."""
+    for place, (cell, card) in enumerate(zip(_cells(len(shown)), shown, strict=True)):
+        with cell, st.container(gap=None):
+            st.caption(escape(card.label), help=card.help)
+            with st.container(key=f"card-{place}"):
+                st.markdown(escape(card.value))
+            if card.note:
+                st.caption(escape(card.note))
+
+
+def _cells(count: int) -> list[DeltaGenerator]:
+    if count < 4:
+        grid = st.grid(count, min_column_width=120, gap="small", border=True)
+        return [grid.cell() for _ in range(count)]
+    halves = st.grid(2, min_column_width=330, gap="small")
+    inner = [halves.cell().grid(2, min_column_width=120, gap="small", border=True, height="stretch") for _ in range(2)]
+    return [grid.cell() for grid in inner for _ in range(2)]
+
+
+def pair() -> tuple[DeltaGenerator, DeltaGenerator]:
+    """Two cells side by side where each keeps the width of a readable figure, else one above the other."""
+    grid = st.grid(2, min_column_width=440, gap=("medium", "large"))
+    return grid.cell(), grid.cell()
+
+
+def table(
+    data: pd.DataFrame,
+    *,
+    t: Words,
+    name: str,
+    columns: dict[str, Any] | None = None,
+    named: Mapping[str, str] | None = None,
+    height: int = 388,
+) -> None:
+    """A table with its downloads. `columns` says which are shown, in order, and how; the files hold them all, raw.
+
+    `named` maps a column to the catalogue's family whose words are shown in place of its raw values.
+    """
+    shown = list(columns) if columns else list(data.columns)
+    words = {
+        column: data[column].map(lambda value, family=family: t.name(family, str(value)))
+        for column, family in (named or {}).items()
+    }
+    st.dataframe(
+        data.assign(**words),
+        column_order=shown,
+        column_config=columns,
+        hide_index=True,
+        height=height if len(data) > ROWS else "auto",
+        key=f"table.{name}",
+        placeholder="–",
+    )
+    downloads(data, t=t, name=name)
+
+
+def downloads(data: pd.DataFrame, *, t: Words, name: str) -> None:
+    """CSV and Parquet of a table; the files are made when asked for."""
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
+        st.caption(t("download.rows", n=len(data)), width="content")
+        for form, mime, make in (
+            ("csv", "text/csv", _csv),
+            ("parquet", "application/vnd.apache.parquet", _parquet),
+        ):
+            st.download_button(
+                form.upper() if form == "csv" else "Parquet",
+                data=lambda make=make: make(data),
+                file_name=f"{name}.{form}",
+                mime=mime,
+                key=f"download.{name}.{form}",
+                on_click="ignore",
+                type="tertiary",
+                icon=":material/download:",
+            )
+
+
+def empty(t: Words, key: str, *, command: str, **values: Any) -> None:
+    """Nothing to show: a sentence, and the command that changes that."""
+    with st.container(border=True):
+        st.markdown(t.md(key, **values))
+        st.code(command, language=None)
+
+
+def problem(t: Words, error: LodestarError) -> None:
+    """A stated error with its remedy, in place of what could not be shown."""
+    st.error(f"{escape(error.message)}  \n{t('problem.remedy')} {escape(error.remedy)}", icon=":material/error:")
+
+
+def note(text: str) -> None:
+    """A quiet remark (Markdown, escaped by the caller)."""
+    st.caption(text)
+
+
+def whereabouts(t: Words, *, dataset: str | None, build: str, champion: str | None) -> None:
+    """The header's line: which dataset, which build, which run serves."""
+    said = [f"**{escape(dataset)}**"] if dataset else []
+    said.append(t("header.build", build=f"`{build}`"))
+    said.append(t("header.champion", run=f"`{champion}`") if champion else t("header.no_champion"))
+    st.caption(" · ".join(said), width="stretch", help=t("header.help"))
+
+
+def language_switch(t: Words) -> None:
+    """English or Chinese; everything the reader chose stays."""
+    st.segmented_control(
+        t("header.language"),
+        format_func=LANGUAGES.__getitem__,
+        label_visibility="collapsed",
+        required=True,
+        **state.tied("lang", list(LANGUAGES), default=t.language),
+    )
+
+
+def _csv(data: pd.DataFrame) -> bytes:
+    return data.to_csv(index=False).encode("utf-8-sig")
+
+
+def _parquet(data: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    data.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def facts(named: dict[str, str]) -> None:
+    """Names and values in two columns, each value on as many lines as it needs."""
+    st.table({escape(name): escape(value) for name, value in named.items()}, border="horizontal")
+
+
+def event_columns(t: Words) -> dict[str, Any]:
+    """How a user's events are shown."""
+    return {
+        "ts": st.column_config.DatetimeColumn(t("column.when"), format="YYYY-MM-DD HH:mm"),
+        "title": st.column_config.TextColumn(t("column.title")),
+        "categories": st.column_config.ListColumn(t("column.categories")),
+        "kind": st.column_config.TextColumn(t("column.kind")),
+        "value": st.column_config.NumberColumn(t("column.value")),
+    }
+
+
+def item_event_columns(t: Words) -> dict[str, Any]:
+    """How an item's events are shown."""
+    return {
+        "ts": st.column_config.DatetimeColumn(t("column.when"), format="YYYY-MM-DD HH:mm"),
+        "key": st.column_config.TextColumn(t("column.user")),
+        "kind": st.column_config.TextColumn(t("column.kind")),
+        "value": st.column_config.NumberColumn(t("column.value")),
+    }
+
+
+def group_columns(t: Words) -> dict[str, Any]:
+    """How group metrics are shown."""
+    return {
+        "metric": st.column_config.TextColumn(t("column.metric")),
+        "attribute": st.column_config.TextColumn(t("column.attribute")),
+        "group": st.column_config.TextColumn(t("column.group")),
+        "n": st.column_config.NumberColumn("n"),
+        "estimate": st.column_config.NumberColumn(t("column.estimate"), format="%.3f"),
+        "low": st.column_config.NumberColumn(t("column.low"), format="%.3f"),
+        "high": st.column_config.NumberColumn(t("column.high"), format="%.3f"),
+        "suppressed": st.column_config.CheckboxColumn(t("column.suppressed")),
+    }
+
+
+def measure(t: Words, name: str, m: Mapping[str, Any], *, signed: bool = False, help: str | None = None) -> Card:
+    """A card of an estimate with its interval and n; `name` is a metric's or already a label."""
+    value = t("value.signed" if signed else "value.plain", value=m["estimate"])
+    return Card(t.name("metric", name), value, t("value.interval_n", low=m["low"], high=m["high"], n=m["n"]), help)
+
+
+def interval(t: Words, m: Mapping[str, Any] | None) -> str:
+    """An estimate with its interval on one line; a dash where it was not measured."""
+    return "–" if m is None else t("value.interval", value=m["estimate"], low=m["low"], high=m["high"])
+
+
+def actor() -> str:
+    """Who acts: the account that runs the console, since here one local operator uses it on loopback."""
+    return getpass.getuser()

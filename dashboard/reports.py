@@ -1,0 +1,231 @@
+"""The report: one HTML file that opens offline and can be checked. Pure: measurements in, text out.
+
+Everything the page says is rendered from one payload, which the file carries as JSON beside its sha256;
+`dashboard/verify.py` renders that payload again and compares, so that no visible number can be edited unnoticed.
+Every number stands in a `<data>` element with its path in the payload. The file holds no script that runs and loads
+nothing: fonts and figures are inline, and a content security policy forbids the rest.
+"""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from dashboard import svg, words
+from dashboard.charts.evidence import gap_rows, group_rows, model_rows
+from dashboard.charts.frame import Look
+from dashboard.findings import visible_gaps
+from dashboard.theme import DARK, LIGHT, RADIUS_PX
+from dashboard.words import Words
+
+FORMAT: Final = 1
+METRICS: Final = ("ndcg@10", "hr@10")
+COLUMNS: Final = ("hr@10", "ndcg@10", "mrr@10")
+_HERE = Path(__file__).parent
+
+
+def report_payload(
+    evaluation: Mapping[str, Any],
+    audit: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    lift: Mapping[str, Any] | None,
+    provenance: Mapping[str, str],
+    language: str,
+) -> dict[str, Any]:
+    """All that a report says, as JSON values; what is not a number (NaN) becomes null.
+
+    `evaluation`, `audit` and `lift` are the run's own JSON artefacts, `facts` the build's (`BuildFacts.as_dict`).
+    `provenance` names `run_id`, `manifest_sha256`, `users_sha256` (the digest of the per-user metrics), `made`
+    (ISO 8601, UTC), `version` and `tz`.
+    """
+    return _plain(
+        {
+            "format": FORMAT,
+            "language": language,
+            "provenance": dict(provenance),
+            "facts": {name: value for name, value in facts.items() if name != "spec"},
+            "evaluation": dict(evaluation),
+            "audit": dict(audit),
+            "lift": None if lift is None else dict(lift),
+        }
+    )
+
+
+def report_html(payload: Mapping[str, Any]) -> str:
+    """The report of a payload; the same payload always gives the same text."""
+    t = Words(str(payload["language"]))
+    text = canonical(payload)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            t=t,
+            p=payload,
+            num=_Numbers(payload, t),
+            figures=_figures(payload, t),
+            gaps=visible_gaps(payload["audit"].get("gaps") or [], metric="ndcg@10"),
+            metrics=[m for m in COLUMNS if m in payload["evaluation"]["metrics"]],
+            cuts=_cuts(payload["evaluation"]["metrics"]),
+            style=_style(),
+            payload_text=Markup(text.replace("<", "\\u003c")),
+            payload_sha256=digest(text),
+        )
+    )
+
+
+def canonical(payload: Mapping[str, Any]) -> str:
+    """A payload as the one JSON text that is hashed."""
+    return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(text: str) -> str:
+    """The sha256 of a text."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def users_digest(users: pd.DataFrame) -> str:
+    """The sha256 of a run's per-user metrics: names, users in order, values as little-endian doubles."""
+    ordered = users.sort_values("user_id", kind="stable")
+    whole = hashlib.sha256(json.dumps(sorted(ordered.columns)).encode())
+    for column in sorted(ordered.columns):
+        whole.update(ordered[column].to_numpy(dtype="<f8", na_value=math.nan).tobytes())
+    return whole.hexdigest()
+
+
+def look_up(payload: Mapping[str, Any], path: str) -> Any:
+    """The value at a path such as `evaluation/metrics/ndcg@10/low` or `audit/groups/3/n`; None where there is none."""
+    value: Any = payload
+    for step in path.split("/"):
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
+def written(value: float | None, kind: str, t: Words) -> str:
+    """A number of the report as its reader sees it: `n` a count, `p` a percentage, `m` a metric, `g` a signed gap."""
+    if value is None:
+        return "–"
+    if kind == "n":
+        return t.count(value)
+    if kind == "p":
+        return t.percent(value)
+    return words.metric(value, signed=kind == "g")
+
+
+class _Numbers:
+    """Writes payload numbers into the page, each with its path, for the template."""
+
+    def __init__(self, payload: Mapping[str, Any], t: Words) -> None:
+        self._payload, self._t = payload, t
+
+    def __call__(self, path: str, kind: str = "m") -> Markup:
+        value = look_up(self._payload, path)
+        said = escape(written(value, kind, self._t))
+        exact = "" if value is None else repr(value)
+        return Markup(f'<data value="{exact}" data-path="{escape(path)}" data-kind="{kind}">{said}</data>')
+
+    def interval(self, path: str, kind: str = "m") -> Markup:
+        """An estimate with its interval, from the path of an M."""
+        low, high = self(f"{path}/low", kind), self(f"{path}/high", kind)
+        return Markup(f"{self(f'{path}/estimate', kind)} <span class=ci>[{low}, {high}]</span>")
+
+
+def _cuts(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The served model's other metrics in rows: a family (`hr`) with its cuts; those without an interval under
+    `slate`.
+    """
+    rows: dict[str, list[str]] = {}
+    for name, measure in metrics.items():
+        family = name.partition("@")[0] if "low" in measure else "slate"
+        rows.setdefault(family, []).append(name)
+    return rows
+
+
+def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
+    """The report's drawings, light colours in their marks; the stylesheet turns them in the dark."""
+    look = Look(scheme="light", t=t)
+    evaluation, audit = payload["evaluation"], payload["audit"]
+    everyone = {"champion": evaluation["metrics"], **(evaluation.get("components") or {})}
+    found: dict[str, Any] = {"models": {}, "groups": {}, "gaps": {}}
+    for metric in METRICS:
+        served = evaluation["metrics"][metric]["estimate"]
+        found["models"][metric] = svg.dots(
+            model_rows(everyone, metric=metric, look=look),
+            look=look,
+            axis=t.name("metric_axis", metric),
+            reference=(served, t("chart.served")),
+        )
+    for attribute in dict.fromkeys(g["attribute"] for g in audit.get("groups") or []):
+        of = [g for g in audit["groups"] if g["attribute"] == attribute and g["metric"] == METRICS[0]]
+        gaps = [g for g in audit.get("gaps") or [] if g["attribute"] == attribute and g["metric"] == METRICS[0]]
+        gaps = [g for g in gaps if g["gap"] is not None]
+        found["groups"][attribute] = svg.dots(
+            group_rows(pd.DataFrame(of), look=look),
+            look=look,
+            axis=t.name("metric_axis", METRICS[0]),
+            reference=(evaluation["metrics"][METRICS[0]]["estimate"], t("chart.all_users")),
+        )
+        if gaps:
+            found["gaps"][attribute] = svg.dots(
+                gap_rows(pd.DataFrame(gaps), look=look),
+                look=look,
+                axis=t("chart.gap_axis", metric=t.name("metric", METRICS[0])),
+                reference=(0.0, t("chart.no_gap")),
+            )
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _style() -> Markup:
+    """The stylesheet, with the tokens of both schemes and the typeface inside."""
+    font = base64.b64encode((_HERE / "static" / "inter-latin.woff2").read_bytes()).decode()
+    names = ("background", "raised", "text", "muted", "hairline", "accent", "counter", "reference")
+    schemes = [
+        "".join(f"--{name}:{getattr(scheme, name)};" for name in names)
+        + "".join(f"--s{i}:{tone};" for i, tone in enumerate(scheme.series))
+        for scheme in (LIGHT, DARK)
+    ]
+    recolour = "".join(
+        f'[stroke="{light}"]{{stroke:var(--s{i})}}[fill="{light}"]{{fill:var(--s{i})}}'
+        for i, light in enumerate(LIGHT.series)
+    )
+    css = (_HERE / "templates" / "report.css").read_text(encoding="utf-8")
+    return Markup(
+        f"@font-face{{font-family:Inter;font-weight:100 900;src:url(data:font/woff2;base64,{font}) format('woff2')}}"
+        f":root{{color-scheme:light dark;--radius:{RADIUS_PX}px;{schemes[0]}}}"
+        f"@media screen and (prefers-color-scheme:dark){{:root{{{schemes[1]}}}{recolour}}}{css}"
+    )

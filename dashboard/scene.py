@@ -1,0 +1,114 @@
+"""What every page starts from: the words, the look, the dataset in view, its build, its champion, and the
+store they lie in.
+
+A page asks for a `Scene`; where there is nothing to show yet the page ends with a sentence and the command
+that changes that.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from core.ops.ledger import BuildRow, Ledger, current_build, datasets
+from core.ops.registry import champion
+from core.ops.runs import RunRow, finished_run
+from core.ops.runs import runs as all_runs
+from dashboard import loaders, parts, state
+from dashboard.charts import Look
+from dashboard.settings import Settings, settings
+from dashboard.words import Words
+from data.warehouse import BuildFacts
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One reader's view of one dataset."""
+
+    t: Words
+    look: Look
+    settings: Settings
+    ledger: Ledger
+    build: BuildRow
+    champion: str | None
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    @property
+    def tz(self) -> str:
+        return self.settings.tz
+
+    @property
+    def dataset(self) -> str:
+        return self.build.dataset
+
+    @property
+    def facts(self) -> BuildFacts:
+        return loaders.build_facts(self.build.path)
+
+    def finished_runs(self) -> list[RunRow]:
+        """Finished runs of this dataset, newest first."""
+        return [run for run in all_runs(self.ledger, self.dataset) if run.finished is not None]
+
+    def run(self) -> RunRow:
+        """The run in view: the one chosen, else the champion, else the newest; ends the page where there is
+        none.
+        """
+        finished = self.finished_runs()
+        wanted = state.chosen("run")
+        if wanted and wanted != "champion":
+            row = finished_run(self.ledger, self.home, wanted, self.dataset)
+            if row.dataset == self.dataset:
+                return row
+        if self.champion is None and not finished:
+            parts.empty(self.t, "empty.no_run", command="lodestar demo")
+            st.stop()
+        return finished_run(self.ledger, self.home, self.champion or finished[0].run_id, self.dataset)
+
+
+def opening() -> tuple[Words, Look, Settings]:
+    """What can be said before anything is read."""
+    found = settings()
+    t = state.words(found.language)
+    return t, state.look(t), found
+
+
+def scene() -> Scene:
+    """The scene of the dataset in view; ends the page with the demo's command where nothing was ingested
+    yet.
+    """
+    t, look, found = opening()
+    ledger = loaders.ledger(found.home)
+    known = datasets(ledger)
+    if not known:
+        st.title(t("empty.title"), anchor=False)
+        parts.empty(t, "empty.no_build", command="lodestar demo")
+        st.stop()
+    wanted = state.chosen("dataset")
+    build = current_build(ledger, wanted if wanted in known else None)
+    return Scene(t, look, found, ledger, build, champion(ledger, build.dataset))
+
+
+def header() -> None:
+    """The strip above every page: the dataset in view, its build and champion, and the language switch."""
+    t, _, found = opening()
+    ledger = loaders.ledger(found.home)
+    known = datasets(ledger)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="header"):
+        if known:
+            wanted = state.chosen("dataset")
+            build = current_build(ledger, wanted if wanted in known else None)
+            if len(known) > 1:
+                st.selectbox(
+                    t("header.dataset"),
+                    label_visibility="collapsed",
+                    width=240,
+                    **state.tied("dataset", known, default=build.dataset),
+                )
+            serving = champion(ledger, build.dataset)
+            parts.whereabouts(
+                t, dataset=build.dataset if len(known) == 1 else None, build=build.build_id, champion=serving
+            )
+        parts.language_switch(t)

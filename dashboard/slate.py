@@ -1,0 +1,188 @@
+"""One user's slate on the Profile page: the recommendation cards, the figure behind the chosen one, and the
+history editor.
+
+What a model has to compute comes from the scorer. Where that does not run, the run's own `scores` table
+still shows the slate, without its reasons, and the page says how to get them.
+"""
+
+import math
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, findings, loaders, parts, state
+from dashboard.scene import Scene
+from dashboard.words import escape
+from data.errors import ScorerUnavailable
+
+K = 10
+SHOWN = 5
+EDITABLE = 60
+
+
+def serve(s: Scene, run_id: str, key: str, user: int) -> dict[str, Any]:
+    """The user's slate: `items` as the command `recommend` gives them, and `live`: whether the scorer gave
+    them.
+    """
+    try:
+        return {**loaders.slate(s.home, run_id, key, None, K), "live": True}
+    except ScorerUnavailable as error:
+        stored = loaders.stored_slate(s.home, run_id, s.build.path, user).head(K)
+        items = [{**row, "explanation": None} for row in stored.to_dict("records")]
+        return {"user": key, "run_id": run_id, "items": items, "live": False, "error": error}
+
+
+def picked(served: dict[str, Any]) -> dict[str, Any] | None:
+    """The item whose reasons are shown: the one a link or a click chose, else the first; None for an empty
+    slate.
+    """
+    wanted = state.chosen("item")
+    items = served["items"]
+    return next((item for item in items if item["key"] == wanted), items[0] if items else None)
+
+
+def recommendations(s: Scene, served: dict[str, Any]) -> None:
+    """The first cards of the slate, the rest behind a switch; each card tells its reason and can be chosen."""
+    t, chosen = s.t, picked(served)
+    if not served["items"]:
+        st.markdown(t("profile.nothing_left"))
+        return
+    shown = served["items"] if state.recall("whole-slate", False) else served["items"][:SHOWN]
+    for item in shown:
+        card(s, item, chosen=item is chosen, live=served["live"])
+    with st.container(horizontal=True, horizontal_alignment="left"):
+        if len(served["items"]) > SHOWN:
+            whole = state.recall("whole-slate", False)
+            st.button(
+                t("profile.fewer") if whole else t("profile.more", n=len(served["items"])),
+                key="whole-slate",
+                type="tertiary",
+                on_click=state.keep,
+                args=("whole-slate", not whole),
+            )
+
+
+def card(s: Scene, item: dict[str, Any], *, chosen: bool, live: bool) -> None:
+    """Rank, title, categories, reason and probability of one recommendation."""
+    t = s.t
+    name = f"slate-{'chosen' if chosen else 'other'}-{item['rank']}"
+    with st.container(border=True, key=name, horizontal=True, vertical_alignment="center", gap="small"):
+        with st.container(gap="xxsmall"):
+            st.markdown(f"**{item['rank']}\\. {escape(item['title'])}**")
+            st.caption(escape(" · ".join(item.get("categories") or [])) or "–")
+            if item["explanation"]:
+                st.markdown(escape(item["explanation"]["words"][t.language]))
+        with st.container(width=96, gap="xxsmall", horizontal_alignment="right"):
+            st.markdown(f"**{t.percent(item['probability'])}**", text_alignment="right")
+            if live:
+                st.button(
+                    t("profile.why"),
+                    key=f"why-{item['rank']}",
+                    type="tertiary",
+                    disabled=chosen,
+                    on_click=state.choose,
+                    args=("item", item["key"]),
+                )
+
+
+def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -> None:
+    """The waterfall of the chosen item, the smallest verified removal, and how faithful the figure is."""
+    t = s.t
+    if item is None:
+        return
+    parts.section(t("profile.moved"))
+    if not served["live"]:
+        parts.problem(t, served["error"])
+        return
+    told = item["explanation"]
+    game = next(game for game in told["games"] if game["game"] == "history")
+    names = findings.largest_players(game["players"])
+    title = t("profile.moved_by", events=t.titles(names), item=item["title"]) if names else t("profile.moved_by_none")
+    players = pd.DataFrame(game["players"], columns=["key", "title", "ts", "phi"])
+    st.markdown(t.md("profile.from_to", item=item["title"], base=math.exp(game["base"]), value=math.exp(game["value"])))
+    parts.figure(charts.waterfall(players, title=title, look=s.look), key="waterfall")
+    st.markdown(removal(s, told, item))
+    parts.note(faithfulness(s, told))
+    parts.downloads(players, t=t, name=f"{s.dataset}-user-{served['user']}-item-{item['key']}")
+
+
+def removal(s: Scene, told: dict[str, Any], item: dict[str, Any]) -> str:
+    """The smallest set of events without which the outcome is another, as a sentence."""
+    t, names = s.t, loaders.item_choices(s.build.path)
+    sets = [found for found in told["counterfactual"] if found["remove"] and found["verified"]]
+    if not sets:
+        return t.md("profile.no_removal", item=item["title"])
+    titles = [names.get(key, key) for key in sets[0]["remove"]]
+    return t.md("profile.removal", events=t.titles(titles), item=item["title"])
+
+
+def faithfulness(s: Scene, told: dict[str, Any]) -> str:
+    """How much better the figure's order removes the reasons than a random one, in plain words."""
+    measured = told["faithfulness"]
+    return s.t("profile.faithful", **{name: measured.get(name) for name in ("deletion", "recency", "random")})
+
+
+@st.fragment
+def what_if(s: Scene, run_id: str, key: str, events: pd.DataFrame, served: dict[str, Any]) -> None:
+    """The history editor: leave events out, add others, and see the slate ranked anew."""
+    t, names = s.t, loaders.item_choices(s.build.path)
+    parts.section(t("whatif.title"))
+    if not served["live"]:
+        parts.note(t("whatif.needs_scorer"))
+        return
+    recent = events.head(EDITABLE)
+    history = list(events.sort_values(["ts", "event_id"])["key"])
+    left, right = parts.pair()
+    titles = dict(zip(recent["event_id"], recent["title"], strict=True))
+    gone = left.multiselect(
+        t("whatif.remove"),
+        list(titles),
+        format_func=titles.__getitem__,
+        key=f"whatif-remove-{key}",
+        placeholder=t("whatif.remove_hint", n=len(recent)),
+    )
+    added = right.multiselect(
+        t("whatif.add"),
+        list(names),
+        format_func=names.__getitem__,
+        key=f"whatif-add-{key}",
+        placeholder=t("whatif.add_hint"),
+    )
+    if not gone and not added:
+        parts.note(t("whatif.idle"))
+        return
+    kept = events[~events["event_id"].isin(gone)].sort_values(["ts", "event_id"])["key"]
+    edited = loaders.slate(s.home, run_id, key, (*kept, *added), K)
+    ranked_anew(s, served, edited, n=len(history), m=len(kept) + len(added))
+
+
+def ranked_anew(s: Scene, served: dict[str, Any], edited: dict[str, Any], *, n: int, m: int) -> None:
+    """The new slate beside the old: what rose, what fell, what is new."""
+    t = s.t
+    before = [item["key"] for item in served["items"]]
+    after = {item["key"]: item for item in edited["items"]}
+    rows = pd.DataFrame(
+        [
+            {
+                "rank": rank,
+                "title": after[item]["title"],
+                "before": t("whatif.was", rank=was) if was else t("whatif.new"),
+                "probability": after[item]["probability"],
+            }
+            for item, rank, was in findings.moved(before, list(after))
+        ]
+    )
+    parts.note(t("whatif.said", n=n, m=m))
+    parts.table(
+        rows,
+        t=t,
+        name=f"{s.dataset}-user-{served['user']}-whatif",
+        height=420,
+        columns={
+            "rank": st.column_config.NumberColumn(t("column.rank"), width="small"),
+            "title": st.column_config.TextColumn(t("column.title")),
+            "before": st.column_config.TextColumn(t("column.before")),
+            "probability": st.column_config.NumberColumn(t("column.probability"), format="percent"),
+        },
+    )

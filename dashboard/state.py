@@ -1,0 +1,96 @@
+"""The console's memory of one reader: what was chosen, in which language, and what a link says. The only
+module that touches Streamlit's session state and query parameters.
+
+A choice (dataset, user, item, run, ...) lives in the session and is mirrored in the address, so that a link
+opens the same view and the back button returns to it. The address wins whenever it changed by itself (a
+link, the back button); moving to another page clears it, and then the session's choices are written back.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import streamlit as st
+
+from dashboard.charts import Look
+from dashboard.theme import Scheme
+from dashboard.words import LANGUAGES, Words
+
+NAMES: Final = ("dataset", "lang", "subject", "user", "item", "run", "target", "metric", "attribute")
+
+
+def begin() -> None:
+    """Takes over what the address says; call once at the start of every full run, before any widget."""
+    seen: dict[str, str] = st.session_state.get("_address", {})
+    address = {name: st.query_params[name] for name in NAMES if name in st.query_params}
+    for name, value in address.items():
+        if seen.get(name) != value:
+            st.session_state[f"choice.{name}"] = value
+    st.session_state["_address"] = address
+
+
+def chosen(name: str) -> str | None:
+    """What the reader chose, or a link said; None before either."""
+    value = st.session_state.get(f"choice.{name}")
+    return None if value is None else str(value)
+
+
+def choose(name: str, value: str | None) -> None:
+    """Makes a choice on the reader's behalf; widgets tied to it show it on the next run."""
+    st.session_state[f"choice.{name}"] = value
+
+
+def tied(name: str, options: Sequence[str], *, default: str | None) -> dict[str, Any]:
+    """Keyword arguments that tie a single-choice widget to a choice: its key, its options, and what it does
+    on change.
+
+    The widget shows the choice in force, or `default` where that is not among the options.
+    """
+    key = f"pick.{name}"
+    current = chosen(name)
+    st.session_state[key] = current if current in options else default
+
+    def on_change() -> None:
+        if st.session_state[key] is not None:  # a segmented control can be emptied; the choice then stands
+            choose(name, st.session_state[key])
+
+    return {"key": key, "options": options, "on_change": on_change}
+
+
+def link(**view: str | None) -> None:
+    """Writes the view into the address; a name with None is left out, other parameters of ours are removed.
+
+    The language stays in the address once the reader chose one.
+    """
+    wanted = {name: value for name, value in {**view, "lang": chosen("lang")}.items() if value is not None}
+    foreign = {name: st.query_params[name] for name in st.query_params if name not in NAMES}
+    if {**foreign, **wanted} != dict(st.query_params.to_dict()):
+        st.query_params.from_dict({**foreign, **wanted})
+    st.session_state["_address"] = wanted
+
+
+def words(preferred: str | None) -> Words:
+    """The catalogue in force: the reader's choice, the deployment's, or the browser's language."""
+    browser = "zh" if (st.context.locale or "").lower().startswith("zh") else "en"
+    language = chosen("lang") or preferred or browser
+    return Words(language if language in LANGUAGES else "en")
+
+
+def look(t: Words) -> Look:
+    """How figures are drawn for this reader: the page's scheme and language."""
+    scheme: Scheme = "dark" if st.context.theme.type == "dark" else "light"
+    return Look(scheme=scheme, t=t)
+
+
+def recall(name: str, default: Any) -> Any:
+    """What a page kept for itself in this session."""
+    return st.session_state.get(f"page.{name}", default)
+
+
+def keep(name: str, value: Any) -> None:
+    """Keeps something for a page until the session ends."""
+    st.session_state[f"page.{name}"] = value
+
+
+def forget(name: str) -> None:
+    """Drops what a page kept; nothing happens when there is nothing."""
+    st.session_state.pop(f"page.{name}", None)

@@ -1,0 +1,57 @@
+"""Guide: how to lead one user to a category by steps that they accept, and whether such guiding works
+better than pushing.
+"""
+
+import streamlit as st
+
+from dashboard import charts, guiding, loaders, parts, state
+from dashboard.scene import Scene, scene
+
+
+def main() -> None:
+    s = scene()
+    t, run = s.t, s.run()
+    categories = list(loaders.categories(s.build.path)["category"])
+    users = loaders.user_choices(s.build.path)
+    if not categories:
+        st.title(t("guide.title_none"), anchor=False)
+        parts.empty(t, "guide.no_categories", command="lodestar ingest SPEC")
+        return
+    user = state.chosen("user") or next(iter(users))
+    target = state.chosen("target") or categories[0]
+    state.link(dataset=state.chosen("dataset"), user=user, target=target, run=state.chosen("run"))
+    loaders.user_id(s.build.path, user)
+    parts.heading(
+        t.md("guide.title", user=user, target=target), t.md("guide.context", run=run.run_id, n=users.get(user, 0))
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.selectbox(
+            t("profile.pick_user"),
+            format_func=lambda key: t("profile.user_choice", user=key, n=users[key]),
+            width=320,
+            **state.tied("user", list(users), default=user if user in users else None),
+        )
+        st.selectbox(t("guide.target"), width=280, **state.tied("target", categories, default=target))
+    left, right = parts.pair()
+    with left:
+        guiding.walk(s, run.run_id, user, target)
+    with right:
+        guiding.preview(s, run.run_id, user, target)
+    judged(s, run.run_id, target)
+
+
+def judged(s: Scene, run_id: str, target: str) -> None:
+    """The lift that independent judges found, for this target where they judged it, against push and
+    random.
+    """
+    t = s.t
+    lift = loaders.run_json(s.home, run_id, "judges/lift.json")
+    parts.section(t("guide.judged"))
+    if lift is None:
+        parts.empty(t, "guide.no_judges", command="lodestar demo")
+        return
+    parts.figure(charts.lift_dots(lift, title=guiding.lift_finding(t, lift), look=s.look), key="lift")
+    parts.note(t("guide.method"))
+
+
+main()

@@ -1,0 +1,141 @@
+"""Models: which run should serve. The served blend against each of its parts, every run beside the
+champion, and promotion.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.ops import registry
+from core.ops.runs import RunRow
+from dashboard import charts, findings, loaders, parts, state
+from dashboard.parts import Card
+from dashboard.scene import Scene, scene
+
+METRICS = ("ndcg@10", "hr@10")
+
+
+def main() -> None:
+    s = scene()
+    t, run = s.t, s.run()
+    state.link(dataset=state.chosen("dataset"), run=state.chosen("run"))
+    evaluation = loaders.run_json(s.home, run.run_id, "evaluation.json") or {}
+    parts.heading(
+        t.md("models.title", dataset=s.dataset),
+        t.md(
+            "models.context",
+            run=run.run_id,
+            n=evaluation["n_users"],
+            items=evaluation["n_items"],
+            seed=evaluation["seed"],
+        ),
+    )
+    pick_run(s, run)
+    served = evaluation["metrics"]
+    parts.cards([parts.measure(t, name, served[name]) for name in METRICS] + [lora(s, evaluation)])
+    everyone = {"champion": served, **evaluation["components"]}
+    for column, metric in zip(parts.pair(), METRICS, strict=True):
+        said = verdict(s, evaluation.get("against") or {}, metric)
+        with column:
+            parts.figure(charts.model_dots(everyone, metric=metric, title=said, look=s.look), key=f"models-{metric}")
+    runs_table(s)
+    promotion(s, run)
+
+
+def pick_run(s: Scene, run: RunRow) -> None:
+    """Which run the figures are about."""
+    ids = [row.run_id for row in s.finished_runs()]
+    st.selectbox(
+        s.t("models.pick"),
+        format_func=lambda run_id: s.t("models.serving", run=run_id) if run_id == s.champion else run_id,
+        label_visibility="collapsed",
+        width=280,
+        **state.tied("run", ids, default=run.run_id),
+    )
+
+
+def lora(s: Scene, evaluation: dict[str, Any]) -> Card:
+    """What fine-tuning the language model brought over leaving it frozen, paired over users."""
+    t = s.t
+    gain = ((evaluation.get("language_model") or {}).get("lora_vs_frozen") or {}).get("ndcg@10")
+    if not gain:
+        return Card(t("models.lora"), t("models.lora_none"), t("models.lora_frozen"))
+    return parts.measure(t, t("models.lora"), gain, signed=True, help=t("models.lora_help"))
+
+
+def verdict(s: Scene, against: dict[str, Any], metric: str) -> str:
+    """The figure's title: what the served blend beats, and what it cannot be told apart from."""
+    t, named = s.t, s.t.name("metric", metric)
+    found = findings.verdicts(against, metric=metric)
+    for key in ("worse", "level"):
+        if found[key]:
+            names = t.listing([t.name("component", name) for name in found[key]])
+            return t(f"models.{key}", metric=named, names=names)
+    return t("models.above", metric=named)
+
+
+def runs_table(s: Scene) -> None:
+    """Every finished run with its two headline metrics."""
+    t = s.t
+    rows = []
+    for row in s.finished_runs():
+        told = loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
+        metrics = told.get("metrics", {})
+        rows.append(
+            {
+                "run_id": row.run_id,
+                "serves": row.run_id == s.champion,
+                **{name: parts.interval(t, metrics.get(name)) for name in METRICS},
+                "seed": told.get("seed"),
+                "build_id": row.build_id,
+                "finished": row.finished,
+            }
+        )
+    parts.section(t("models.runs"))
+    parts.table(
+        pd.DataFrame(rows),
+        t=t,
+        name=f"{s.dataset}-runs",
+        columns={
+            "run_id": st.column_config.TextColumn(t("column.run")),
+            "serves": st.column_config.CheckboxColumn(t("column.serves")),
+            "ndcg@10": st.column_config.TextColumn("NDCG@10"),
+            "hr@10": st.column_config.TextColumn("HR@10"),
+            "seed": st.column_config.NumberColumn(t("column.seed")),
+            "build_id": st.column_config.TextColumn(t("column.build")),
+            "finished": st.column_config.DatetimeColumn(t("column.ended"), format="YYYY-MM-DD HH:mm"),
+        },
+    )
+
+
+def promotion(s: Scene, run: RunRow) -> None:
+    """Make the run in view the champion, with a reason; or say that it is."""
+    t = s.t
+    parts.section(t("models.promote"))
+    version = registry.champion_version(s.ledger, s.dataset)
+    if run.run_id == s.champion:
+        parts.note(t("models.is_champion", run=run.run_id))
+    else:
+        seen = state.recall("seen-version", version)
+        state.keep("seen-version", seen)
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+            reason = st.text_input(t("models.reason"), key="promote-reason", placeholder=t("models.reason_hint"))
+            if st.button(t("models.make", run=run.run_id), type="primary", key="promote", disabled=not reason):
+                state.forget("seen-version")
+                registry.promote(
+                    s.ledger, dataset=s.dataset, run_id=run.run_id, actor=parts.actor(), reason=reason,
+                    expected_version=seen, now=datetime.now(UTC),
+                )  # fmt: skip
+                st.rerun()
+    history = registry.promotions(s.ledger, s.dataset)
+    if history:
+        parts.note(
+            t.md(
+                "models.last", run=history[0].run_id, actor=history[0].actor, at=history[0].at, reason=history[0].reason
+            )
+        )
+
+
+main()

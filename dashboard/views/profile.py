@@ -1,0 +1,160 @@
+"""Profile: one user or one item. For a user: what is recommended and why, what happened before, and what
+would change it.
+"""
+
+from typing import Any
+
+import streamlit as st
+
+from dashboard import charts, findings, loaders, parts, slate, state
+from dashboard.parts import Card
+from dashboard.scene import Scene, scene
+
+TIMELINE = 300
+HISTORY = 20_000
+
+
+def main() -> None:
+    s = scene()
+    if state.chosen("subject") == "item":
+        item_profile(s)
+    else:
+        user_profile(s)
+
+
+def pickers(s: Scene, *, subject: str) -> str:
+    """User or item, and which; returns the key in view (the busiest user, or the most popular item, at
+    first).
+    """
+    t = s.t
+    names = loaders.item_choices(s.build.path) if subject == "item" else loaders.user_choices(s.build.path)
+    chosen = state.chosen(subject) or next(iter(names))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.segmented_control(
+            t("profile.subject"),
+            format_func=lambda kind: t(f"profile.{kind}"),
+            label_visibility="collapsed",
+            required=True,
+            **state.tied("subject", ["user", "item"], default="user"),
+        )
+        st.selectbox(
+            t(f"profile.pick_{subject}"),
+            format_func=lambda key: (
+                names[key] if subject == "item" else t("profile.user_choice", user=key, n=names[key])
+            ),
+            label_visibility="collapsed",
+            placeholder=t(f"profile.pick_{subject}"),
+            width=420,
+            **state.tied(subject, list(names), default=chosen if chosen in names else None),
+        )
+    return chosen
+
+
+def user_profile(s: Scene) -> None:
+    t, path = s.t, s.build.path
+    head = st.container(gap="small")
+    key = pickers(s, subject="user")
+    state.link(dataset=state.chosen("dataset"), user=key, item=state.chosen("item"), run=state.chosen("run"))
+    user = loaders.user_id(path, key)
+    facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, HISTORY)
+    run = s.run()
+    served = slate.serve(s, run.run_id, key, user)
+    picked = slate.picked(served)
+    with head:
+        title = (
+            t.md("profile.title", user=key, item=picked["title"]) if picked else t.md("profile.title_bare", user=key)
+        )
+        parts.heading(
+            title,
+            t(
+                "profile.context",
+                run=run.run_id,
+                n=facts["events"],
+                first=facts["first_ts"],
+                last=facts["last_ts"],
+                tz=s.tz,
+            ),
+        )
+    parts.cards(user_cards(s, facts))
+    left, right = parts.pair()
+    with left:
+        parts.section(t("profile.recommended"))
+        slate.recommendations(s, served)
+    with right:
+        slate.explanation(s, served, picked)
+    recent = events.head(TIMELINE)
+    parts.figure(
+        charts.timeline(
+            recent, title=t("profile.timeline", n=len(recent)), look=s.look, tz=s.tz, unit=t("chart.value")
+        ),
+        key="timeline",
+    )
+    slate.what_if(s, run.run_id, key, events, served)
+    parts.section(t("profile.history"))
+    parts.table(events, t=t, name=f"{s.dataset}-user-{key}", columns=parts.event_columns(t), named={"kind": "kind"})
+
+
+def user_cards(s: Scene, facts: dict[str, Any]) -> list[Card]:
+    """How much, how liked, how valued, how long ago."""
+    t = s.t
+    return [
+        Card(t("profile.events"), t.count(facts["events"]), t("profile.items", n=facts["items"])),
+        Card(t("profile.liked"), t.percent(findings.share(facts["likes"], facts["events"])), liked_rule(s)),
+        value_card(s, facts),
+        Card(t("profile.last"), t.day(facts["last_ts"]), t("profile.days", n=facts["active_days"])),
+    ]
+
+
+def value_card(s: Scene, facts: dict[str, Any]) -> Card:
+    """The mean value (a rating, an amount) beside everyone's."""
+    everyone = findings.overall_mean(loaders.kind_counts(s.build.path))
+    note = s.t("profile.value_all", value=everyone) if everyone is not None else s.t("profile.no_values")
+    return Card(s.t("profile.value"), s.t.figure(facts["mean_value"]), note)
+
+
+def liked_rule(s: Scene) -> str:
+    """What counts as liked in this dataset."""
+    least = s.facts.spec.positive.min_value
+    return s.t("profile.liked_from", value=least) if least is not None else s.t("profile.liked_all")
+
+
+def item_profile(s: Scene) -> None:
+    t, path = s.t, s.build.path
+    head = st.container(gap="small")
+    key = pickers(s, subject="item")
+    state.link(dataset=state.chosen("dataset"), subject="item", item=key, run=state.chosen("run"))
+    item = loaders.item_id(path, key)
+    facts, events = loaders.item_facts(path, item), loaders.item_events(path, item, TIMELINE)
+    with head:
+        parts.heading(
+            t.md("profile.item_title", item=facts["title"]),
+            t.md("profile.item_context", categories=t.listing(list(facts["categories"]))),
+        )
+    run = s.run()
+    reached = loaders.recommended_to(s.home, run.run_id, item, 10)
+    parts.cards(
+        [
+            Card(t("profile.events"), t.count(facts["events"]), t("profile.by_users", n=facts["users"])),
+            Card(t("profile.rank"), t.count(facts["rank"]), t("profile.of_items", n=facts["n_items"])),
+            value_card(s, facts),
+            Card(t("profile.reached"), t.count(reached), t("profile.of_users", n=s.facts.n_users)),
+        ]
+    )
+    grain = findings.grain(s.facts.first_ts, s.facts.last_ts)
+    parts.figure(
+        charts.activity(
+            loaders.item_activity(path, item, s.tz, grain),
+            title=t("profile.item_activity"),
+            look=s.look,
+            tz=s.tz,
+            grain=grain,
+        ),
+        key="item-activity",
+    )
+    parts.section(t("profile.latest"))
+    parts.table(
+        events, t=t, name=f"{s.dataset}-item-{key}", columns=parts.item_event_columns(t), named={"kind": "kind"}
+    )
+
+
+main()

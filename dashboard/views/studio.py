@@ -1,0 +1,65 @@
+"""Studio: what the trainer is doing. Choose a preset, start, watch the curves, stop; the page only reads,
+the supervisor trains.
+"""
+
+import streamlit as st
+
+from dashboard import parts, state, training
+from dashboard.scene import Scene, scene
+
+
+def main() -> None:
+    s = scene()
+    t = s.t
+    state.link(dataset=state.chosen("dataset"))
+    job = training.latest(s)
+    active = job is not None and not job.done
+    parts.heading(
+        t.md("studio.title_active" if active else "studio.title", dataset=s.dataset),
+        t.md("studio.context", events=s.facts.n_events, users=s.facts.n_users, items=s.facts.n_items),
+    )
+    order(s, busy=active)
+    if job is None:
+        parts.note(t("studio.never"))
+    elif active:
+        st.fragment(training.watch, run_every=2.0)(s, job.job_id)
+    else:
+        training.show(s, job)
+    training.queue(s)
+
+
+def order(s: Scene, *, busy: bool) -> None:
+    """What to train, the equal command, and the button that queues it."""
+    t = s.t
+    with st.container(border=True, gap="small"):
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+            preset = st.segmented_control(
+                t("studio.preset"),
+                list(training.presets()),
+                default="balanced",
+                required=True,
+                format_func=lambda name: t(f"preset.{name}"),
+                key="studio-preset",
+            )
+            with st.popover(t("studio.settings"), icon=":material/tune:"):
+                seed = st.number_input(t("studio.seed"), min_value=0, value=0, step=1, key="studio-seed")
+                epochs = st.number_input(
+                    t("studio.epochs"),
+                    min_value=1,
+                    value=None,
+                    step=1,
+                    key="studio-epochs",
+                    placeholder=t("studio.auto"),
+                )
+            started = st.button(t("studio.start"), type="primary", key="studio-start", icon=":material/play_arrow:")
+        chosen = training.overrides(preset, seed=int(seed), epochs=None if epochs is None else int(epochs))
+        parts.note(t(f"preset.{preset}_says"))
+        st.code(training.command(s.dataset, chosen), language=None, wrap_lines=True)
+        if busy:
+            parts.note(t("studio.queues"))
+    if started:
+        training.start(s, chosen)
+        st.rerun()
+
+
+main()
