@@ -35,7 +35,7 @@ def quick(context: JobContext) -> dict[str, Any]:
 
 
 def counting(context: JobContext) -> dict[str, Any]:
-    """Counts to `to`, one step every 50 ms, and goes on from where the attempt before came to."""
+    """Counts to `to`, or until HOME/enough exists, 50 ms a step; goes on where the attempt before came to."""
     mark(context, "began")
     with (context.home / f"{context.job_id}.alone").open("w") as alone:
         try:
@@ -48,7 +48,7 @@ def counting(context: JobContext) -> dict[str, Any]:
 
 def _count(context: JobContext, kept: Path) -> dict[str, Any]:
     began_at = n = int(kept.read_text() or 0) if kept.exists() else 0
-    while n < context.payload["to"]:
+    while n < context.payload["to"] and not (context.home / "enough").exists():
         if context.should_stop():
             mark(context, "saved")
             raise Stopped

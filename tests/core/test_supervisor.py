@@ -28,6 +28,7 @@ from core.ops.processes import started_at
 from core.ops.supervisor import ensure_supervisor, supervisor_pid, wait_for
 from data.errors import JobFailed
 
+LONG = 100_000  # more steps than any test waits for: it ends the job itself, with a file named `enough`
 SMALL_WORKER = str(Path(__file__).with_name("small_worker.py"))
 
 
@@ -35,7 +36,7 @@ def supervisor_argv(home: Path, *, idle_exit_s: float = 0, slots: int = 1, grace
     return [sys.executable, SMALL_WORKER, "supervise", str(home), *map(str, (idle_exit_s, slots, grace_s))]
 
 
-def until(true: Callable[[], object], *, within_s: float = 20.0) -> None:
+def until(true: Callable[[], object], *, within_s: float = 40.0) -> None:
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, "it never came true"
@@ -97,16 +98,18 @@ def test_a_job_runs_to_its_result_and_tells_its_story(home: Path, ledger: Ledger
 
 
 def test_a_killed_worker_is_replaced_and_goes_on_where_it_was(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=20)
+    job_id = add(ledger, "counting", to=LONG)
     start(home)
     kill(running(ledger, job_id).pid)
+    until(lambda: status(ledger, job_id).attempt == 2)
+    (home / "enough").touch()
     job = wait_for(ledger, home, job_id, supervisor_argv=supervisor_argv(home))
     assert (job.state, job.attempt, job.deaths) == ("succeeded", 2, 1)
-    assert job.result is not None and job.result["n"] == 20 and job.result["began_at"] > 0
+    assert job.result is not None and job.result["n"] >= job.result["began_at"] > 0
 
 
 def test_a_killed_supervisor_leaves_its_worker_to_the_next_one(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=60)
+    job_id = add(ledger, "counting", to=LONG)
     first = start(home)
     worker = running(ledger, job_id).pid
     kill(first)
@@ -116,32 +119,40 @@ def test_a_killed_supervisor_leaves_its_worker_to_the_next_one(home: Path, ledge
     until(lambda: status(ledger, job_id).supervisor_pid == second)
     adopted = status(ledger, job_id)
     assert (adopted.pid, adopted.attempt, adopted.state) == (worker, 1, "running")
+    (home / "enough").touch()
     job = wait_for(ledger, home, job_id, supervisor_argv=supervisor_argv(home))
     assert (job.state, job.attempt) == ("succeeded", 1)
     assert len(marks(home, job_id, "began")) == 1
 
 
 def test_an_adopted_worker_that_dies_is_replaced_at_once(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=40)
-    kill(start(home))
-    start(home)
-    until(lambda: status(ledger, job_id).supervisor_pid == supervisor_pid(home))
-    kill(running(ledger, job_id).pid)
+    job_id = add(ledger, "counting", to=LONG)
+    first = start(home)
+    running(ledger, job_id)
+    kill(first)
+    until(lambda: gone(first))
+    second = start(home)
+    until(lambda: status(ledger, job_id).supervisor_pid == second)
+    kill(status(ledger, job_id).pid)
+    until(lambda: status(ledger, job_id).attempt == 2)
+    (home / "enough").touch()
     job = wait_for(ledger, home, job_id, supervisor_argv=supervisor_argv(home))
-    assert job.state == "succeeded"
+    assert (job.state, job.attempt) == ("succeeded", 2)
 
 
 def test_a_worker_that_outlives_every_supervisor_still_records_its_result(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=20)
+    job_id = add(ledger, "counting", to=LONG)
     supervisor = start(home)
     running(ledger, job_id)
     kill(supervisor)
+    until(lambda: gone(supervisor))
+    (home / "enough").touch()
     until(lambda: status(ledger, job_id).done)
     assert status(ledger, job_id).state == "succeeded"
 
 
 def test_sigterm_lets_workers_save_and_the_next_supervisor_continues(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=30)
+    job_id = add(ledger, "counting", to=LONG)
     supervisor = start(home)
     worker = running(ledger, job_id).pid
     os.kill(supervisor, signal.SIGTERM)
@@ -150,13 +161,14 @@ def test_sigterm_lets_workers_save_and_the_next_supervisor_continues(home: Path,
     stopped = status(ledger, job_id)
     assert (stopped.state, stopped.deaths, stopped.ended) == ("interrupted", 0, None)
     assert marks(home, job_id, "saved")
+    (home / "enough").touch()
     start(home)
     until(lambda: status(ledger, job_id).done)
     assert status(ledger, job_id).state == "succeeded" and status(ledger, job_id).attempt == 2
 
 
 def test_cancel_lets_the_body_save_and_ends_the_job(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=1000)
+    job_id = add(ledger, "counting", to=LONG)
     start(home)
     worker = running(ledger, job_id).pid
     request_cancel(ledger, job_id, now=utc_now())
@@ -177,13 +189,14 @@ def test_cancel_kills_a_deaf_worker_and_its_children(home: Path, ledger: Ledger)
 
 
 def test_pause_stops_and_resume_continues(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=25)
+    job_id = add(ledger, "counting", to=LONG)
     start(home)
     running(ledger, job_id)
     request_pause(ledger, job_id, now=utc_now())
     until(lambda: status(ledger, job_id).state == "paused")
     time.sleep(0.3)
     assert status(ledger, job_id).state == "paused"
+    (home / "enough").touch()
     resume(ledger, job_id, now=utc_now())
     until(lambda: status(ledger, job_id).done)
     result = status(ledger, job_id).result
@@ -191,7 +204,7 @@ def test_pause_stops_and_resume_continues(home: Path, ledger: Ledger) -> None:
 
 
 def test_resume_does_nothing_to_a_living_worker(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=40)
+    job_id = add(ledger, "counting", to=LONG)
     start(home)
     before = running(ledger, job_id)
     after = resume(ledger, job_id, now=utc_now())
@@ -199,7 +212,7 @@ def test_resume_does_nothing_to_a_living_worker(home: Path, ledger: Ledger) -> N
 
 
 def test_resume_takes_over_a_dead_worker_without_a_supervisor(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=20)
+    job_id = add(ledger, "counting", to=LONG)
     supervisor = start(home)
     worker = running(ledger, job_id).pid
     kill(supervisor)
@@ -207,13 +220,14 @@ def test_resume_takes_over_a_dead_worker_without_a_supervisor(home: Path, ledger
     until(lambda: gone(worker) and gone(supervisor))
     assert status(ledger, job_id).state == "running", "nobody was left to say otherwise"
     assert resume(ledger, job_id, now=utc_now()).state == "interrupted"
+    (home / "enough").touch()
     start(home)
     until(lambda: status(ledger, job_id).done)
     assert status(ledger, job_id).state == "succeeded"
 
 
 def test_cancel_without_anyone_alive_ends_the_job_at_once(home: Path, ledger: Ledger) -> None:
-    job_id = add(ledger, "counting", to=100)
+    job_id = add(ledger, "counting", to=LONG)
     supervisor = start(home)
     worker = running(ledger, job_id).pid
     kill(supervisor)
@@ -283,7 +297,7 @@ def test_fifty_jobs_under_random_kills_are_each_done_once(home: Path, ledger: Le
     ]
     argv = supervisor_argv(home, slots=3)
     killed = {"supervisor": 0, "worker": 0}
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not all(status(ledger, job_id).done for job_id in ids):
         assert time.monotonic() < deadline
         supervisor = ensure_supervisor(home, argv)
