@@ -21,7 +21,7 @@ from data.warehouse import Connection
 
 UNKNOWN = "unknown"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-_EMPTY_BRACKETS = re.compile(r"\s*(\(\s*\)|\[\s*\])")
+_SEPARATOR = re.compile(r"^([)\]]*)(.*?)(\s*[(\[]*)$", re.DOTALL)  # closes the last, between, opens the next
 _NO = frozenset({"0", "false", "f", "no", "n"})
 _ITEMS_SCHEMA = pa.schema(
     [
@@ -109,12 +109,22 @@ def users_table(spec: DatasetSpec, listing: Listing, unlisted: Iterable[str]) ->
 
 
 def render(template: str, values: Mapping[str, str]) -> str:
-    """A text template filled in: `{title} ({year}). {categories}`; what is missing leaves no brackets."""
-    pieces = []
-    for literal, name, _, _ in string.Formatter().parse(template):
-        pieces += [literal, values.get(name, "") if name else ""]
-    text = _EMPTY_BRACKETS.sub("", "".join(pieces))
-    return _one_line(text).rstrip(" .,;:|-/") if not text.rstrip().endswith("...") else _one_line(text)
+    """A text template filled in: `{title} ({year}). {categories}`. What is missing takes its brackets along.
+
+    The text between two placeholders stands only where both sides of it have something to say.
+    """
+    text, before = "", ""
+    for number, (literal, name, _, _) in enumerate(string.Formatter().parse(template)):
+        found = _SEPARATOR.match(literal)
+        closing, middle, opening = found.groups() if found and number else ("", literal, "")
+        if before:
+            text += closing
+        before = values.get(name, "") if name else ""
+        if before:
+            text += (middle if text or not number else "") + opening + before
+        elif name is None:
+            text += middle + opening if text else ""
+    return _one_line(text)
 
 
 def _listing(

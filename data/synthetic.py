@@ -68,7 +68,8 @@ def generate(folder: Path, *, seed: int, world: World | None = None) -> None:
     events: user, item, time, kind, rating, propensity. impressions: user i64, item i64 (row numbers of the
     users and items files), ts, propensity, acceptance (the true probability), accepted.
     truth.npz: taste_start and taste_end (users x categories), drifts (users), affinity (items x categories),
-    popularity (items), successor (items), rare (users). The same seed and world give the same bytes.
+    popularity (items), successor (items), rare (users). The same seed and world give the same
+    bytes (in truth.npz, the same arrays).
     """
     world = world or World()
     rng = np.random.default_rng(seed)

@@ -1,0 +1,160 @@
+"""Each read against the shop of conftest, whose five events can be counted by hand."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from data import reads
+from data.errors import DamagedArtefact, UnknownBuild, UnknownItem, UnknownUser
+from data.ingest import IngestResult
+from data.warehouse import Warehouse
+
+BOB, ANN, EVE = 0, 1, 2
+CUP, TEA, POT, INK, JAM = range(5)
+
+
+def test_keys_become_ids(shop: Warehouse) -> None:
+    assert reads.user_by_key(shop, "ann") == ANN
+    assert reads.item_by_key(shop, "jam") == JAM
+    with pytest.raises(UnknownUser, match=r"'anna'.*'ann'"):
+        reads.user_by_key(shop, "anna")
+    with pytest.raises(UnknownItem, match=r"'cap'.*'cup'"):
+        reads.item_by_key(shop, "cap")
+
+
+def test_tables_are_ordered_by_id(shop: Warehouse) -> None:
+    assert reads.histories(shop)["user_id"].to_pylist() == [0, 1, 2]
+    assert reads.histories(shop)["item_id"].to_pylist() == [[TEA, JAM], [POT, TEA, CUP], []]
+    assert reads.catalogue(shop)["item_id"].to_pylist() == [0, 1, 2, 3, 4]
+    assert reads.user_table(shop).column_names == ["user_id", "key", "region", "age_group"]
+
+
+def test_categories_count_items_and_events(shop: Warehouse) -> None:
+    assert reads.categories(shop).to_pylist() == [
+        {"category": "drink", "n_items": 1, "n_events": 2},
+        {"category": "kitchen", "n_items": 2, "n_events": 2},
+        {"category": "blue", "n_items": 1, "n_events": 1},
+    ]
+
+
+def test_activity_is_local_and_shows_quiet_days(shop: Warehouse) -> None:
+    def days(tz: str) -> list[tuple[object, ...]]:
+        return [tuple(row.values()) for row in reads.activity(shop, tz=tz).to_pylist()]
+
+    assert days("UTC") == [
+        (date(2023, 12, 31), 1, 1),
+        (date(2024, 1, 1), 3, 2),
+        (date(2024, 1, 2), 0, 0),
+        (date(2024, 1, 3), 1, 1),
+    ]
+    # Half past eleven at night in London is the next morning in Shanghai.
+    assert days("Asia/Shanghai")[1:3] == [(date(2024, 1, 1), 2, 1), (date(2024, 1, 2), 1, 1)]
+    assert reads.activity(shop, tz="UTC", grain="month")["events"].to_pylist() == [1, 4]
+    assert reads.activity(shop, tz="UTC", grain="week").to_pylist() == [
+        {"period": date(2023, 12, 25), "events": 1, "users": 1},
+        {"period": date(2024, 1, 1), "events": 4, "users": 2},
+    ]
+    assert reads.item_activity(shop, TEA, tz="UTC").to_pylist()[1] == {
+        "period": date(2024, 1, 1),
+        "events": 2,
+        "users": 2,
+    }
+
+
+def test_the_long_tail_reaches_one_and_holds_items_nobody_met(shop: Warehouse) -> None:
+    tail = reads.long_tail(shop)
+    assert tail["rank"].to_pylist() == [1, 2, 3, 4, 5]
+    assert tail["item_id"].to_pylist() == [TEA, CUP, POT, JAM, INK]
+    assert tail["events"].to_pylist() == [2, 1, 1, 1, 0]
+    assert tail["cumulative"].to_pylist() == pytest.approx([0.4, 0.6, 0.8, 1.0, 1.0])
+
+
+def test_hour_by_weekday_has_every_cell(shop: Warehouse) -> None:
+    cells = reads.hour_weekday(shop, tz="UTC").to_pylist()
+    assert len(cells) == 168
+    assert {(cell["weekday"], cell["hour"]): cell["events"] for cell in cells if cell["events"]} == {
+        (1, 10): 2,
+        (1, 23): 1,
+        (3, 8): 1,
+        (7, 9): 1,
+    }
+
+
+def test_counts_by_kind_and_top_items(shop: Warehouse) -> None:
+    assert reads.kind_counts(shop).to_pylist() == [
+        {"kind": "buy", "events": 3, "users": 2, "mean_value": 4.0},
+        {"kind": "view", "events": 2, "users": 2, "mean_value": 2.0},
+    ]
+    top = reads.top_items(shop, limit=2).to_pylist()
+    assert [(row["key"], row["events"], row["users"]) for row in top] == [("tea", 2, 2), ("cup", 1, 1)]
+
+
+def test_choices_for_pickers(shop: Warehouse) -> None:
+    assert reads.user_choices(shop).to_pylist() == [
+        {"key": "bob", "events": 2},
+        {"key": "ann", "events": 3},
+        {"key": "eve", "events": 0},
+    ]
+    assert reads.item_choices(shop)["key"].to_pylist() == ["tea", "cup", "pot", "jam", "ink"]
+
+
+def test_one_user_newest_first_and_nobody_elses_events(shop: Warehouse) -> None:
+    events = reads.user_events(shop, ANN)
+    assert events["key"].to_pylist() == ["cup", "tea", "pot"]
+    assert events["value"].to_pylist() == [2.0, 5.0, 4.0]
+    assert reads.user_events(shop, ANN, limit=1).num_rows == 1
+    assert reads.user_facts(shop, ANN).to_pylist() == [
+        {
+            "events": 3,
+            "items": 3,
+            "likes": 2,
+            "first_ts": datetime(2023, 12, 31, 9, tzinfo=UTC),
+            "last_ts": datetime(2024, 1, 1, 10, tzinfo=UTC),
+            "active_days": 2,
+            "mean_value": pytest.approx(11 / 3),
+        }
+    ]
+
+
+def test_a_user_without_events_has_no_figures_rather_than_zeroes(shop: Warehouse) -> None:
+    facts = reads.user_facts(shop, EVE).to_pylist()[0]
+    assert (facts["events"], facts["likes"], facts["first_ts"], facts["mean_value"]) == (0, 0, None, None)
+    assert reads.user_events(shop, EVE).num_rows == 0
+
+
+def test_one_item(shop: Warehouse) -> None:
+    facts = reads.item_facts(shop, TEA).to_pylist()[0]
+    assert (facts["events"], facts["users"], facts["likes"], facts["rank"], facts["n_items"]) == (2, 2, 1, 1, 5)
+    assert facts["mean_value"] == 5.0  # the view without stars is no zero
+    assert reads.item_facts(shop, INK).to_pylist()[0]["rank"] == 5
+    assert reads.item_events(shop, TEA)["key"].to_pylist() == ["bob", "ann"]
+
+
+def test_quarantine_is_counted_and_shown(bring: Callable[..., IngestResult], tmp_path: Path) -> None:
+    result = bring("user,item,ts,value\na,x,1704103200,1\n,x,1704103200,1\na,x,soon,1\na,x,later,1\n")
+    assert reads.quarantine_summary(result.quarantine).to_pylist() == [
+        {
+            "table": "events",
+            "source": "events.csv",
+            "reason": "unreadable-time",
+            "column": "ts",
+            "n": 2,
+            "first_line": 4,
+        },
+        {
+            "table": "events",
+            "source": "events.csv",
+            "reason": "missing-user",
+            "column": "user",
+            "n": 1,
+            "first_line": 3,
+        },
+    ]
+    assert reads.quarantine_rows(result.quarantine, limit=1)["raw"].to_pylist() == [",x,1704103200,1"]
+    with pytest.raises(UnknownBuild):
+        reads.quarantine_summary(tmp_path / "b-none.parquet")
+    (tmp_path / "b-bad.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DamagedArtefact):
+        reads.quarantine_summary(tmp_path / "b-bad.parquet")
