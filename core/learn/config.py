@@ -57,7 +57,7 @@ class TrainConfig(_Frozen):
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Positive = 30
-    patience: Positive = 6
+    patience: Positive = 10
     batch_tokens: Positive = 2048
     epoch_tokens: Positive = 250_000
     lr: Annotated[float, Field(gt=0)] = 2e-3

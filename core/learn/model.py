@@ -29,6 +29,10 @@ class Events(NamedTuple):
     value: Tensor
     lengths: Tensor
 
+    def to(self, device: torch.device) -> "Events":
+        """The same batch on another device."""
+        return Events(*(field.to(device) for field in self))
+
 
 class Block(nn.Module):
     """Pre-norm attention and feed-forward over (B, L, d), causal."""
@@ -88,6 +92,11 @@ class Recommender(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.last_norm = nn.LayerNorm(d)
         self._initialise()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.id_vector.device
 
     def _initialise(self) -> None:
         for module in self.modules():

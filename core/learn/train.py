@@ -183,7 +183,7 @@ class Trainer:
             n_items=self.model.n_items,
             rng=self.rng,
         )
-        for batch in batches:
+        for batch in (on_device(batch, self.model.device) for batch in batches):
             if monitor.stopping():
                 raise Stopped
             self._set_rate()
@@ -208,7 +208,7 @@ class Trainer:
         """Mean full-softmax cross entropy over the batch's targets, logits made in chunks of bounded memory."""
         model = self.model
         text = self.whitening(raw) if raw is not None and self.whitening is not None else None
-        keep = (torch.rand(model.n_items) >= self.config.id_dropout).float()
+        keep = (torch.rand(model.n_items) >= self.config.id_dropout).float().to(model.device)
         vectors, bias = model.items(text=text, keep_id=keep)
         asked = batch.target >= 0
         states, target = model.states(batch.events, vectors)[asked], batch.target[asked]
@@ -269,12 +269,18 @@ def neural_scores(model: Recommender, histories: Histories, vocabulary: Vocabula
     model.eval()
     vectors, bias = model.items()
     out = torch.empty(len(histories), model.n_items)
+    device = model.device
     order = np.argsort(histories.lengths, kind="stable")
     for begin in range(0, len(order), SCORE_BATCH):
         rows = order[begin : begin + SCORE_BATCH]
         events = to_events(histories.take(rows), vocabulary, length=model.config.max_length, n_items=model.n_items)
-        out[torch.from_numpy(rows)] = model(events, vectors, bias)
+        out[torch.from_numpy(rows)] = model(events.to(device), vectors, bias).cpu()
     return out
+
+
+def on_device(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
+    """The batch where the model is."""
+    return TrainingBatch(batch.events.to(device), batch.target.to(device))
 
 
 def _chunk_loss(states: Tensor, vectors: Tensor, bias: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,330 @@
+"""What a training job does, from a build to a finished run: text, sequence model, closed forms, blend, figures, scores.
+
+Each stage may be interrupted. The training stages continue from their checkpoints; the others take seconds and are
+done again. The manifest is written last, so a run without one is unfinished, whatever else lies in its folder.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.learn.batches import fit_vocabulary
+from core.learn.checkpoints import load_checkpoint, save_checkpoint
+from core.learn.closed import fit_closed_forms
+from core.learn.config import TrainConfig
+from core.learn.model import Recommender
+from core.learn.sequences import Queries, Split, histories_from, leave_last_out
+from core.learn.text import TextEncoder, Whitening, fit_whitening
+from core.learn.train import Stage, Stopped, Trainer, neural_scores
+from core.learn.weights import weights_folder
+from core.ops.ledger import build_of
+from core.ops.registry import log_test_read
+from core.ops.runs import finish_run, new_run, run_folder
+from core.ops.worker import JobContext
+from core.ops.worker import Stopped as JobStopped
+from core.predict.blend import fit_blend
+from core.predict.evaluate import (
+    Figures,
+    Scored,
+    compare,
+    figures,
+    popularity_scores,
+    score_queries,
+    slices,
+    user_table,
+)
+from core.predict.recommend import top_of_everyone
+from core.predict.served import ServedModel, catalogue_of
+from core.trust.fairness import audit
+from data import reads
+from data.publish import write_manifest
+from data.warehouse import Warehouse
+
+PROTOCOL = "last"
+SERVED = "served"
+WEIGHT = {
+    "text": 4,
+    "frozen": 36,
+    "lora": 40,
+    "full": 40,
+    "closed-form": 8,
+    "blend": 2,
+    "evaluate": 5,
+    "score": 3,
+    "audit": 2,
+}
+
+
+@dataclass(frozen=True)
+class Language:
+    """The text side of a run: frozen vectors (I, D) of the catalogue and their whitening; vectors after tuning."""
+
+    frozen: Tensor
+    whitening: Whitening
+    tuned: Tensor | None = None
+
+
+class Progress:
+    """Tells the job where it stands, as a share of the stages' usual seconds, and guesses what is left."""
+
+    def __init__(self, context: JobContext, config: TrainConfig) -> None:
+        self.context = context
+        skipped = {"lora", "full"} - {config.text.tune} | ({"text"} if config.text.tune == "none" else set())
+        self.weights = {name: weight for name, weight in WEIGHT.items() if name not in skipped}
+        self.done = 0.0
+        self.now = "text"
+        self.begun = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announces a stage and times it. Raises the worker's Stopped between stages when the job is asked to stop."""
+        self.context.raise_if_stopped()
+        self.now = name
+        begun = time.perf_counter()
+        self.context.emit("stage", stage=name, **self.position(0.0))
+        try:
+            yield
+        except Stopped as stop:
+            raise JobStopped from stop
+        self.done += self.weights.get(name, 0)
+        self.seconds[name] = round(time.perf_counter() - begun, 2)
+
+    def position(self, share: float) -> dict[str, Any]:
+        """`progress` in [0, 1] and `eta_s` when `share` of the present stage is done."""
+        progress = (self.done + share * self.weights.get(self.now, 0)) / sum(self.weights.values())
+        elapsed = time.perf_counter() - self.begun
+        return {"progress": progress, "eta_s": elapsed * (1 - progress) / progress if progress > 0.05 else None}
+
+    def epoch(self, **fields: Any) -> None:
+        """One epoch's line in the event stream."""
+        self.context.emit("epoch", **fields, **self.position(fields["epoch"] / fields["epochs"]))
+
+    def stopping(self) -> bool:
+        """Whether the job was told to stop."""
+        return self.context.should_stop()
+
+    def log(self, message: str) -> None:
+        """One line for people."""
+        self.context.emit("log", message=message)
+
+
+def train_run(context: JobContext, *, cache: Path, offline: bool) -> dict[str, Any]:
+    """The body of a `train` job. payload: {"config": ..., "build_id": ...}. Returns the run's `evaluate` JSON."""
+    config = TrainConfig.model_validate(context.payload["config"])
+    build = build_of(context.ledger, context.payload["build_id"])
+    run_id = context.run_id or new_run(
+        context.ledger,
+        context.home,
+        dataset=build.dataset,
+        build_id=build.build_id,
+        job_id=context.job_id,
+        config=config.model_dump(),
+        now=context.clock(),
+    )
+    folder = run_folder(context.home, run_id)
+    (folder / "config.toml").write_text(config.to_toml())
+    progress = Progress(context, config)
+    with Warehouse.open(build.path) as warehouse:
+        evaluation = _train(context, progress, config, warehouse, folder, cache=cache, offline=offline)
+    write_manifest(folder, extra={"run_id": run_id, "build_id": build.build_id})
+    summary = {key: evaluation[key] for key in ("metrics", "components", "protocol", "seconds", "best_epoch", "seed")}
+    finish_run(context.ledger, run_id, summary=summary, now=context.clock())
+    context.emit("done", metrics=evaluation["metrics"], progress=1.0, eta_s=0.0)
+    return evaluation
+
+
+def _train(
+    context: JobContext,
+    progress: Progress,
+    config: TrainConfig,
+    warehouse: Warehouse,
+    folder: Path,
+    *,
+    cache: Path,
+    offline: bool,
+) -> dict[str, Any]:
+    facts = warehouse.facts
+    torch.manual_seed(config.seed)
+    device = pick_device(config.device)
+    kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
+    histories = histories_from(reads.histories(warehouse), kinds)
+    split = leave_last_out(histories, facts.spec.task)
+    texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]
+    vocabulary = fit_vocabulary(split.train, kinds, buckets=config.network.value_buckets)
+    encoder, language = None, None
+    if config.text.tune != "none":
+        with progress.stage("text"):
+            source = weights_folder(config.text.model, cache=cache, offline=offline)
+            encoder = TextEncoder(source, config.text, texts=texts, device=device)
+            frozen = encoder.encode()
+            language = Language(frozen, fit_whitening(frozen, config.text.dim))
+    text = language.whitening(language.frozen) if language else torch.zeros(len(texts), 0)
+    network = Recommender(config.network, text=text, n_kinds=max(len(kinds), 1)).to(device)
+    checkpoints = folder / "checkpoints"
+
+    def train_stage(name: str, **tuning: Any) -> Stage:
+        trainer = Trainer(network, split, vocabulary, config, stage=name, **tuning)
+        found = load_checkpoint(checkpoints, name)
+        if found is not None:
+            trainer.restore(*found)
+            progress.log(f"resumed {name} after epoch {trainer.stage.epoch}")
+        with progress.stage(name):
+            stage = trainer.run(progress, lambda it: _save(checkpoints, it))
+        network.load_state_dict(stage.best_state)
+        return stage
+
+    stages = {"frozen": train_stage("frozen")}
+    valid = {"neural": neural_scores(network, split.valid.context, vocabulary)}
+    test = {"frozen": neural_scores(network, split.test.context, vocabulary)}
+    if encoder is not None and language is not None and config.text.tune in ("lora", "full"):
+        encoder.adapt(seed=config.seed)
+        tuned = train_stage(config.text.tune, encoder=encoder, whitening=language.whitening)
+        stages[config.text.tune] = tuned
+        save_file(tuned.best_text, folder / "language_model.safetensors")
+        language = replace(language, tuned=network.text.clone())
+        valid["neural"] = neural_scores(network, split.valid.context, vocabulary)
+    if language is not None:
+        whitening = language.whitening
+        text_state = {"frozen": language.frozen, "mean": whitening.mean, "projection": whitening.projection}
+        save_file({name: value.contiguous() for name, value in text_state.items()}, folder / "text.safetensors")
+
+    with progress.stage("closed-form"):
+        trained = torch.from_numpy(np.bincount(split.train.item, minlength=len(texts)) > 0)
+        closed = fit_closed_forms(
+            split, n_items=len(texts), budget_gb=config.closed_form_gb, seed=config.seed, log=progress.log
+        )
+        for name, form in closed.items():
+            valid[name] = form.scores(split.valid.context, n_items=len(texts))
+            valid[name][:, ~trained] = torch.nan
+    with progress.stage("blend"):
+        catalogue = catalogue_of(warehouse, trained=trained)
+        blend, loss = fit_blend(valid, split.valid, task=split.task, available=catalogue.available, seed=config.seed)
+        progress.log(f"blend {dict(zip(blend.names, blend.weight, strict=True))}, validation loss {loss:.4f}")
+    served = ServedModel(
+        run_id=folder.name,
+        build_id=facts.build_id,
+        task=split.task,
+        network=network.cpu(),
+        vocabulary=vocabulary,
+        closed=closed,
+        blend=blend,
+        catalogue=catalogue,
+    )
+    served.save(folder)
+    with progress.stage("evaluate"):
+        log_test_read(context.ledger, folder.name, PROTOCOL, context.clock())
+        evaluation, users = evaluate_split(served, split, frozen=test["frozen"], language=language, seed=config.seed)
+        users.to_parquet(folder / "users.parquet", index=False)
+    with progress.stage("score"):
+        pq.write_table(top_of_everyone(served, histories), folder / "scores.parquet")
+    with progress.stage("audit"):
+        people = reads.user_table(warehouse).to_pandas()
+        verdict = audit(users, people, attributes=list(facts.spec.sensitive), seed=config.seed)
+        pq.write_table(
+            pa.Table.from_pandas(verdict.group_metrics, preserve_index=False), folder / "group_metrics.parquet"
+        )
+        (folder / "audit.json").write_text(json.dumps(verdict.as_json()))
+    last = list(stages.values())[-1]
+    evaluation |= {
+        "run_id": folder.name,
+        "dataset": facts.dataset,
+        "build_id": facts.build_id,
+        "protocol": PROTOCOL,
+        "masked": split.task == "next-new",
+        "task": split.task,
+        "seed": config.seed,
+        "licence": facts.licence,
+        "n_users": facts.n_users,
+        "n_items": facts.n_items,
+        "n_events": facts.n_events,
+        "device": device,
+        "best_epoch": last.best_epoch + 1,
+        "epochs": {name: stage.epoch for name, stage in stages.items()},
+        "blend": dict(zip(blend.names, blend.weight, strict=True)),
+        "stages_s": progress.seconds,
+        "seconds": round(time.perf_counter() - progress.begun, 1),
+    }
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    return evaluation
+
+
+def evaluate_split(
+    served: ServedModel, split: Split, *, frozen: Tensor | None, language: Language | None, seed: int
+) -> tuple[dict[str, Any], Any]:
+    """Figures of the served score and of each component on the test queries, and the table of tested users.
+
+    frozen (Q, I): the first stage's network, when the run tuned its language model after it.
+    """
+    queries, n_items = split.test, served.n_items
+    scores = dict(served.components(queries.context))
+    blended = served.blend.logits(scores)
+    if language is not None and language.tuned is not None and frozen is not None:
+        scores["frozen"] = frozen
+    scores["popularity"] = popularity_scores(split.train, queries, n_items=n_items)
+    scored = {SERVED: score_queries(blended, queries, task=split.task)}
+    for name, one in scores.items():
+        scored[name] = score_queries(one.nan_to_num(nan=-1e9), queries, task=split.task)
+
+    def told(one: Scored) -> Figures:
+        return figures(one, queries, train=split.train, n_items=n_items, seed=seed)
+
+    unmasked = score_queries(blended, queries, task=split.task, masked=split.task != "next-new")
+    evaluation: dict[str, Any] = {
+        "metrics": told(scored[SERVED]),
+        "components": {name: told(one) for name, one in scored.items() if name != SERVED},
+        "against": {
+            name: compare(scored[SERVED], one, queries, seed=seed) for name, one in scored.items() if name != SERVED
+        },
+        "other_masking": told(unmasked),
+        "slices": slices(scored[SERVED], queries, train=split.train, n_items=n_items, seed=seed),
+        "language_model": _language_effects(served, queries, scored, language, seed=seed),
+    }
+    return evaluation, user_table(scored, queries, served=SERVED)
+
+
+def pick_device(wanted: str) -> str:
+    """cuda when asked for or, under auto, when there is one; else cpu."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def _language_effects(
+    served: ServedModel, queries: Queries, scored: dict[str, Scored], language: Language | None, *, seed: int
+) -> dict[str, Any]:
+    """What the language model does to the network's ranking, by taking it away: paired, on the test queries."""
+    if language is None:
+        return {}
+    vocabulary, network = served.vocabulary, served.network
+    kept = network.text.clone()
+
+    def with_text(text: Tensor) -> Scored:
+        network.text.copy_(text)
+        scores = neural_scores(network, queries.context, vocabulary)
+        network.text.copy_(kept)
+        return score_queries(scores, queries, task=served.task)
+
+    order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))
+    out: dict[str, Any] = {"text_vs_shuffled": compare(scored["neural"], with_text(kept[order]), queries, seed=seed)}
+    if language.tuned is not None:
+        zeroed = with_text(language.whitening(language.frozen))
+        out["tuned_vs_zeroed"] = compare(scored["neural"], zeroed, queries, seed=seed)
+        out["lora_vs_frozen"] = compare(scored["neural"], scored["frozen"], queries, seed=seed)
+    return out
+
+
+def _save(checkpoints: Path, trainer: Trainer) -> None:
+    tensors, values = trainer.snapshot()
+    save_checkpoint(checkpoints, trainer.stage.name, trainer.stage.epoch, tensors=tensors, values=values)

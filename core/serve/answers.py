@@ -1,0 +1,106 @@
+"""Answers about one run, as JSON: what the command line prints and the scorer sends is made here, once.
+
+A question is about a user of the build (by key) or about a history of item keys that may never have been seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.guide.plan import guide_path, next_step
+from core.learn.sequences import Histories
+from core.ops.ledger import Ledger, build_of
+from core.ops.runs import RunRow, finished_run, run_folder
+from core.predict.recommend import slate
+from core.predict.served import ServedModel
+from core.trust.explain import explain_history
+from data import reads
+from data.errors import InputError
+from data.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A finished run with its build, ready to answer. `close` gives the build back."""
+
+    row: RunRow
+    folder: Path
+    warehouse: Warehouse
+    served: ServedModel
+
+    def close(self) -> None:
+        """Close the build."""
+        self.warehouse.close()
+
+    def __enter__(self) -> "OpenRun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_run(ledger: Ledger, home: Path, run_id: str, *, dataset: str | None = None) -> OpenRun:
+    """Load a run (or `champion`). Raises UnknownRun, RunUnfinished, DamagedArtefact, SchemaMismatch, UnknownBuild."""
+    row = finished_run(ledger, home, run_id, dataset)
+    folder = run_folder(home, row.run_id)
+    warehouse = Warehouse.open(build_of(ledger, row.build_id).path)
+    try:
+        served = ServedModel.load(folder, warehouse)
+    except BaseException:
+        warehouse.close()
+        raise
+    return OpenRun(row, folder, warehouse, served)
+
+
+def subject(run: OpenRun, *, user: str | None, history: Sequence[str] | None) -> Histories:
+    """The history that a question is about. Raises UnknownUser, UnknownItem, and InputError unless one is given."""
+    if (user is None) == (history is None):
+        raise InputError("a question needs either a user or a history", remedy="give --user KEY or --history KEY,KEY")
+    if history is not None:
+        return run.served.history_from_keys(history)
+    assert user is not None
+    return run.served.history_of(run.warehouse, reads.user_by_key(run.warehouse, user))
+
+
+def recommend(
+    run: OpenRun, *, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, explain: bool = False
+) -> dict[str, Any]:
+    """{user, run_id, items[{key, title, categories, rank, score, probability, source, explanation}]}."""
+    about = subject(run, user=user, history=history)
+    items: list[dict[str, Any]] = slate(run.served, about, k=k)
+    explanations: list[Any] = [None] * len(items)
+    if explain and items:
+        ids = [run.served.catalogue.find(item["key"]) for item in items]
+        explanations = explain_history(run.served, about, ids, k=max(k, 10))
+    told = [{**item, "explanation": why} for item, why in zip(items, explanations, strict=True)]
+    return {"user": user, "run_id": run.row.run_id, "items": told}
+
+
+def explain(
+    run: OpenRun, *, item: str, user: str | None = None, history: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """{games, faithfulness, counterfactual, words} of one item, with user, run_id and the item's key and title."""
+    about = subject(run, user=user, history=history)
+    item_id = run.served.catalogue.find(item)
+    (why,) = explain_history(run.served, about, [item_id], k=10)
+    named = {"key": run.served.catalogue.keys[item_id], "title": run.served.catalogue.titles[item_id]}
+    return {"user": user, "run_id": run.row.run_id, "item": named, **why}
+
+
+def guide(run: OpenRun, *, user: str, category: str, steps: int) -> dict[str, Any]:
+    """{user, target, steps[{key, title, acceptance, mass, logp}], ...}: the planned path. Raises UnknownCategory."""
+    about = subject(run, user=user, history=None)
+    return {"user": user, "run_id": run.row.run_id, **guide_path(run.served, about, category=category, steps=steps)}
+
+
+def guide_next(
+    run: OpenRun, *, user: str, category: str, accepted: Sequence[str], skipped: Sequence[str]
+) -> dict[str, Any]:
+    """The next step of a path, after what was accepted and skipped. Raises UnknownCategory, UnknownItem."""
+    about = subject(run, user=user, history=None)
+    find = run.served.catalogue.find
+    step = next_step(
+        run.served, about, category=category, accepted=[find(k) for k in accepted], skipped=[find(k) for k in skipped]
+    )
+    return {"user": user, "run_id": run.row.run_id, **step}

