@@ -1,69 +1,81 @@
-"""The served score as a sum of terms: what one event adds to the blend's closed forms, at any age.
+"""The served score taken apart, so that many edits of one history cost small matrix products instead of dense scores.
 
-Every closed form is linear in the decayed history, so the blended logits are
+Every closed form is a fixed function (`core.learn.closed.root`) of a sum that is linear in the decayed history:
 
-    neural_scale * neural + constant + sum over decays d and events e of d^age(e) * row_d(item of e)
+    logits = neural_scale * neural + constant + sum over forms of scale * root(plain),
+    plain  = sum over the form's decays d and the events e of d^age(e) * row_d(item of e).
 
-with rows that hold weight and deviation already. Thousands of edited histories then cost a small matrix product instead
-of a dense score each. The result is `ServedModel.logits` up to float32 rounding of the stored weights' products.
+`plain` of an edited history follows from the rows of the events that change and the sums of those that do not. The
+result is `ServedModel.logits` up to float32 rounding.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from core.learn.closed import ages
+from core.learn.closed import ages, root
 from core.learn.sequences import Histories, Task
 from core.predict.served import ServedModel
 
 
 @dataclass(frozen=True)
-class Terms:
-    """decays (D,): one for each memory of each closed form; constant (I,) float64; scales and weights (D,), the latter
-    (I, I) float32 each or None for the identity; trained (I,) bool: where closed forms speak at all."""
+class Form:
+    """One closed form in the blend. decays (D,); weights: one (I, I) float32 a decay, or None for the identity.
+    trained (I,) bool: the items of which it knows anything."""
 
     task: Task
-    neural_scale: float
-    constant: Tensor
+    scale: float
     decays: tuple[float, ...]
-    scales: tuple[float, ...]
     weights: tuple[Tensor | None, ...]
     trained: Tensor
 
     def rows(self, items: Tensor) -> Tensor:
-        """(D, n, I) float64: what an event of each item (n,) int64 adds at age 0, by memory."""
-        n_items = len(self.constant)
-        out = torch.zeros(len(self.decays), len(items), n_items, dtype=torch.float64)
-        for row, scale, weight in zip(out, self.scales, self.weights, strict=True):
+        """(D, n, I) float32: what an event of each item (n,) int64 adds to `plain` at age 0, by decay."""
+        n_items = len(self.trained)
+        out = torch.zeros(len(self.decays), len(items), n_items)
+        for row, weight in zip(out, self.weights, strict=True):
             if weight is None:
-                row[torch.arange(len(items)), items] = scale
+                row[torch.arange(len(items)), items] = 1.0
             else:
-                row[:] = weight[items].double() * scale
-        out[:, :, ~self.trained] = 0.0
-        return out
+                torch.index_select(weight, 0, items, out=row)
+        return out.mul_(self.trained)
 
-    def memories(self, histories: Histories) -> Tensor:
-        """(D, H, I) float64: what each whole history adds, by memory; sum over D and add `constant` for the closed
-        part of the logits."""
+    def sums(self, histories: Histories) -> Tensor:
+        """(D, H, I) float32: what each whole history adds to `plain`, by decay."""
         age = torch.from_numpy(ages(histories, self.task)).double()
         owner, item = torch.from_numpy(histories.owner), torch.from_numpy(histories.item)
-        out = torch.zeros(len(self.decays), len(histories), len(self.constant), dtype=torch.float64)
-        for row, decay, scale, weight in zip(out, self.decays, self.scales, self.weights, strict=True):
-            decayed = torch.zeros_like(row).index_put_((owner, item), decay**age, accumulate=True)
-            row[:] = (decayed if weight is None else (decayed.float() @ weight).double()) * scale
-        out[:, :, ~self.trained] = 0.0
-        return out
+        out = torch.zeros(len(self.decays), len(histories), len(self.trained))
+        for row, decay, weight in zip(out, self.decays, self.weights, strict=True):
+            decayed = torch.zeros_like(row).index_put_((owner, item), (decay**age).float(), accumulate=True)
+            row[:] = decayed if weight is None else decayed @ weight
+        return out.mul_(self.trained)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The blend of one served model; constant (I,) float64."""
+
+    neural_scale: float
+    constant: Tensor
+    forms: tuple[Form, ...]
+
+    def logits(self, neural: Tensor, plain: Sequence[Tensor], *, constant: Tensor) -> Tensor:
+        """(H, J) float64 from the network's scores (H, J) and each form's `plain` (H, J), float32, over any J columns
+        of which `constant` (J,) is given."""
+        total = torch.add(constant, neural.double(), alpha=self.neural_scale)
+        for form, part in zip(self.forms, plain, strict=True):
+            total.add_(root(part).double(), alpha=form.scale)
+        return total
 
 
 def terms_of(served: ServedModel) -> Terms:
     """The blend of a served model, taken apart."""
-    trained = served.catalogue.trained
-    constant = torch.zeros(served.n_items, dtype=torch.float64)
+    trained, n_items = served.catalogue.trained, served.n_items
+    constant = torch.zeros(n_items, dtype=torch.float64)
     neural_scale = 0.0
-    decays: list[float] = []
-    scales: list[float] = []
-    weights: list[Tensor | None] = []
+    forms = []
     blend = served.blend
     for name, mean, deviation, weight in zip(blend.names, blend.mean, blend.deviation, blend.weight, strict=True):
         scale = weight / deviation
@@ -73,9 +85,6 @@ def terms_of(served: ServedModel) -> Terms:
             continue
         constant -= scale * mean * trained.double()
         form = served.closed[name]
-        for index, decay in enumerate(form.decays):
-            decays.append(decay)
-            scales.append(scale)
-            stacked = form.weights
-            weights.append(None if stacked is None else stacked[index * served.n_items : (index + 1) * served.n_items])
-    return Terms(served.task, neural_scale, constant, tuple(decays), tuple(scales), tuple(weights), trained)
+        stacked = [None] * len(form.decays) if form.weights is None else list(torch.split(form.weights, n_items))
+        forms.append(Form(form.task, scale, form.decays, tuple(stacked), trained))
+    return Terms(neural_scale, constant, tuple(forms))

@@ -15,6 +15,7 @@ survivors where the window moves); the network is float32, blend and v are float
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from core.learn.model import Events
 from core.learn.prefix import Prefix, grow, read
 from core.learn.sequences import Histories, IntArray, target_starts
 from core.predict.served import ServedModel
-from core.predict.terms import terms_of
+from core.predict.terms import Form, terms_of
 from data.errors import InputError
 
 MOST_PLAYERS = 12
@@ -121,20 +122,21 @@ def _worths(
     """v, and whether the item is among the first k, each (2^n, K), of every coalition."""
     columns = torch.nonzero(allowed[0]).squeeze(1)
     place = torch.searchsorted(columns, torch.from_numpy(items))
-    network = served.network
     with torch.no_grad():
-        vectors, bias = network.items()
+        vectors, bias = served.network.items()
     states = _states(served, background, players, vectors)
     vectors, bias = vectors[columns], bias[columns]
-    coefficients, rows, constant, scale = _closed_part(served, background, players, columns)
-    n_rows = len(states)
-    value = np.empty((n_rows, len(items)))
-    stays = np.empty((n_rows, len(items)), dtype=bool)
+    terms = terms_of(served)
+    constant = terms.constant[columns]
+    ages = _coalition_ages(served, background, players)
+    closed = [_closed_part(form, background, players, ages, columns) for form in terms.forms]
+    value = np.empty((len(states), len(items)))
+    stays = np.empty((len(states), len(items)), dtype=bool)
     step = max(1, _CHUNK_CELLS // max(len(columns), 1))
-    for begin in range(0, n_rows, step):
+    for begin in range(0, len(states), step):
         part = slice(begin, begin + step)
-        logits = torch.addmm(constant, coefficients[part], rows)
-        logits.add_(torch.addmm(bias, states[part], vectors.T).double(), alpha=scale)
+        neural = torch.addmm(bias, states[part], vectors.T)
+        logits = terms.logits(neural, [coefficients[part] @ rows for coefficients, rows in closed], constant=constant)
         own = logits[:, place]
         value[part] = (own - logits.logsumexp(1, keepdim=True)).numpy()
         least = logits.topk(min(k, len(columns)), dim=1, sorted=False).values.amin(1, keepdim=True)
@@ -143,27 +145,27 @@ def _worths(
 
 
 def _closed_part(
-    served: ServedModel, background: Histories, players: Histories, columns: Tensor
-) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Coefficients (2^n, R) and rows (R, columns) float64 whose product is the closed forms' share of every coalition's
-    logits; the constant (columns,) and the network's scale."""
-    terms = terms_of(served)
-    n = len(players.item)
-    own_age, shift, present = _coalition_ages(served, background, players)
-    event_rows = terms.rows(torch.from_numpy(players.item))[:, :, columns]  # (D, n, columns)
-    background_rows = terms.memories(background)[:, 0, columns]  # (D, columns)
-    parts = [np.power(decay, own_age) * present for decay in terms.decays]
-    parts.append(np.stack([np.power(decay, shift) for decay in terms.decays], axis=1).reshape(1 << n, -1))
-    coefficients = torch.from_numpy(np.concatenate(parts, axis=1))
-    rows = torch.cat([event_rows.reshape(-1, len(columns)), background_rows])
-    return coefficients, rows, terms.constant[columns], terms.neural_scale
+    form: Form, background: Histories, players: Histories, ages: "_Ages", columns: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Coefficients (2^n, R) and rows (R, columns), float32, whose product is the form's `plain` for every coalition."""
+    event_rows = form.rows(torch.from_numpy(players.item))[:, :, columns]  # (D, n, columns)
+    background_rows = form.sums(background)[:, 0, columns]  # (D, columns)
+    parts = [np.power(decay, ages.own) * ages.present for decay in form.decays]
+    parts += [np.power(decay, ages.shift)[:, None] for decay in form.decays]
+    coefficients = torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
+    return coefficients, torch.cat([event_rows.reshape(-1, len(columns)), background_rows])
 
 
-def _coalition_ages(
-    served: ServedModel, background: Histories, players: Histories
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """How much comes after each player (2^n, n), and after the background (2^n,), among a coalition's survivors; and
-    who survives (2^n, n). Counted in events or, for baskets, in baskets (see `core.learn.closed.ages`)."""
+class _Ages(NamedTuple):
+    """Among a coalition's survivors, how much comes after each player, own (2^n, n), and after the background, shift
+    (2^n,): events or, in baskets, baskets (see `core.learn.closed.ages`). present (2^n, n) bool: who survives."""
+
+    own: Floats
+    shift: Floats
+    present: npt.NDArray[np.bool_]
+
+
+def _coalition_ages(served: ServedModel, background: Histories, players: Histories) -> _Ages:
     n = len(players.item)
     present = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1 > 0
     group = np.arange(n)
@@ -176,7 +178,7 @@ def _coalition_ages(
     there = (present.astype(np.float64) @ member > 0).astype(np.float64)  # (2^n, baskets)
     after = there.sum(1, keepdims=True) - np.cumsum(there, axis=1)  # baskets later than each
     everything = there.sum(1) if last_of_background < 0 else after[:, 0]
-    return after[:, group] if n else np.zeros((1, 0)), everything, present
+    return _Ages(after[:, group], everything, present)
 
 
 def _states(served: ServedModel, background: Histories, players: Histories, vectors: Tensor) -> Tensor:

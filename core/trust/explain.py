@@ -1,0 +1,183 @@
+"""The explanation of a recommendation, as the commands and the console hand it on.
+
+The history game (`core.trust.shapley`) gives the values; everything said about removals is then run again by the served
+model on the really edited history, in a batch of its own, and the figures that are shown are that run's. The candidates
+stay those of the unedited history, so a removed item does not itself enter the slate.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from core.learn.sequences import Histories, IntArray
+from core.predict.served import ServedModel
+from core.trust.faithfulness import faithfulness
+from core.trust.shapley import MOST_PLAYERS, HistoryGame, play
+from core.trust.words import Claims, words
+
+MOST_LEADS = 3
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What the served model says of one item before and after events were really removed, by a run of its own."""
+
+    rank_before: int
+    rank_after: int
+    probability_before: float
+    probability_after: float
+
+
+def explain_history(
+    served: ServedModel,
+    history: Histories,
+    items: Sequence[int],
+    *,
+    n_players: int = MOST_PLAYERS,
+    k: int = 10,
+    dated: bool = True,
+) -> list[dict[str, Any]]:
+    """One explanation for each of `items`, by the last `n_players` events of one history (H = 1), in a slate of k.
+
+    Fields: key, title, rank, probability, games, faithfulness, counterfactual, words (see the README's JSON contract).
+    `counterfactual` holds the smallest set of players without which the item leaves the first k, or nothing: `verified`
+    tells whether the separate run agrees. With `dated` false the players' `ts` is null, for a history whose times are
+    stand-ins. Raises InputError for an item that is no candidate.
+    """
+    if not len(items):
+        return []
+    game = play(served, history, items, n_players=n_players, k=k)
+    n = len(game.players)
+    smallest = [smallest_removal(game.value[:, c], game.stays[:, c]) for c in range(len(items))]
+    leads = [leading(game.phi[:, c]) for c in range(len(items))]
+    tried: list[tuple[int, Sequence[int]]] = []
+    for column, (found, lead) in enumerate(zip(smallest, leads, strict=True)):
+        tried.append((column, found or ()))
+        tried.append((column, lead or range(n)))
+    runs = run_removals(
+        served,
+        history,
+        [(int(items[column]), game.players[list(places)]) for column, places in tried],
+        allowed=game.allowed,
+    )
+    return [
+        _told(
+            served, history, game, column, runs[2 * column : 2 * column + 2], smallest[column], leads[column], k, dated
+        )
+        for column in range(len(items))
+    ]
+
+
+def smallest_removal(value: npt.NDArray[np.float64], stays: npt.NDArray[np.bool_]) -> list[int] | None:
+    """The fewest players without which the item leaves the slate, from v and `stays` (2^n,); of several such sets the
+    one that costs the most. None where it is not in the slate or none takes it out."""
+    whole = len(value) - 1
+    out = np.flatnonzero(~stays)
+    if not stays[whole] or not len(out):
+        return None
+    removed = np.asarray([int(whole - mask).bit_count() for mask in out.tolist()])
+    mask = whole - int(out[np.lexsort((value[out], removed))[0]])
+    return [player for player in range(whole.bit_length()) if mask >> player & 1]
+
+
+def leading(phi: npt.NDArray[np.float64]) -> list[int]:
+    """The players that raise the item most, largest first: as few as hold half of all that raises it, at most three."""
+    order = np.argsort(-phi, kind="stable")
+    raised = phi[order].clip(min=0)
+    enough = int(np.searchsorted(np.cumsum(raised), raised.sum() / 2)) + 1 if raised.sum() > 0 else 0
+    return [int(place) for place in order[: min(enough, MOST_LEADS)] if phi[place] > 0]
+
+
+def run_removals(
+    served: ServedModel, history: Histories, removals: Sequence[tuple[int, IntArray]], *, allowed: Tensor
+) -> list[Removal]:
+    """Really remove events and ask the served model again, apart from the game: for each (item, places in the history)
+    its rank (1 + candidates above) and probability before and after. `allowed` (1, I) are the candidates throughout."""
+    n_events = len(history.item)
+    keep = np.ones((1 + len(removals), n_events), dtype=bool)
+    for row, (_, places) in enumerate(removals, start=1):
+        keep[row, places] = False
+    edited = history.take(np.zeros(len(keep), dtype=np.int64)).events(keep.ravel())
+    log_p = served.log_probability(edited, allowed=allowed)
+    found = []
+    for row, (item, _) in enumerate(removals, start=1):
+        before, after = log_p[0], log_p[row]
+        found.append(
+            Removal(
+                rank_before=1 + int((before > before[item]).sum()),
+                rank_after=1 + int((after > after[item]).sum()),
+                probability_before=math.exp(float(before[item])),
+                probability_after=math.exp(float(after[item])),
+            )
+        )
+    return found
+
+
+def _told(  # noqa: PLR0913
+    served: ServedModel,
+    history: Histories,
+    game: HistoryGame,
+    column: int,
+    runs: Sequence[Removal],
+    smallest: list[int] | None,
+    leads: list[int],
+    k: int,
+    dated: bool,
+) -> dict[str, Any]:
+    catalogue, item, phi = served.catalogue, int(game.items[column]), game.phi[:, column]
+    without_smallest, without_leads = runs
+    players = [
+        {
+            "key": catalogue.keys[history.item[place]],
+            "title": catalogue.titles[history.item[place]],
+            "ts": datetime.fromtimestamp(int(history.ts[place]), UTC).isoformat() if dated else None,
+            "phi": float(phi[player]),
+        }
+        for player, place in enumerate(game.players.tolist())
+    ]
+    counterfactual = []
+    if smallest is not None:
+        counterfactual.append(
+            {
+                "remove": [players[player]["key"] for player in smallest],
+                "players": smallest,
+                "verified": without_smallest.rank_before <= k < without_smallest.rank_after,
+                "rank_before": without_smallest.rank_before,
+                "rank_after": without_smallest.rank_after,
+            }
+        )
+    claims = Claims(
+        item=catalogue.titles[item],
+        recommended=without_leads.rank_before <= k,
+        rank=without_leads.rank_before,
+        probability=without_leads.probability_before,
+        leads=list(dict.fromkeys(str(players[player]["title"]) for player in leads)),
+        n_removed=len(leads),
+        mainly=bool(phi[leads].sum() >= phi.clip(min=0).sum() / 2),
+        n_players=len(players),
+        rank_without=without_leads.rank_after,
+        probability_without=without_leads.probability_after,
+    )
+    return {
+        "key": catalogue.keys[item],
+        "title": catalogue.titles[item],
+        "rank": without_leads.rank_before,
+        "probability": without_leads.probability_before,
+        "games": [
+            {
+                "game": "history",
+                "value": float(game.whole[column]),
+                "base": float(game.base[column]),
+                "players": players,
+            }
+        ],
+        "faithfulness": faithfulness(game.value[:, column], phi),
+        "counterfactual": counterfactual,
+        "words": words(claims),
+    }
