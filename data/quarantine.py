@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.catalogue import Listing
-from data.rows import RAW_CHARACTERS, Staged, StagedFile
+from data.rows import Staged, StagedFile
 from data.spec import EventsSection
+from data.textfile import shown
 from data.warehouse import Connection
 
 Row = tuple[str, str, int, str | None, str, str | None]
@@ -107,7 +108,7 @@ def _lines_of(file: StagedFile, wanted: set[int]) -> dict[int, str]:
     with file.path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if number in wanted:
-                held[number] = line.decode("utf-8", errors="replace").strip("\r\n")[:RAW_CHARACTERS]
+                held[number] = shown(line.decode("utf-8", errors="replace"))
             if number == last:
                 break
     return held

@@ -6,10 +6,9 @@ never lets one stray quote swallow what follows. Parquet is read by DuckDB. Ever
 rejected.
 """
 
-import csv
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,24 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.errors import MissingColumn, UnreadableFile
+from data.errors import UnreadableFile
+from data.textfile import Reject, Shape, check_columns, exact_rows, first_bytes, header_of, shape_of, shown
 from data.warehouse import Connection, DatabaseError
 
-MAX_LINE_BYTES = 2_000_000
-MAX_LINES_IN_QUOTES = 50  # a quoted value may hold line ends, but an unclosed quote must not eat the file
 _BATCH_ROWS = 50_000
-RAW_CHARACTERS = 2_000
-_CHUNK_BYTES = 1 << 24
-_FOREIGN = {  # first bytes -> what the file is
-    b"PK\x03\x04": "a zip archive or spreadsheet",
-    b"\x1f\x8b": "compressed with gzip",
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ": "compressed with xz",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-    b"%PDF": "a PDF",
-    b"SQLite format 3": "an SQLite database",
-}
 _GLOB = re.compile(r"[*?\[]")  # DuckDB would take such a path for a pattern
 _REJECT_REASONS = {
     "MISSING COLUMNS": "ragged-row",
@@ -42,15 +28,6 @@ _REJECT_REASONS = {
     "INVALID ENCODING": "bad-encoding",
     "LINE SIZE OVER MAXIMUM": "line-too-long",
 }
-
-
-@dataclass(frozen=True)
-class Reject:
-    """One record that could not be split into the header's columns; `line` counts from 1, the header's."""
-
-    line: int
-    reason: str
-    raw: str
 
 
 @dataclass
@@ -176,112 +153,18 @@ class _Target:
 
 
 def _stage_file(target: _Target, path: Path, start: int, *, exact: bool) -> StagedFile:
-    head = _first_bytes(path)
+    head = first_bytes(path)
     if head.startswith(b"PAR1") or path.suffix.lower() in (".parquet", ".pq"):
         return _stage_parquet(target, path, start)
-    header, delimiter = _header(path, head, target.wanted)
-    shape = _shape_of(path)
+    header, delimiter = header_of(path, head, target.wanted)
+    shape = shape_of(path)
     if shape.plain and not exact and not _GLOB.search(str(path)):
         return _stage_plain(target, path, start, header, delimiter, shape)
     return _stage_exact(target, path, start, header, delimiter)
 
 
-# ---- text
-
-
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(1 << 20)
-    except OSError as error:
-        raise UnreadableFile(
-            f"{path} cannot be read: {error.strerror or error}",
-            remedy="check the spec's path, and its permissions",
-        ) from error
-    if not head.strip():
-        raise UnreadableFile(f"{path.name} is empty", remedy="export it again; a header and rows are needed")
-    for magic, what in _FOREIGN.items():
-        if head.startswith(magic):
-            raise UnreadableFile(f"{path.name} is {what}", remedy="bring CSV or TSV as plain UTF-8 text, or Parquet")
-    if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
-        raise UnreadableFile(f"{path.name} is JSON", remedy="bring CSV, TSV or Parquet")
-    return head
-
-
-def _header(path: Path, head: bytes, wanted: Sequence[str]) -> tuple[list[str], str]:
-    """Column names and delimiter of a text file, checked."""
-    line = head.split(b"\n", 1)[0].removesuffix(b"\r")
-    try:
-        text = line.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(
-            f"{path.name} is not UTF-8 text", remedy="save it as UTF-8 CSV or TSV, or bring Parquet"
-        ) from error
-    if "\0" in text or "\r" in text:
-        raise UnreadableFile(
-            f"{path.name} does not begin with a line of column names",
-            remedy="save it as UTF-8 CSV or TSV with line feeds, or bring Parquet",
-        )
-    candidates = "\t" if path.suffix.lower() in (".tsv", ".tab") else ",\t;|"
-    headers = {mark: [name.strip() for name in next(csv.reader([text], delimiter=mark), [])] for mark in candidates}
-    delimiter = max(headers, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
-    header = headers[delimiter]
-    _check_columns(path, header, wanted)
-    return header, delimiter
-
-
-def _split_header(text: str, delimiter: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([text], delimiter=delimiter), [])]
-
-
-def _check_columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> None:
-    for name in wanted:
-        if name not in header:
-            there = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
-            raise MissingColumn(
-                f"{path.name} has no column {name!r}; it has: {there}",
-                remedy="name one of its columns in the spec (the first line of a text file holds the names)",
-            )
-    doubled = [name for name in wanted if header.count(name) > 1]
-    if doubled:
-        raise UnreadableFile(
-            f"{path.name} has two columns named {doubled[0]!r}",
-            remedy="rename one, so that the spec is clear",
-        )
-
-
-@dataclass(frozen=True)
-class _Shape:
-    plain: bool  # one record a line, and DuckDB cannot see it otherwise
-    newline: str
-    records: int  # lines below the header, when plain
-
-
-def _shape_of(path: Path) -> _Shape:
-    """One pass over the bytes: quotes, line ends, blank lines."""
-    quotes = returns = feeds = pairs = blanks = 0
-    tail = b"\n"  # so that a blank first line counts
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            quotes += chunk.count(b'"')
-            returns += chunk.count(b"\r")
-            feeds += chunk.count(b"\n")
-            seam = tail + chunk
-            pairs += seam.count(b"\r\n") - tail.count(b"\r\n")
-            blanks += seam.count(b"\n\n") + seam.count(b"\n\r\n")
-            tail = _line_end(seam)
-    plain = quotes == 0 and blanks == 0 and (returns == 0 or returns == pairs == feeds)
-    unended = 0 if tail.endswith(b"\n") else 1
-    return _Shape(plain, "\\r\\n" if returns else "\\n", feeds + unended - 1)
-
-
-def _line_end(seam: bytes) -> bytes:
-    """The last bytes that matter to the next chunk: what of a line end it may continue."""
-    return b"\n\r" if seam.endswith(b"\n\r") else seam[-1:]
-
-
 def _stage_plain(
-    target: _Target, path: Path, start: int, header: Sequence[str], delimiter: str, shape: _Shape
+    target: _Target, path: Path, start: int, header: Sequence[str], delimiter: str, shape: Shape
 ) -> StagedFile:
     names = [f"c{number}" for number in range(len(header))]
     types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
@@ -302,7 +185,7 @@ def _stage_plain(
             raise
         raise _Disagreement from error
     file.rejects = [
-        Reject(row["line"], _REJECT_REASONS.get(row["kind"], "unreadable-row"), _shown(row["raw"] or ""))
+        Reject(row["line"], _REJECT_REASONS.get(row["kind"], "unreadable-row"), shown(row["raw"] or ""))
         for row in found.to_pylist()
     ]
     if file.count + len(file.rejects) != shape.records:
@@ -335,83 +218,6 @@ def _append(target: _Target, rows: pa.Table) -> None:
     target.connection.unregister("batch")
 
 
-def exact_rows(
-    stream: Iterable[bytes], *, columns: int, delimiter: str, rejects: list[Reject]
-) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of each record below the header; what cannot be split goes to `rejects`.
-
-    Blank lines are no records. A quoted value may run over several lines; when it does not close within
-    MAX_LINES_IN_QUOTES, or closes badly, only its first line is rejected and reading goes on with the next.
-    """
-    waiting: list[bytes] = []  # lines looked at in vain, to be read again
-    source = iter(stream)
-    next(source, None)
-    number = 1
-    while True:
-        line = waiting.pop(0) if waiting else next(source, None)
-        if line is None:
-            return
-        number += 1
-        text = line.rstrip(b"\r\n").decode("utf-8", errors="replace")
-        if not text:
-            continue
-        if (fault := _fault(line)) is not None:
-            rejects.append(Reject(number, fault, _shown(text)))
-            continue
-        if '"' not in text:
-            cells: list[str] | None = text.split(delimiter)
-            taken = 0
-        else:
-            cells, taken = _quoted(text, delimiter, columns, waiting, source)
-        if cells is None:
-            rejects.append(Reject(number, "bad-quotes", _shown(text)))
-        elif len(cells) != columns:
-            rejects.append(Reject(number, "ragged-row", _shown(text)))
-        else:
-            yield number, cells
-        del waiting[:taken]
-        number += taken
-
-
-def _fault(line: bytes) -> str | None:
-    if len(line) > MAX_LINE_BYTES:
-        return "line-too-long"
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bad-encoding"
-    return None
-
-
-def _quoted(
-    text: str, delimiter: str, columns: int, waiting: list[bytes], source: Iterator[bytes]
-) -> tuple[list[str] | None, int]:
-    """Cells of a record with quotes, and how many of the `waiting` lines after it belong to it.
-
-    Cells are None when its quotes are wrong, or never close; then no further line belongs to it.
-    """
-    taken = 0
-    while True:
-        try:
-            cells = next(csv.reader([text], delimiter=delimiter, strict=True))
-        except csv.Error as error:
-            if "unexpected end of data" not in str(error) or taken == MAX_LINES_IN_QUOTES:
-                return None, 0
-        else:
-            return (cells, taken) if taken == 0 or len(cells) == columns else (None, 0)
-        if taken == len(waiting):
-            following = next(source, None)
-            if following is None:
-                return None, 0
-            waiting.append(following)
-        text += "\n" + waiting[taken].rstrip(b"\r\n").decode("utf-8", errors="replace")
-        taken += 1
-
-
-def _shown(text: str) -> str:
-    return text.strip("\r\n")[:RAW_CHARACTERS]
-
-
 # ---- Parquet
 
 
@@ -425,7 +231,7 @@ def _stage_parquet(target: _Target, path: Path, start: int) -> StagedFile:
             .to_arrow_table()
             .schema
         )
-        _check_columns(path, schema.names, target.wanted)
+        check_columns(path, schema.names, target.wanted)
         names = [f"c{number}" for number in range(len(schema.names))]
         texts = [_text_of(name, field.type) for name, field in zip(names, schema, strict=True)]
         source = f"read_parquet($path) AS t({', '.join(names)})"

@@ -1,0 +1,209 @@
+"""Text files as they come: what kind, which dialect, and every record of them with its line.
+
+`shape_of` tells in one pass whether a file is *plain* (a record a line, nothing quoted); `exact_rows` reads any
+other, and never lets one stray quote swallow what follows.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import MissingColumn, UnreadableFile
+
+MAX_LINE_BYTES = 2_000_000
+MAX_LINES_IN_QUOTES = 50  # a quoted value may hold line ends, but an unclosed quote must not eat the file
+RAW_CHARACTERS = 2_000  # of a refused record, kept for a person to see
+_CHUNK_BYTES = 1 << 24
+_FOREIGN = {  # first bytes -> what the file is
+    b"PK\x03\x04": "a zip archive or spreadsheet",
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"%PDF": "a PDF",
+    b"SQLite format 3": "an SQLite database",
+}
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One record that could not be split into the header's columns; `line` counts from 1, the header's."""
+
+    line: int
+    reason: str
+    raw: str
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first megabyte of a file that may hold rows. Raises UnreadableFile for what surely does not."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(1 << 20)
+    except OSError as error:
+        raise UnreadableFile(
+            f"{path} cannot be read: {error.strerror or error}",
+            remedy="check the spec's path, and its permissions",
+        ) from error
+    if not head.strip():
+        raise UnreadableFile(f"{path.name} is empty", remedy="export it again; a header and rows are needed")
+    for magic, what in _FOREIGN.items():
+        if head.startswith(magic):
+            raise UnreadableFile(f"{path.name} is {what}", remedy="bring CSV or TSV as plain UTF-8 text, or Parquet")
+    if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
+        raise UnreadableFile(f"{path.name} is JSON", remedy="bring CSV, TSV or Parquet")
+    return head
+
+
+def header_of(path: Path, head: bytes, wanted: Sequence[str]) -> tuple[list[str], str]:
+    """Column names and delimiter of a text file. Raises UnreadableFile and MissingColumn (of those wanted)."""
+    line = head.split(b"\n", 1)[0].removesuffix(b"\r")
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            f"{path.name} is not UTF-8 text", remedy="save it as UTF-8 CSV or TSV, or bring Parquet"
+        ) from error
+    if "\0" in text or "\r" in text:
+        raise UnreadableFile(
+            f"{path.name} does not begin with a line of column names",
+            remedy="save it as UTF-8 CSV or TSV with line feeds, or bring Parquet",
+        )
+    candidates = "\t" if path.suffix.lower() in (".tsv", ".tab") else ",\t;|"
+    headers = {mark: [name.strip() for name in next(csv.reader([text], delimiter=mark), [])] for mark in candidates}
+    delimiter = max(headers, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
+    header = headers[delimiter]
+    check_columns(path, header, wanted)
+    return header, delimiter
+
+
+def _split_header(text: str, delimiter: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([text], delimiter=delimiter), [])]
+
+
+def check_columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise MissingColumn, or UnreadableFile where a wanted name stands twice."""
+    for name in wanted:
+        if name not in header:
+            there = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
+            raise MissingColumn(
+                f"{path.name} has no column {name!r}; it has: {there}",
+                remedy="name one of its columns in the spec (the first line of a text file holds the names)",
+            )
+    doubled = [name for name in wanted if header.count(name) > 1]
+    if doubled:
+        raise UnreadableFile(
+            f"{path.name} has two columns named {doubled[0]!r}",
+            remedy="rename one, so that the spec is clear",
+        )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one pass over a text file tells."""
+
+    plain: bool  # one record a line, and DuckDB cannot see it otherwise
+    newline: str
+    records: int  # lines below the header, when plain
+
+
+def shape_of(path: Path) -> Shape:
+    """One pass over the bytes: quotes, line ends, blank lines."""
+    quotes = returns = feeds = pairs = blanks = 0
+    tail = b"\n"  # so that a blank first line counts
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            quotes += chunk.count(b'"')
+            returns += chunk.count(b"\r")
+            feeds += chunk.count(b"\n")
+            seam = tail + chunk
+            pairs += seam.count(b"\r\n") - tail.count(b"\r\n")
+            blanks += seam.count(b"\n\n") + seam.count(b"\n\r\n")
+            tail = _line_end(seam)
+    plain = quotes == 0 and blanks == 0 and (returns == 0 or returns == pairs == feeds)
+    unended = 0 if tail.endswith(b"\n") else 1
+    return Shape(plain, "\\r\\n" if returns else "\\n", feeds + unended - 1)
+
+
+def _line_end(seam: bytes) -> bytes:
+    """The last bytes that matter to the next chunk: what of a line end it may continue."""
+    return b"\n\r" if seam.endswith(b"\n\r") else seam[-1:]
+
+
+def exact_rows(
+    stream: Iterable[bytes], *, columns: int, delimiter: str, rejects: list[Reject]
+) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each record below the header; what cannot be split goes to `rejects`.
+
+    Blank lines are no records. A quoted value may run over several lines; when it does not close within
+    MAX_LINES_IN_QUOTES, or closes badly, only its first line is rejected and reading goes on with the next.
+    """
+    waiting: list[bytes] = []  # lines looked at in vain, to be read again
+    source = iter(stream)
+    next(source, None)
+    number = 1
+    while True:
+        line = waiting.pop(0) if waiting else next(source, None)
+        if line is None:
+            return
+        number += 1
+        text = line.rstrip(b"\r\n").decode("utf-8", errors="replace")
+        if not text:
+            continue
+        if (fault := _fault(line)) is not None:
+            rejects.append(Reject(number, fault, shown(text)))
+            continue
+        if '"' not in text:
+            cells: list[str] | None = text.split(delimiter)
+            taken = 0
+        else:
+            cells, taken = _quoted(text, delimiter, columns, waiting, source)
+        if cells is None:
+            rejects.append(Reject(number, "bad-quotes", shown(text)))
+        elif len(cells) != columns:
+            rejects.append(Reject(number, "ragged-row", shown(text)))
+        else:
+            yield number, cells
+        del waiting[:taken]
+        number += taken
+
+
+def _fault(line: bytes) -> str | None:
+    if len(line) > MAX_LINE_BYTES:
+        return "line-too-long"
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return "bad-encoding"
+    return None
+
+
+def _quoted(
+    text: str, delimiter: str, columns: int, waiting: list[bytes], source: Iterator[bytes]
+) -> tuple[list[str] | None, int]:
+    """Cells of a record with quotes, and how many of the `waiting` lines after it belong to it.
+
+    Cells are None when its quotes are wrong, or never close; then no further line belongs to it.
+    """
+    taken = 0
+    while True:
+        try:
+            cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            if "unexpected end of data" not in str(error) or taken == MAX_LINES_IN_QUOTES:
+                return None, 0
+        else:
+            return (cells, taken) if taken == 0 or len(cells) == columns else (None, 0)
+        if taken == len(waiting):
+            following = next(source, None)
+            if following is None:
+                return None, 0
+            waiting.append(following)
+        text += "\n" + waiting[taken].rstrip(b"\r\n").decode("utf-8", errors="replace")
+        taken += 1
+
+
+def shown(text: str) -> str:
+    """A record as a quarantine shows it."""
+    return text.strip("\r\n")[:RAW_CHARACTERS]
