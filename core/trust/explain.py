@@ -6,13 +6,14 @@ stay those of the unedited history, so a removed item does not itself enter the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from torch import Tensor
 
 from core.learn.sequences import Histories, IntArray
@@ -20,8 +21,20 @@ from core.predict.served import ServedModel
 from core.trust.faithfulness import faithfulness
 from core.trust.shapley import MOST_PLAYERS, HistoryGame, play
 from core.trust.words import Claims, words
+from data.warehouse import Warehouse
 
 MOST_LEADS = 3
+ATTRIBUTIONS = pa.schema(
+    [
+        ("user_id", pa.int64()),
+        ("item_id", pa.int64()),
+        ("game", pa.string()),
+        ("player", pa.int64()),
+        ("phi", pa.float64()),
+        ("base", pa.float64()),
+        ("value", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,42 @@ def explain_history(
         )
         for column in range(len(items))
     ]
+
+
+def attributions(
+    served: ServedModel,
+    warehouse: Warehouse,
+    *,
+    users: Iterable[int],
+    items: int,
+    progress: Callable[[float, str], None] | None = None,
+) -> pa.Table:
+    """The `attributions` table, one row a user, item and player: the history game of each user's best `items`.
+
+    Columns: user_id, item_id, game ("history"), player (place of the event in the user's history), phi, base, value.
+    Users who are not in the build are left out. `progress` is called with (share done, words).
+    """
+    rows: dict[str, list[Any]] = {name: [] for name in ATTRIBUTIONS.names}
+    asked = list(users)
+    for index, user in enumerate(asked):
+        if progress is not None:
+            progress(index / len(asked), f"explaining user {index + 1} of {len(asked)}")
+        history = served.history_of(warehouse, user)
+        if len(history) != 1:
+            continue
+        log_p = served.log_probability(history)[0]
+        best = log_p.topk(min(items, int(log_p.isfinite().sum()))).indices.tolist()
+        game = play(served, history, best)
+        for column, item in enumerate(best):
+            n = len(game.players)
+            rows["user_id"] += [user] * n
+            rows["item_id"] += [item] * n
+            rows["game"] += ["history"] * n
+            rows["player"] += game.players.tolist()
+            rows["phi"] += game.phi[:, column].tolist()
+            rows["base"] += [float(game.base[column])] * n
+            rows["value"] += [float(game.whole[column])] * n
+    return pa.table(rows, schema=ATTRIBUTIONS)
 
 
 def smallest_removal(value: npt.NDArray[np.float64], stays: npt.NDArray[np.bool_]) -> list[int] | None:

@@ -207,12 +207,12 @@ def _drawn_means(table: pd.DataFrame, cells: _Cells, metric: str, *, resamples: 
     )
 
 
-def _gap_interval(gap: float, drawn: _Drawn, a: int, b: int) -> dict[str, float]:
+def _gap_interval(gap: float, drawn: _Drawn, a: int, b: int) -> dict[str, Any]:
     differences = drawn.of_groups[:, a] - drawn.of_groups[:, b]
     low, high = bounds(differences)
     error = float(np.nanstd(differences, ddof=1)) if (~np.isnan(differences)).sum() > 1 else math.nan
     p = float(2 * norm.sf(abs(gap) / error)) if error > 0 else math.nan
-    out = {"low": float(low), "high": float(high), "detectable": POWER_FACTOR * error, "p": p}
+    out: dict[str, Any] = {"low": float(low), "high": float(high), "detectable": POWER_FACTOR * error, "p": p}
     if not drawn.controlled:
         return out | dict.fromkeys(("adjusted", "adjusted_low", "adjusted_high"), math.nan)
     low, high = bounds(_adjusted(drawn.sums, drawn.counts, a, b))
