@@ -2,8 +2,9 @@
 
 Explanations ask the network about thousands of edited histories that share their older events; guidance asks about
 every candidate appended to one history. Both read the shared part once (`read`) and then all that differs in one call
-(`grow`), as a tree: a token attends to the whole prefix, to its ancestors, and to itself. A token's state is what the
-network would give that sequence alone, up to float32 rounding, since the encoder is causal.
+(`grow`), as a tree: a token attends to the whole prefix, to its ancestors, and to itself. A prefix read with room to
+spare takes up events for good (`extend`). A token's state is what the network would give that sequence alone, up to
+float32 rounding, since the encoder is causal.
 """
 
 import math
@@ -17,26 +18,19 @@ from core.learn.model import Block, Events, Recommender
 
 
 class Prefix(NamedTuple):
-    """B histories, read. keys, values: one (B, heads, 1 + L, d / heads) a block; lengths (B,) of the histories, whose
-    positions beyond are padding; state (B, d), the user's state at the end."""
+    """B histories, read. keys, values: one (B, heads, P, d / heads) a block, P > the longest history; lengths (B,) of
+    the histories, whose positions beyond are padding; state (B, d), the user's state at the end."""
 
     keys: list[Tensor]
     values: list[Tensor]
     lengths: Tensor
     state: Tensor
 
-    def take(self, rows: Tensor) -> "Prefix":
-        """The histories `rows` (int64), in that order, without columns that are padding for all of them."""
-        lengths = self.lengths[rows]
-        width = 1 + int(lengths.max()) if len(lengths) else 1
-        keys = [k[rows, :, :width] for k in self.keys]
-        values = [v[rows, :, :width] for v in self.values]
-        return Prefix(keys, values, lengths, self.state[rows])
-
 
 @torch.no_grad()
-def read(model: Recommender, events: Events, vectors: Tensor) -> Prefix:
-    """The start symbol and a right-padded batch of histories, in evaluation mode. vectors (I, d)."""
+def read(model: Recommender, events: Events, vectors: Tensor, *, room: int = 0) -> Prefix:
+    """The start symbol and a right-padded batch of histories, in evaluation mode, with `room` for so many events more.
+    vectors (I, d)."""
     model.eval()
     start = (model.start + model.position.weight[0]).expand(len(events.item), 1, -1)
     x = torch.cat([start, model.embed(events, vectors)], dim=1)
@@ -44,8 +38,8 @@ def read(model: Recommender, events: Events, vectors: Tensor) -> Prefix:
     for block in model.blocks:
         assert isinstance(block, Block)
         q, k, v = block.project(x)
-        keys.append(k)
-        values.append(v)
+        keys.append(F.pad(k, (0, 0, 0, room)))
+        values.append(F.pad(v, (0, 0, 0, room)))
         x = block.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
     last = x[torch.arange(len(x), device=x.device), events.lengths]
     return Prefix(keys, values, events.lengths, model.last_norm(last))
@@ -71,3 +65,23 @@ def grow(model: Recommender, prefix: Prefix, x: Tensor, chain: Tensor) -> Tensor
         x = block.finish(x, mixed)
     normed: Tensor = model.last_norm(x)
     return normed
+
+
+@torch.no_grad()
+def extend(model: Recommender, prefix: Prefix, x: Tensor, grows: Tensor) -> Prefix:
+    """Each prefix with one event more where `grows` (B,) bool. x (B, d): the events' inputs, positions included.
+
+    The caches are written in place; what is written where nothing grows stays padding.
+    """
+    rows = torch.arange(len(x), device=x.device)
+    place = prefix.lengths + 1
+    visible = torch.arange(prefix.keys[0].shape[2], device=x.device) <= place[:, None]  # (B, P)
+    token = x[:, None]
+    for block, key, value in zip(model.blocks, prefix.keys, prefix.values, strict=True):
+        assert isinstance(block, Block)
+        q, k, v = block.project(token)
+        key[rows, :, place], value[rows, :, place] = k[:, :, 0], v[:, :, 0]
+        mixed = F.scaled_dot_product_attention(q, key, value, attn_mask=visible[:, None, None, :])
+        token = block.finish(token, mixed)
+    state = torch.where(grows[:, None], model.last_norm(token[:, 0]), prefix.state)
+    return Prefix(prefix.keys, prefix.values, prefix.lengths + grows, state)

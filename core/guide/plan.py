@@ -1,0 +1,155 @@
+"""Guidance: a path of items that a user is likely to accept and that ends where a target category is likelier.
+
+At each step the planner takes, from the model's own top C candidates, the item that maximises
+
+    log p(item | history) + LAMBDA * [log M(history + item) - log M(history)],
+
+M the probability mass that the served model puts on the target (after Zhu et al., "Influential Recommender System",
+ICDE 2023). Only what is accepted becomes part of the history; what is skipped is not shown again. Items whose estimated
+acceptance is below a floor are never shown. Acceptance is estimated as `acceptance_of` states, an assumption for want
+of feedback, which is why lift is judged under others too (`core.guide.lift`).
+"""
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.guide.walks import Lens, Walks, appended
+from core.learn.sequences import Histories
+from core.predict.served import Catalogue, ServedModel
+from data.errors import InputError, UnknownCategory
+
+TOP = 50
+LAMBDA = 2.0
+FLOOR = 0.2
+CEILING = 0.9
+CURVE = "0.9 * sqrt(p(item) / p(the user's likeliest item))"
+_TINY = 1e-12
+
+
+def members_of(catalogue: Catalogue, category: str) -> Tensor:
+    """(I,) bool: the available items of a category. Raises UnknownCategory, which names the nearest ones."""
+    inside = torch.tensor([category in names for names in catalogue.categories], dtype=torch.bool)
+    inside = inside & catalogue.available
+    if not inside.any():
+        known = sorted({name for names in catalogue.categories for name in names})
+        near = difflib.get_close_matches(category, known, n=3, cutoff=0.5) or known[:3]
+        raise UnknownCategory(
+            f"no available item has the category {category!r}",
+            remedy=f"there are {', '.join(repr(name) for name in near)}" if near else "this build has no categories",
+        )
+    return inside
+
+
+def acceptance_of(log_p: Tensor) -> Tensor:
+    """The stated acceptance curve, for log-probabilities (..., I): `CEILING` for the likeliest item, falling with the
+    root of an item's probability relative to it; 0 for what is no candidate."""
+    return CEILING * ((log_p - log_p.amax(-1, keepdim=True)) / 2).exp()
+
+
+def choose(log_p: Tensor, masses: Tensor, *, weight: float = LAMBDA) -> Tensor:
+    """The place (W,) of the best of C candidates, from log p (W, C) and the target's mass after each (W, C); a
+    candidate with log p = -inf is none. The mass before is the same for all and does not matter."""
+    return (log_p + weight * masses.clamp(min=_TINY).log()).argmax(1)
+
+
+def shortlist(log_p: Tensor, barred: Tensor, *, top: int = TOP, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
+    """Items (W, C) and their log p, best first, from log p (W, I): the top C that are not `barred` (W, I) bool and are
+    acceptable, -inf at the others. Where none is acceptable the likeliest stays."""
+    acceptable = acceptance_of(log_p) >= floor
+    best = log_p.masked_fill(barred, -torch.inf).topk(min(top, log_p.shape[1]), dim=1)
+    kept = acceptable.gather(1, best.indices)
+    kept[:, 0] = True
+    return best.indices, best.values.masked_fill(~kept, -torch.inf)
+
+
+def next_step(
+    served: ServedModel,
+    history: Histories,
+    *,
+    category: str,
+    accepted: Sequence[int] = (),
+    skipped: Sequence[int] = (),
+    top: int = TOP,
+    weight: float = LAMBDA,
+) -> dict[str, Any]:
+    """The next item to show to one user (H = 1), after item ids `accepted` in order and `skipped`.
+
+    Fields: target, key, title, categories, acceptance, mass (of the target, once it is accepted), mass_before, logp,
+    rank (of the item among the candidates). Raises UnknownCategory, and InputError where nothing is left to show.
+    """
+    members = members_of(served.catalogue, category)
+    step = _step(Lens.on(served), appended(served, history, list(accepted)), members, skipped, top, weight)
+    if step is None:
+        raise InputError(
+            f"nothing is left to show on the way to {category!r}", remedy="choose another target or start again"
+        )
+    return {"target": {"category": category}, **step[1]}
+
+
+def guide_path(
+    served: ServedModel,
+    history: Histories,
+    *,
+    category: str,
+    steps: int = 10,
+    top: int = TOP,
+    weight: float = LAMBDA,
+) -> dict[str, Any]:
+    """The planned path of one user (H = 1), were every step accepted; shorter where items run out.
+
+    Fields: target, mass (of the target before the first step), steps (as `next_step` gives them), reach (the chance
+    that every step is accepted), acceptance_curve. Raises UnknownCategory, and InputError where no step can be made.
+    """
+    members = members_of(served.catalogue, category)
+    lens, path, told = Lens.on(served), history, list[dict[str, Any]]()
+    for _ in range(steps):
+        step = _step(lens, path, members, (), top, weight)
+        if step is None:
+            break
+        told.append(step[1])
+        path = appended(served, path, [step[0]])
+    if not told:
+        raise InputError(
+            f"nothing can be shown on the way to {category!r}: this user has had all of it", remedy="choose another"
+        )
+    return {
+        "target": {"category": category},
+        "mass": told[0]["mass_before"],
+        "steps": told,
+        "reach": math.prod(step["acceptance"] for step in told),
+        "acceptance_curve": CURVE,
+    }
+
+
+def _step(
+    lens: Lens, history: Histories, members: Tensor, skipped: Sequence[int], top: int, weight: float
+) -> tuple[int, dict[str, Any]] | None:
+    """The chosen item and its record; None where no candidate or nothing of the target is left."""
+    served = lens.served
+    log_p = served.log_probability(history)
+    barred = torch.zeros_like(log_p, dtype=torch.bool)
+    barred[0, list(skipped)] = True
+    before = float(log_p[0, members].exp().sum())
+    items, values = shortlist(log_p, barred, top=top)
+    usable = int(values.isfinite().sum())
+    if before <= 0 or not usable:
+        return None
+    items, values = items[:, :usable], values[:, :usable]
+    masses = Walks(lens, history, room=1).masses_after(items, members[None])
+    place = int(choose(values, masses, weight=weight)[0])
+    item, catalogue = int(items[0, place]), served.catalogue
+    return item, {
+        "key": catalogue.keys[item],
+        "title": catalogue.titles[item],
+        "categories": list(catalogue.categories[item]),
+        "acceptance": float(acceptance_of(log_p)[0, item]),
+        "mass": float(masses[0, place]),
+        "mass_before": before,
+        "logp": float(log_p[0, item]),
+        "rank": 1 + int((log_p[0] > log_p[0, item]).sum()),
+    }
