@@ -12,6 +12,7 @@ import pandas as pd
 Grain = Literal["day", "week", "month"]
 _DAYS_BY_DAY = 500
 _DAYS_BY_WEEK = 1500
+LEVEL = 0.05
 
 
 def grain(first: datetime, last: datetime) -> Grain:
@@ -59,9 +60,14 @@ def verdicts(against: Mapping[str, Mapping[str, Any]], *, metric: str) -> dict[s
     return found
 
 
+def gap_seen(gap: Mapping[str, Any]) -> bool:
+    """Whether a gap can be told from zero, all gaps of its metric considered (Holm-corrected p below .05)."""
+    return gap["p_holm"] is not None and gap["p_holm"] < LEVEL
+
+
 def visible_gaps(gaps: Sequence[Mapping[str, Any]], *, metric: str) -> list[Mapping[str, Any]]:
-    """The gaps of one metric whose interval does not cover zero, the widest first."""
-    seen = [g for g in gaps if g["metric"] == metric and g["gap"] is not None and not g["low"] <= 0 <= g["high"]]
+    """The gaps of one metric that can be told from zero, the widest first."""
+    seen = [gap for gap in gaps if gap["metric"] == metric and gap_seen(gap)]
     return sorted(seen, key=lambda gap: -abs(gap["gap"]))
 
 

@@ -139,14 +139,13 @@ def run_json(home: Path, run_id: str, name: str) -> dict[str, Any] | None:
 
 
 @st.cache_data(**_ANSWERS)
-def stored_slate(home: Path, run_id: str, path: Path, user: int) -> pd.DataFrame:
-    """What a run's `scores` table holds for one user, best first: key, title, categories, rank, score,
-    probability.
-    """
+def stored_slate(home: Path, run_id: str, path: Path, user: int) -> list[dict[str, Any]]:
+    """What a run's `scores` table holds for one user, best first, as `recommend` gives items, without explanations."""
     file = run_folder(home, run_id) / "scores.parquet"
     rows = pq.read_table(file, filters=[("user_id", "==", user)]).to_pandas().sort_values("rank")
     items = catalogue(path)
-    return rows.join(items.set_index("item_id")[["key", "title", "categories"]], on="item_id")
+    named = rows.join(items.set_index("item_id")[["key", "title", "categories"]], on="item_id")
+    return [{**row, "categories": list(row["categories"]), "explanation": None} for row in named.to_dict("records")]
 
 
 @st.cache_data(**_ANSWERS)

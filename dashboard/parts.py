@@ -85,24 +85,19 @@ def table(
     t: Words,
     name: str,
     columns: dict[str, Any] | None = None,
-    named: Mapping[str, str] | None = None,
+    shown: pd.DataFrame | None = None,
     height: int = 388,
 ) -> None:
-    """A table with its downloads. `columns` says which are shown, in order, and how; the files hold them all, raw.
-
-    `named` maps a column to the catalogue's family whose words are shown in place of its raw values.
+    """A table with its downloads. `columns` says which are shown, in order, and how; `shown` may stand in for the
+    data on the page (words for codes); the files always hold the data whole and raw.
     """
-    shown = list(columns) if columns else list(data.columns)
-    words = {
-        column: data[column].map(lambda value, family=family: t.name(family, str(value)))
-        for column, family in (named or {}).items()
-    }
+    seen = data if shown is None else shown
     st.dataframe(
-        data.assign(**words),
-        column_order=shown,
+        seen,
+        column_order=list(columns) if columns else list(seen.columns),
         column_config=columns,
         hide_index=True,
-        height=height if len(data) > ROWS else "auto",
+        height=height if len(seen) > ROWS else "auto",
         key=f"table.{name}",
         placeholder="–",
     )
@@ -180,6 +175,11 @@ def facts(named: dict[str, str]) -> None:
     st.table({escape(name): escape(value) for name, value in named.items()}, border="horizontal")
 
 
+def kinds_named(t: Words, events: pd.DataFrame) -> pd.DataFrame:
+    """Events with their kinds in words."""
+    return events.assign(kind=events["kind"].map(lambda kind: t.name("kind", str(kind))))
+
+
 def event_columns(t: Words) -> dict[str, Any]:
     """How a user's events are shown."""
     return {
@@ -201,18 +201,22 @@ def item_event_columns(t: Words) -> dict[str, Any]:
     }
 
 
-def group_columns(t: Words) -> dict[str, Any]:
-    """How group metrics are shown."""
-    return {
-        "metric": st.column_config.TextColumn(t("column.metric")),
-        "attribute": st.column_config.TextColumn(t("column.attribute")),
-        "group": st.column_config.TextColumn(t("column.group")),
-        "n": st.column_config.NumberColumn("n"),
-        "estimate": st.column_config.NumberColumn(t("column.estimate"), format="%.3f"),
-        "low": st.column_config.NumberColumn(t("column.low"), format="%.3f"),
-        "high": st.column_config.NumberColumn(t("column.high"), format="%.3f"),
-        "suppressed": st.column_config.CheckboxColumn(t("column.suppressed")),
-    }
+def groups_shown(t: Words, groups: pd.DataFrame) -> pd.DataFrame:
+    """Group metrics as people read them: names for codes, and an estimate with its interval, or why there is none."""
+    withheld = groups["suppressed"].astype(bool)
+    read = [
+        t("chart.suppressed") if hidden else interval(t, row) if row["n"] else t("chart.no_data")
+        for hidden, row in zip(withheld, groups.to_dict("records"), strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            t("column.metric"): [t.name("metric", name) for name in groups["metric"]],
+            t("column.attribute"): [t.name("attribute", name) for name in groups["attribute"]],
+            t("column.group"): [t.name("group", name) for name in groups["group"]],
+            "n": groups["n"].astype("Int64"),
+            t("column.estimate"): read,
+        }
+    )
 
 
 def measure(t: Words, name: str, m: Mapping[str, Any], *, signed: bool = False, help: str | None = None) -> Card:

@@ -62,8 +62,9 @@ def report_payload(
 
 def report_html(payload: Mapping[str, Any]) -> str:
     """The report of a payload; the same payload always gives the same text."""
-    t = Words(str(payload["language"]))
     text = canonical(payload)
+    payload = json.loads(text)  # the order of names is the file's own, so that a reader renders the very same page
+    t = Words(str(payload["language"]))
     return (
         _environment()
         .get_template("report.html.j2")
@@ -72,6 +73,7 @@ def report_html(payload: Mapping[str, Any]) -> str:
             p=payload,
             num=_Numbers(payload, t),
             figures=_figures(payload, t),
+            components=_ranked(payload["evaluation"].get("components") or {}),
             gaps=visible_gaps(payload["audit"].get("gaps") or [], metric="ndcg@10"),
             metrics=[m for m in COLUMNS if m in payload["evaluation"]["metrics"]],
             cuts=_cuts(payload["evaluation"]["metrics"]),
@@ -141,6 +143,12 @@ class _Numbers:
         """An estimate with its interval, from the path of an M."""
         low, high = self(f"{path}/low", kind), self(f"{path}/high", kind)
         return Markup(f"{self(f'{path}/estimate', kind)} <span class=ci>[{low}, {high}]</span>")
+
+
+def _ranked(components: Mapping[str, Any]) -> dict[str, Any]:
+    """Components in the order of their figure: best first by the first metric."""
+    order = sorted(components, key=lambda name: -(components[name][METRICS[0]]["estimate"] or 0.0))
+    return {name: components[name] for name in order}
 
 
 def _cuts(metrics: Mapping[str, Any]) -> dict[str, list[str]]:

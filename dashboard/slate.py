@@ -28,8 +28,7 @@ def serve(s: Scene, run_id: str, key: str, user: int) -> dict[str, Any]:
     try:
         return {**loaders.slate(s.home, run_id, key, None, K), "live": True}
     except ScorerUnavailable as error:
-        stored = loaders.stored_slate(s.home, run_id, s.build.path, user).head(K)
-        items = [{**row, "explanation": None} for row in stored.to_dict("records")]
+        items = loaders.stored_slate(s.home, run_id, s.build.path, user)[:K]
         return {"user": key, "run_id": run_id, "items": items, "live": False, "error": error}
 
 
@@ -72,7 +71,7 @@ def card(s: Scene, item: dict[str, Any], *, chosen: bool, live: bool) -> None:
             st.markdown(f"**{item['rank']}\\. {escape(item['title'])}**")
             st.caption(escape(" · ".join(item.get("categories") or [])) or "–")
             if item["explanation"]:
-                st.markdown(escape(item["explanation"]["words"][t.language]))
+                st.markdown(because(s, item["explanation"]))
         with st.container(width=96, gap="xxsmall", horizontal_alignment="right"):
             st.markdown(f"**{t.percent(item['probability'])}**", text_alignment="right")
             if live:
@@ -96,31 +95,57 @@ def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -
         parts.problem(t, served["error"])
         return
     told = item["explanation"]
-    game = next(game for game in told["games"] if game["game"] == "history")
+    game = history_game(told)
     names = findings.largest_players(game["players"])
     title = t("profile.moved_by", events=t.titles(names), item=item["title"]) if names else t("profile.moved_by_none")
     players = pd.DataFrame(game["players"], columns=["key", "title", "ts", "phi"])
-    st.markdown(t.md("profile.from_to", item=item["title"], base=math.exp(game["base"]), value=math.exp(game["value"])))
+    st.markdown(
+        t.md(
+            "profile.from_to",
+            n=len(game["players"]),
+            item=item["title"],
+            base=math.exp(game["base"]),
+            value=math.exp(game["value"]),
+        )
+    )
     parts.figure(charts.waterfall(players, title=title, look=s.look), key="waterfall")
+    st.markdown(escape(told["words"][t.language]))
     st.markdown(removal(s, told, item))
     parts.note(faithfulness(s, told))
     parts.downloads(players, t=t, name=f"{s.dataset}-user-{served['user']}-item-{item['key']}")
 
 
+def because(s: Scene, told: dict[str, Any]) -> str:
+    """A card's reason in a few words: the events that raised the item most."""
+    t, names = s.t, findings.largest_players(history_game(told)["players"])
+    return t.md("profile.because", events=t.titles(names)) if names else t("profile.because_none")
+
+
+def history_game(told: dict[str, Any]) -> dict[str, Any]:
+    """The game whose players are events; its values are the waterfall's."""
+    return next(game for game in told["games"] if game["game"] == "history")
+
+
 def removal(s: Scene, told: dict[str, Any], item: dict[str, Any]) -> str:
-    """The smallest set of events without which the outcome is another, as a sentence."""
-    t, names = s.t, loaders.item_choices(s.build.path)
-    sets = [found for found in told["counterfactual"] if found["remove"] and found["verified"]]
-    if not sets:
-        return t.md("profile.no_removal", item=item["title"])
-    titles = [names.get(key, key) for key in sets[0]["remove"]]
-    return t.md("profile.removal", events=t.titles(titles), item=item["title"])
+    """The smallest set of events without which the item leaves the slate, as a sentence; only what a re-run
+    confirmed.
+    """
+    t, players = s.t, history_game(told)["players"]
+    found = next((one for one in told["counterfactual"] if one["verified"] and one["remove"]), None)
+    if found is None:
+        return t.md("profile.no_removal", item=item["title"], k=K)
+    titles = list(dict.fromkeys(players[place]["title"] for place in found["players"]))
+    ranks = {"before": found["rank_before"], "after": found["rank_after"]}
+    return t.md("profile.removal", events=t.titles(titles), item=item["title"], **ranks)
 
 
 def faithfulness(s: Scene, told: dict[str, Any]) -> str:
-    """How much better the figure's order removes the reasons than a random one, in plain words."""
+    """How much better the figure's order takes the reasons away than the newest-first or a random one."""
     measured = told["faithfulness"]
-    return s.t("profile.faithful", **{name: measured.get(name) for name in ("deletion", "recency", "random")})
+    if measured["deletion"] is None:
+        return s.t("profile.explains")
+    said = {name: measured[name] for name in ("deletion", "recency", "random")}
+    return f"{s.t('profile.faithful', **said)} {s.t('profile.explains')}"
 
 
 @st.fragment

@@ -89,8 +89,3 @@ def recall(name: str, default: Any) -> Any:
 def keep(name: str, value: Any) -> None:
     """Keeps something for a page until the session ends."""
     st.session_state[f"page.{name}"] = value
-
-
-def forget(name: str) -> None:
-    """Drops what a page kept; nothing happens when there is nothing."""
-    st.session_state.pop(f"page.{name}", None)

@@ -164,6 +164,7 @@ def style(scheme: Scheme) -> str:
 [class*="st-key-card-"] p {{
   font-size: 28px; font-weight: 600; line-height: 1.3; letter-spacing: -.01em; font-variant-numeric: tabular-nums}}
 [class*="st-key-slate-chosen"] {{border-color: {c.accent} !important; box-shadow: inset 3px 0 0 {c.accent}}}
+[data-testid="stBaseButton-primary"] {{color: {c.background} !important}}
 .st-key-header {{border-bottom: 1px solid {c.hairline}; padding-bottom: 8px}}
 [data-testid="stButtonGroup"] button, [data-testid="stMain"] [data-testid="stButton"] button[kind$="ary"],
 [data-testid="stPopover"] button {{min-height: 2.5rem}}

@@ -145,13 +145,11 @@ def queue(s: Scene) -> None:
         name=f"{s.dataset}-jobs",
         columns={
             "job_id": st.column_config.TextColumn(t("column.job")),
-            "kind": st.column_config.TextColumn(t("column.work")),
             "state": st.column_config.TextColumn(t("column.state")),
             "progress": st.column_config.ProgressColumn(
                 t("column.progress"), format="percent", min_value=0, max_value=1
             ),
             "run_id": st.column_config.TextColumn(t("column.run")),
             "submitted": st.column_config.DatetimeColumn(t("column.submitted"), format="YYYY-MM-DD HH:mm"),
-            "ended": st.column_config.DatetimeColumn(t("column.ended"), format="YYYY-MM-DD HH:mm"),
         },
     )

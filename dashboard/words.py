@@ -60,8 +60,8 @@ class Words:
         return comma.join(parts[:-1]) + last + parts[-1]
 
     def titles(self, names: list[str]) -> str:
-        """Titles in a row; Chinese sets each in its quotation marks, since no space parts it from the sentence."""
-        return self.listing([f"“{name}”" for name in names] if self.language == "zh" else names)
+        """Titles in a row; Chinese sets each in its title marks."""
+        return self.listing([f"《{name}》" for name in names] if self.language == "zh" else names)
 
     def count(self, value: float | None) -> str:
         return number(value, decimals=0)

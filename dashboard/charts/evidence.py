@@ -2,6 +2,7 @@
 out.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, width_px
+from dashboard.findings import gap_seen
 from dashboard.theme import component_colour
 
 _ROW_PX = 34
@@ -33,7 +35,7 @@ def dots(rows: Sequence[Dot], *, title: str, look: Look, axis: str, reference: t
     right.
     """
     t, c = look.t, look.c
-    figure = canvas(look, title=title, height=128 + _ROW_PX * max(len(rows), 1))
+    figure = canvas(look, title=title, height=144 + _ROW_PX * max(len(rows), 1))
     texts = [reading(row, look) for row in rows]
     for place, row in enumerate(rows):
         if row.reach is not None:
@@ -124,12 +126,12 @@ def group_rows(table: Table, *, look: Look) -> list[Dot]:
             name=t.name("group", str(row.group))
             if row.suppressed
             else t("chart.group_n", group=t.name("group", str(row.group)), n=int(row.n)),
-            estimate=None if row.suppressed else row.estimate,
-            low=None if row.suppressed else row.low,
-            high=None if row.suppressed else row.high,
+            estimate=None if row.suppressed else _known(row.estimate),
+            low=None if row.suppressed else _known(row.low),
+            high=None if row.suppressed else _known(row.high),
             n=0 if row.suppressed else int(row.n),
             colour=look.c.accent,
-            note=t("chart.suppressed"),
+            note=t("chart.suppressed") if row.suppressed else t("chart.no_data"),
         )
         for row in frame(table).itertuples()
     ]
@@ -142,7 +144,7 @@ def group_dots(table: Table, *, metric: str, overall: float, title: str, look: L
 
 
 def gap_rows(table: Table, *, look: Look) -> list[Dot]:
-    """Signed gaps, from (a, b, gap, low, high, detectable); those whose interval leaves zero stand out."""
+    """Signed gaps, from (a, b, gap, low, high, detectable, n, p_holm); those that can be told from zero stand out."""
     t, c = look.t, look.c
     return [
         Dot(
@@ -150,8 +152,8 @@ def gap_rows(table: Table, *, look: Look) -> list[Dot]:
             estimate=row.gap,
             low=row.low,
             high=row.high,
-            n=int(getattr(row, "n", 0) or 0),
-            colour=c.accent if row.low <= 0 <= row.high else c.counter,
+            n=int(row.n),
+            colour=c.counter if gap_seen(row._asdict()) else c.accent,
             reach=row.detectable,
         )
         for row in frame(table).itertuples()
@@ -281,3 +283,8 @@ def path(table: Table, *, title: str, look: Look, target: str) -> go.Figure:
         title_text=plain(t("chart.mass_axis", target=target)), tickformat=".0%", rangemode="tozero", nticks=5
     )
     return figure
+
+
+def _known(value: float | None) -> float | None:
+    """None for what is no number: a group without data has no mark."""
+    return None if value is None or math.isnan(value) else float(value)

@@ -8,8 +8,6 @@ import streamlit as st
 from dashboard import charts, findings, loaders, parts, state
 from dashboard.scene import Scene, scene
 
-NAMED = {"metric": "metric", "attribute": "attribute", "group": "group"}
-
 
 def main() -> None:
     s = scene()
@@ -27,7 +25,6 @@ def main() -> None:
         parts.empty(t, "audit.no_groups", command="lodestar ingest SPEC")
         return
     groups, gaps = pd.DataFrame(audit["groups"]), pd.DataFrame(audit["gaps"])
-    groups["n"] = groups["n"].mask(groups["suppressed"])
     metrics = [m for m in dict.fromkeys(groups["metric"]) if m in evaluation.get("metrics", {})]
     attributes = list(dict.fromkeys(groups["attribute"]))
     metric = state.chosen("metric") if state.chosen("metric") in metrics else metrics[0]
@@ -70,13 +67,7 @@ def main() -> None:
         parts.note(t("audit.suppressed", n=int(of_groups["suppressed"].sum())))
     parts.note(t("audit.reading"))
     parts.section(t("audit.all_groups"))
-    parts.table(
-        groups,
-        t=t,
-        name=f"{s.dataset}-{run.run_id}-groups",
-        columns=parts.group_columns(t),
-        named=NAMED,
-    )
+    parts.table(groups, t=t, name=f"{s.dataset}-{run.run_id}-groups", shown=parts.groups_shown(t, groups))
 
 
 def answer(s: Scene, gaps: list[dict], metric: str) -> str:

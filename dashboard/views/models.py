@@ -77,35 +77,31 @@ def verdict(s: Scene, against: dict[str, Any], metric: str) -> str:
 
 
 def runs_table(s: Scene) -> None:
-    """Every finished run with its two headline metrics."""
-    t = s.t
-    rows = []
-    for row in s.finished_runs():
+    """Every finished run with its two headline metrics, the champion first."""
+    t, rows, shown = s.t, [], []
+    for row in sorted(s.finished_runs(), key=lambda row: row.run_id != s.champion):
         told = loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
-        metrics = told.get("metrics", {})
-        rows.append(
-            {
-                "run_id": row.run_id,
-                "serves": row.run_id == s.champion,
-                **{name: parts.interval(t, metrics.get(name)) for name in METRICS},
-                "seed": told.get("seed"),
-                "build_id": row.build_id,
-                "finished": row.finished,
-            }
+        metrics = {name: told.get("metrics", {}).get(name) for name in METRICS}
+        serves = row.run_id == s.champion
+        flat = {
+            f"{name}_{part}": m[part] for name, m in metrics.items() if m for part in ("estimate", "low", "high", "n")
+        }
+        about = {"build_id": row.build_id, "seed": told.get("seed"), "finished": row.finished}
+        rows.append({"run_id": row.run_id, "champion": serves, **flat, **about})
+        named = t("models.serving", run=row.run_id) if serves else row.run_id
+        shown.append(
+            {"run": named, **{name: parts.interval(t, m) for name, m in metrics.items()}, "ended": row.finished}
         )
     parts.section(t("models.runs"))
     parts.table(
         pd.DataFrame(rows),
         t=t,
         name=f"{s.dataset}-runs",
+        shown=pd.DataFrame(shown),
         columns={
-            "run_id": st.column_config.TextColumn(t("column.run")),
-            "serves": st.column_config.CheckboxColumn(t("column.serves")),
-            "ndcg@10": st.column_config.TextColumn("NDCG@10"),
-            "hr@10": st.column_config.TextColumn("HR@10"),
-            "seed": st.column_config.NumberColumn(t("column.seed")),
-            "build_id": st.column_config.TextColumn(t("column.build")),
-            "finished": st.column_config.DatetimeColumn(t("column.ended"), format="YYYY-MM-DD HH:mm"),
+            "run": st.column_config.TextColumn(t("column.run")),
+            **{name: st.column_config.TextColumn(t.name("metric", name)) for name in METRICS},
+            "ended": st.column_config.DatetimeColumn(t("column.ended"), format="YYYY-MM-DD"),
         },
     )
 
@@ -118,17 +114,27 @@ def promotion(s: Scene, run: RunRow) -> None:
     if run.run_id == s.champion:
         parts.note(t("models.is_champion", run=run.run_id))
     else:
-        seen = state.recall("seen-version", version)
-        state.keep("seen-version", seen)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
             reason = st.text_input(t("models.reason"), key="promote-reason", placeholder=t("models.reason_hint"))
-            if st.button(t("models.make", run=run.run_id), type="primary", key="promote", disabled=not reason):
-                state.forget("seen-version")
-                registry.promote(
-                    s.ledger, dataset=s.dataset, run_id=run.run_id, actor=parts.actor(), reason=reason,
-                    expected_version=seen, now=datetime.now(UTC),
-                )  # fmt: skip
-                st.rerun()
+            asked = st.button(
+                t("models.make", run=run.run_id),
+                type="primary",
+                key="promote",
+                disabled=not reason,
+                on_click=state.keep,  # what stood when the button was drawn is what its reader agreed to change
+                args=("champion-seen", version),
+            )
+        if asked:
+            registry.promote(
+                s.ledger,
+                dataset=s.dataset,
+                run_id=run.run_id,
+                actor=parts.actor(),
+                reason=reason,
+                expected_version=state.recall("champion-seen", version),
+                now=datetime.now(UTC),
+            )
+            st.rerun()
     history = registry.promotions(s.ledger, s.dataset)
     if history:
         parts.note(

@@ -91,7 +91,9 @@ def user_profile(s: Scene) -> None:
     )
     slate.what_if(s, run.run_id, key, events, served)
     parts.section(t("profile.history"))
-    parts.table(events, t=t, name=f"{s.dataset}-user-{key}", columns=parts.event_columns(t), named={"kind": "kind"})
+    parts.table(
+        events, t=t, name=f"{s.dataset}-user-{key}", columns=parts.event_columns(t), shown=parts.kinds_named(t, events)
+    )
 
 
 def user_cards(s: Scene, facts: dict[str, Any]) -> list[Card]:
@@ -153,7 +155,11 @@ def item_profile(s: Scene) -> None:
     )
     parts.section(t("profile.latest"))
     parts.table(
-        events, t=t, name=f"{s.dataset}-item-{key}", columns=parts.item_event_columns(t), named={"kind": "kind"}
+        events,
+        t=t,
+        name=f"{s.dataset}-item-{key}",
+        columns=parts.item_event_columns(t),
+        shown=parts.kinds_named(t, events),
     )
 
 

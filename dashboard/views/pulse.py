@@ -2,7 +2,6 @@
 build is made of.
 """
 
-import pandas as pd
 import streamlit as st
 
 from dashboard import charts, findings, loaders, parts, state
@@ -62,7 +61,7 @@ def details(s: Scene) -> None:
             name=f"{s.dataset}-top-items",
             columns={
                 "title": st.column_config.TextColumn(t("column.title")),
-                "events": st.column_config.NumberColumn(t("column.events"), format="localized"),
+                "events": st.column_config.NumberColumn(t("column.events"), format="localized", width="small"),
             },
         )
     with right:
@@ -79,7 +78,17 @@ def details(s: Scene) -> None:
         parts.facts(named)
         rejected = loaders.quarantine(s.home, facts.build_id)
         if not rejected.empty:
-            parts.table(pd.DataFrame(rejected), t=t, name=f"{s.dataset}-rejected")
+            parts.table(
+                rejected,
+                t=t,
+                name=f"{s.dataset}-rejected",
+                columns={
+                    "source": st.column_config.TextColumn(t("column.file")),
+                    "reason": st.column_config.TextColumn(t("column.reason")),
+                    "column": st.column_config.TextColumn(t("column.column")),
+                    "n": st.column_config.NumberColumn(t("column.rows"), width="small"),
+                },
+            )
 
 
 main()

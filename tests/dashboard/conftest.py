@@ -3,19 +3,25 @@ contract's shapes and hold numbers that follow from its per-user table."""
 
 import csv
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from core.ops import registry, runs
-from core.ops.ledger import Ledger, record_build
+from core.ops.ledger import Ledger, current_build, record_build
+from core.predict.intervals import bootstrap_mean
+from core.trust.fairness import audit
+from data import reads
 from data.ingest import ingest
 from data.publish import staged, write_manifest
 from data.spec import load_spec
+from data.warehouse import Warehouse
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BEACON = "![x](http://203.0.113.9/beacon.png)"
@@ -74,7 +80,7 @@ def write_files(folder: Path, *, name: str = "tiny") -> None:
         out = csv.writer(file)
         out.writerow(["user", "gender"])
         for u in range(USERS):
-            out.writerow([f"u{u}", "F" if u % 3 == 0 else "M"])
+            out.writerow([f"u{u}", "" if u >= 46 else "F" if u % 3 == 0 else "X" if u % 3 == 1 and u < 30 else "M"])
     with (folder / "events.csv").open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["user", "item", "ts", "value"])
@@ -87,13 +93,7 @@ def write_files(folder: Path, *, name: str = "tiny") -> None:
         out.writerow(["u0", "i1", "not a time", 3])
 
 
-def measure(values: np.ndarray) -> dict[str, float | int]:
-    """Mean with a normal 95% interval; the real runs bootstrap."""
-    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-    return {"estimate": mean, "low": mean - 1.96 * error, "high": mean + 1.96 * error, "n": len(values)}
-
-
-def write_run(folder: Path, *, build_id: str, seed: int = 0) -> dict:
+def write_run(folder: Path, *, build: Path, build_id: str, seed: int = 0) -> dict[str, Any]:
     """The files of a finished run, by the contract's names; returns its evaluation."""
     rng = np.random.default_rng(seed)
     users = pd.DataFrame({"user_id": np.arange(USERS)})
@@ -105,57 +105,36 @@ def write_run(folder: Path, *, build_id: str, seed: int = 0) -> dict:
         users[f"{component}:hr@10"] = (rank <= 10).astype(float)
         users[f"{component}:ndcg@10"] = np.where(rank <= 10, 1 / np.log2(rank + 1), 0.0)
     users.to_parquet(folder / "users.parquet", index=False)
-    metrics = {m: measure(users[m].to_numpy()) for m in ("hr@10", "ndcg@10")}
+
+    def measure(values: pd.Series) -> dict[str, Any]:
+        return dict(bootstrap_mean(values, seed=seed))
+
+    metrics = {m: measure(users[m]) for m in ("hr@10", "ndcg@10")}
     evaluation = {
         "run_id": folder.name,
         "dataset": "tiny",
         "protocol": "last",
         "metrics": metrics,
-        "components": {c: {m: measure(users[f"{c}:{m}"].to_numpy()) for m in ("hr@10", "ndcg@10")} for c in COMPONENTS},
+        "components": {c: {m: measure(users[f"{c}:{m}"]) for m in ("hr@10", "ndcg@10")} for c in COMPONENTS},
+        "against": {c: {m: measure(users[m] - users[f"{c}:{m}"]) for m in metrics} for c in COMPONENTS},
         "slices": {},
         "seconds": 1.5,
         "report": None,
         "build_id": build_id,
         "seed": seed,
         "licence": "CC0, made for tests",
-        "language_model": {
-            "lora_vs_frozen": {"ndcg@10": measure((users["ndcg@10"] - users["frozen:ndcg@10"]).to_numpy())}
-        },
+        "language_model": {"lora_vs_frozen": {"ndcg@10": measure(users["neural:ndcg@10"] - users["frozen:ndcg@10"])}},
         "n_users": USERS,
         "n_items": ITEMS,
         "device": "cpu",
         "stages_s": {"frozen": 1.0},
     }
-    groups = []
-    for metric in ("ndcg@10", "hr@10"):
-        withheld = {"n": 2, "estimate": None, "low": None, "high": None, "suppressed": True}
-        for group, part in users.groupby(np.where(users["user_id"] % 3 == 0, "F", "M")):
-            groups.append(
-                {
-                    "metric": metric,
-                    "attribute": "gender",
-                    "group": group,
-                    **measure(part[metric].to_numpy()),
-                    "suppressed": False,
-                }
-            )
-        groups.append({"metric": metric, "attribute": "gender", "group": "unknown", **withheld})
-    gaps = [
-        {
-            "metric": m,
-            "attribute": "gender",
-            "a": "F",
-            "b": "M",
-            "gap": -0.02,
-            "low": -0.1,
-            "high": 0.06,
-            "detectable": 0.11,
-        }
-        for m in ("ndcg@10", "hr@10")
-    ]
-    pd.DataFrame(groups).to_parquet(folder / "group_metrics.parquet", index=False)
+    with Warehouse.open(build) as warehouse:
+        people = reads.user_table(warehouse).to_pandas()
+    verdict = audit(users, people, attributes=["gender"], seed=seed)
+    verdict.group_metrics.to_parquet(folder / "group_metrics.parquet", index=False)
+    (folder / "audit.json").write_text(json.dumps(verdict.as_json()), encoding="utf-8")
     (folder / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
-    (folder / "audit.json").write_text(json.dumps({"groups": groups, "gaps": gaps}), encoding="utf-8")
     (folder / "config.toml").write_text(f"seed = {seed}\n", encoding="utf-8")
     slate = [
         {
@@ -180,15 +159,18 @@ def write_run(folder: Path, *, build_id: str, seed: int = 0) -> dict:
     ]
     (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     write_manifest(folder)
-    m = {"estimate": 0.086, "low": 0.069, "high": 0.104, "n": 24}
-    lift = {"guide": m, "push": {**m, "estimate": 0.05}, "random": {**m, "estimate": 0.001}}
+    lift = {
+        "guide": {"estimate": 0.086, "low": 0.069, "high": 0.104, "n": 24},
+        "push": {"estimate": 0.052, "low": 0.038, "high": 0.066, "n": 24},
+        "random": {"estimate": 0.001, "low": -0.004, "high": 0.006, "n": 24},
+    }
     with staged(folder, "judges") as judges:
         (judges / "lift.json").write_text(json.dumps(lift), encoding="utf-8")
     return evaluation
 
 
-def make_store(home: Path, base: Path, *, name: str = "tiny", promote: bool = True) -> Store:
-    """A store with one build and one finished run, which is the champion unless told otherwise."""
+def make_store(home: Path, base: Path, *, name: str = "tiny", promote: bool = True, rival: bool = False) -> Store:
+    """A store with one build and one finished run, the champion unless told otherwise; a `rival` is a second run."""
     write_files(base, name=name)
     spec = load_spec(base / "spec.toml")
     made = ingest(spec, base=base, home=home, now=NOW)
@@ -197,12 +179,18 @@ def make_store(home: Path, base: Path, *, name: str = "tiny", promote: bool = Tr
         run_id = runs.new_run(
             ledger, home, dataset=name, build_id=made.build_id, job_id=None, config={"seed": 0}, now=NOW
         )
-        evaluation = write_run(runs.run_folder(home, run_id), build_id=made.build_id)
+        evaluation = write_run(runs.run_folder(home, run_id), build=made.path, build_id=made.build_id)
         runs.finish_run(ledger, run_id, summary={"metrics": evaluation["metrics"]}, now=NOW)
         if promote:
             registry.promote(
                 ledger, dataset=name, run_id=run_id, actor="tests", reason="the first", expected_version=0, now=NOW
             )
+        if rival:
+            other = runs.new_run(
+                ledger, home, dataset=name, build_id=made.build_id, job_id=None, config={"seed": 1}, now=NOW
+            )
+            write_run(runs.run_folder(home, other), build=made.path, build_id=made.build_id, seed=1)
+            runs.finish_run(ledger, other, summary={}, now=NOW + timedelta(hours=1))
     with (base / "items.csv").open(encoding="utf-8") as file:
         titles = {row["item"]: row["title"] for row in csv.DictReader(file)}
     return Store(home, made.build_id, run_id, titles)
@@ -213,3 +201,108 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The session's small store; tests that write make their own."""
     base = tmp_path_factory.mktemp("store")
     return make_store(base / "home", base / "files")
+
+
+class FakeScorer:
+    """Answers in the scorer's shapes without a model: a slate that depends on the history, phi that sum to value -
+    base.
+    """
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, home: Path) -> None:
+        with Ledger.open(home) as ledger:
+            self.build = current_build(ledger).path
+
+    def recommend(
+        self,
+        run: str,
+        *,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        k: int = 10,
+        explain: bool = False,
+    ) -> dict[str, Any]:
+        self.asked.append({"run": run, "user": user, "history": history})
+        with Warehouse.open(self.build) as warehouse:
+            items = reads.catalogue(warehouse).to_pylist()
+            titles = {item["key"]: item["title"] for item in items}
+            if history is None:
+                own = reads.user_events(warehouse, reads.user_by_key(warehouse, str(user)), limit=500).to_pylist()
+                history = [event["key"] for event in reversed(own)]
+        free = [item for item in items if item["key"] not in set(history)]
+        turn = len(history) % max(len(free), 1)
+        slate = (free[turn:] + free[:turn])[:k]
+        return {
+            "user": user,
+            "run_id": run,
+            "items": [
+                {
+                    "key": item["key"],
+                    "title": item["title"],
+                    "categories": item["categories"],
+                    "rank": rank,
+                    "score": 1.0 / rank,
+                    "probability": 0.12 / rank,
+                    "source": "model",
+                    "explanation": self._why(list(history)[-12:], titles, item, rank) if explain else None,
+                }
+                for rank, item in enumerate(slate, 1)
+            ],
+        }
+
+    def _why(self, last: list[str], titles: dict[str, str], item: dict[str, Any], rank: int) -> dict[str, Any]:
+        phi = [0.5 / (i + 1) * (1 if i % 3 else -0.4) for i in range(len(last))]
+        players = [
+            {"key": key, "title": titles[key], "ts": NOW.isoformat(), "phi": p}
+            for key, p in zip(last, phi, strict=True)
+        ]
+        removed = [i for i, p in enumerate(phi) if p > 0][:2]
+        return {
+            "games": [{"game": "history", "base": -4.0, "value": -4.0 + sum(phi), "players": players}],
+            "faithfulness": {"deletion": 1.2, "recency": 0.9, "leave_one_out": 1.1, "random": 0.6},
+            "counterfactual": [
+                {
+                    "remove": [last[i] for i in removed],
+                    "players": removed,
+                    "verified": True,
+                    "rank_before": rank,
+                    "rank_after": rank + 16,
+                }
+            ],
+            "words": {"en": f"{item['title']} is recommended.", "zh": f"推荐《{item['title']}》。"},
+        }
+
+    def guide(self, run: str, *, user: str, target: Mapping[str, str], steps: int) -> dict[str, Any]:
+        free = self.recommend(run, user=user, k=steps)["items"]
+        path = [self._step(item, place) for place, item in enumerate(free, 1)]
+        return {"user": user, "run_id": run, "target": dict(target), "steps": path}
+
+    def next_step(
+        self, run: str, *, user: str, target: Mapping[str, str], accepted: Sequence[str], skipped: Sequence[str]
+    ) -> dict[str, Any]:
+        gone = {*accepted, *skipped}
+        free = [item for item in self.recommend(run, user=user, k=20)["items"] if item["key"] not in gone]
+        return {"user": user, "run_id": run, **self._step(free[0], len(accepted) + 1)}
+
+    @staticmethod
+    def _step(item: dict[str, Any], place: int) -> dict[str, Any]:
+        told = {"key": item["key"], "title": item["title"], "acceptance": 0.8 - 0.02 * place}
+        return {**told, "mass": 0.08 + 0.02 * place, "logp": -2.0}
+
+
+@pytest.fixture
+def new_store(tmp_path: Path) -> Callable[..., Store]:
+    """Makes a store of the test's own, for tests that write."""
+
+    def make(*, promote: bool = True, rival: bool = False) -> Store:
+        return make_store(tmp_path / "home", tmp_path / "files", promote=promote, rival=rival)
+
+    return make
+
+
+@pytest.fixture
+def scorer() -> type[FakeScorer]:
+    """The stand-in for the scorer's client."""
+    FakeScorer.asked.clear()
+    return FakeScorer

@@ -1,0 +1,211 @@
+"""Figures say what their tables say: sums, orders, intervals and n; and no title of an item becomes markup."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pyarrow as pa
+import pytest
+
+from dashboard import charts
+from dashboard.charts.evidence import gap_rows
+from dashboard.charts.frame import Look, columns, label
+from dashboard.words import Words
+
+LOOKS = [Look("light", Words("en")), Look("dark", Words("zh"))]
+LOOK = LOOKS[0]
+M = {"estimate": 0.12, "low": 0.11, "high": 0.13, "n": 943}
+
+
+def texts(figure: go.Figure) -> list[str]:
+    return [note.text for note in figure.layout.annotations]
+
+
+def activity_table() -> pa.Table:
+    days = pd.date_range("1997-09-20", periods=5).date
+    return pa.table({"period": list(days), "events": [3, 9, 0, 4, 1], "users": [1, 2, 0, 1, 1]})
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_activity_marks_the_busiest_day_and_names_the_zone(look: Look) -> None:
+    figure = charts.activity(activity_table(), title="t", look=look, tz="Asia/Shanghai")
+    assert list(figure.data[0].y) == [3, 9, 0, 4, 1]
+    assert figure.data[1].y == (9,)
+    assert "Asia/Shanghai" in figure.layout.xaxis.title.text
+    assert figure.layout.yaxis.title.text
+
+
+def test_activity_of_nothing_is_no_error() -> None:
+    empty = activity_table().slice(0, 0)
+    assert len(charts.activity(empty, title="t", look=LOOK, tz="UTC").data) == 1
+
+
+def test_the_long_tail_starts_at_nothing_and_ends_at_all() -> None:
+    table = pd.DataFrame({"rank": [1, 2, 3, 4], "cumulative": [0.7, 0.85, 0.95, 1.0]})
+    curve = charts.long_tail(table, title="t", look=LOOK).data[1]
+    assert (curve.x[0], curve.y[0]) == (0, 0)
+    assert (curve.x[-1], curve.y[-1]) == (1, 1)
+    assert list(curve.y) == sorted(curve.y)
+
+
+def test_the_week_starts_on_monday_and_empty_hours_are_zero() -> None:
+    table = pd.DataFrame({"weekday": [1, 7], "hour": [0, 23], "events": [5, 2]})
+    heat = charts.hour_weekday(table, title="t", look=LOOK, tz="UTC").data[0]
+    grid = np.asarray(heat.z)
+    assert grid.shape == (7, 24)
+    assert (grid[0, 0], grid[6, 23], grid.sum()) == (5, 2, 7)
+    assert heat.y[0] == "Mon"
+
+
+def test_the_waterfall_climbs_from_nothing_to_the_sum_of_phi() -> None:
+    phi = [0.62, -0.31, 0.18, 0.05]
+    table = pd.DataFrame({"title": list("abcd"), "phi": phi})
+    figure = charts.waterfall(table, title="t", look=LOOK)
+    bar = figure.data[0]
+    ends = [base + width for base, width in zip(bar.base, bar.x, strict=True)]
+    assert bar.base[0] == 0
+    assert ends[-1] == pytest.approx(sum(phi))
+    assert list(bar.base[1:]) == pytest.approx(ends[:-1])
+    assert [abs(v) for v in bar.x] == sorted(abs(v) for v in phi)  # the largest stands on top
+    low, high = figure.layout.xaxis.range
+    assert low < min(0, *ends) and high > max(0, *ends)
+    assert "−0.31" in texts(figure)
+
+
+def test_a_negative_effect_has_the_counter_colour() -> None:
+    bar = charts.waterfall(pd.DataFrame({"title": ["a", "b"], "phi": [0.5, -0.4]}), title="t", look=LOOK).data[0]
+    assert list(bar.marker.color) == [LOOK.c.counter, LOOK.c.accent]
+
+
+def test_titles_cannot_become_markup_in_any_figure() -> None:
+    evil = "<a href='http://203.0.113.9'>x</a><b>"
+    players = pd.DataFrame({"title": [evil], "phi": [0.1]})
+    events = pd.DataFrame(
+        {
+            "ts": pd.to_datetime(["2025-01-01"], utc=True),
+            "event_id": [0],
+            "title": [evil],
+            "kind": ["rate"],
+            "value": [4.0],
+        }
+    )
+    for figure in (
+        charts.waterfall(players, title=evil, look=LOOK),
+        charts.timeline(events, title=evil, look=LOOK, tz="UTC", unit="value"),
+    ):
+        assert "<a" not in figure.to_json().replace("\\u003c", "<")
+        assert charts.lifted_title(figure)[1] == evil
+
+
+def test_the_timeline_runs_in_order_and_marks_days() -> None:
+    ts = pd.to_datetime(["2025-01-01 10:00", "2025-01-01 10:00", "2025-01-05 09:00"], utc=True)
+    events = pd.DataFrame(
+        {"ts": ts, "event_id": [1, 0, 2], "title": ["b", "a", "c"], "kind": "rate", "value": [1.0, 2.0, 3.0]}
+    )
+    figure = charts.timeline(events, title="t", look=LOOK, tz="UTC", unit="rating")
+    assert list(figure.data[0].y) == [2.0, 1.0, 3.0]  # ties keep the file's order
+    assert figure.layout.xaxis.ticktext == ("1 Jan 2025", "5 Jan 2025")
+
+
+def test_kinds_have_lanes_where_there_are_several() -> None:
+    ts = pd.to_datetime(["2025-01-01", "2025-01-02"], utc=True)
+    events = pd.DataFrame(
+        {"ts": ts, "event_id": [0, 1], "title": ["a", "b"], "kind": ["view", "purchase"], "value": [None, 9.0]}
+    )
+    figure = charts.timeline(events, title="t", look=LOOK, tz="UTC", unit="value")
+    assert list(figure.data[0].y) == ["viewed", "bought"]
+
+
+def epochs() -> list[dict[str, object]]:
+    frozen = [{"stage": "frozen", "epoch": e, "loss": 5 / e, "ndcg@10": 0.02 * e, "best": e == 3} for e in (1, 2, 3)]
+    return [*frozen, {"stage": "lora", "epoch": 1, "loss": 1.5, "ndcg@10": 0.09, "best": True}]
+
+
+def test_stages_follow_one_another_and_the_best_epoch_is_ringed() -> None:
+    figure = charts.curves(epochs(), title="t", look=LOOK)
+    assert [list(trace.x) for trace in figure.data[:4:2]] == [[1, 2, 3], [4]]
+    ring = figure.data[-1]
+    assert (ring.x, ring.y) == ((4,), (0.09,))
+
+
+def test_models_stand_best_first_with_intervals_and_n() -> None:
+    metrics = {
+        "champion": {"ndcg@10": M},
+        "ease": {"ndcg@10": {**M, "estimate": 0.07}},
+        "neural": {"ndcg@10": {**M, "estimate": 0.1}},
+    }
+    figure = charts.model_dots(metrics, metric="ndcg@10", title="t", look=LOOK)
+    assert figure.layout.yaxis.ticktext == ("served blend", "neural model", "EASE")
+    assert "0.120 [0.110, 0.130]" in texts(figure)
+    assert "n = 943 users" in figure.to_json()
+
+
+def test_a_withheld_group_has_no_mark_and_no_n() -> None:
+    table = pd.DataFrame(
+        [("F", 273, 0.11, 0.09, 0.13, False), ("unknown", 4, 0.9, 0.8, 1.0, True)],
+        columns=["group", "n", "estimate", "low", "high", "suppressed"],
+    )
+    figure = charts.group_dots(table, metric="ndcg@10", overall=0.12, title="t", look=LOOK)
+    drawn = figure.to_json()
+    assert "0.9" not in [f"{x}" for trace in figure.data for x in trace.x]
+    assert "too few to show" in drawn
+    assert figure.layout.yaxis.ticktext[1] == "not stated"
+
+
+def test_a_gap_that_leaves_zero_stands_out_and_its_reach_is_drawn() -> None:
+    table = pd.DataFrame(
+        [
+            ("gender", "F", "M", -0.02, -0.04, 0.01, 0.05, 90, 0.3),
+            ("age", "a", "b", 0.03, 0.01, 0.05, 0.04, 90, 0.01),
+        ],
+        columns=["attribute", "a", "b", "gap", "low", "high", "detectable", "n", "p_holm"],
+    )
+    rows = gap_rows(table, look=LOOK)
+    assert [row.colour for row in rows] == [LOOK.c.accent, LOOK.c.counter]
+    figure = charts.gap_dots(table, metric="ndcg@10", title="t", look=LOOK)
+    assert [-0.05, 0.05] in [list(trace.x) for trace in figure.data]
+
+
+def test_lift_keeps_its_own_order_against_no_lift() -> None:
+    lift = {"random": M, "push": M, "guide": M}
+    figure = charts.lift_dots(lift, title="t", look=LOOK)
+    assert figure.layout.yaxis.ticktext == ("guide", "push", "random")
+
+
+def test_lift_curves_carry_bands_and_names() -> None:
+    table = pd.DataFrame(
+        [(p, s, 0.01 * s, 0.0, 0.02 * s, 9) for p in ("guide", "push") for s in (1, 2)],
+        columns=["policy", "step", "estimate", "low", "high", "n"],
+    )
+    figure = charts.lift_curves(table, title="t", look=LOOK, axis="lift")
+    assert {"guide", "push"} <= set(texts(figure))
+    assert sum(trace.fill == "toself" for trace in figure.data) == 2
+
+
+def test_the_path_is_in_percent() -> None:
+    table = pd.DataFrame({"step": [1, 2], "title": ["a", "b"], "mass": [0.1, 0.2], "acceptance": [0.8, 0.7]})
+    assert charts.path(table, title="t", look=LOOK, target="Sci-Fi").layout.yaxis.tickformat == ".0%"
+
+
+def test_a_lifted_title_leaves_room_for_what_stands_above_the_plot() -> None:
+    figure = charts.lift_dots({"guide": M}, title="A finding", look=LOOK)
+    bare, title = charts.lifted_title(figure)
+    assert (title, bare.layout.title.text) == ("A finding", "")
+    assert bare.layout.margin.t >= 20
+    assert figure.layout.title.text == "A finding"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Short", "A very long title that goes on and on without an end in sight (1999)", "一个非常非常长的标题" * 4],
+)
+def test_labels_fit_their_columns(text: str) -> None:
+    assert columns(label(text, limit=34)) <= 34
+
+
+def test_estimates_without_intervals_are_still_drawn() -> None:
+    figure = charts.model_dots(
+        {"champion": {"gini@10": {"estimate": 0.8, "n": 9}}}, metric="gini@10", title="t", look=LOOK
+    )
+    assert math.isclose(figure.data[0].x[0], 0.8)

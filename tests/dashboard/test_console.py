@@ -1,0 +1,245 @@
+"""Every page, through the frame, on an empty store and on a small real one, in both languages."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import streamlit as st
+from markdown_it import MarkdownIt
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from core.ops import jobs, registry, runs
+from core.ops.ledger import Ledger
+from dashboard import loaders, settings, training
+from dashboard.words import Words
+
+APP = Path(dashboard.__file__).parent / "app.py"
+PAGES = ("pulse", "profile", "studio", "models", "guide", "audit", "publish")
+EN, ZH = Words("en"), Words("zh")
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, scorer: type) -> Iterator[Opened]:
+    """Opens a page of the console on a store, as a browser with this address would."""
+
+    def open_page(home: Path, page: str, *, scored: bool = True, **address: str) -> AppTest:
+        monkeypatch.setenv("LODESTAR_HOME", str(home))
+        monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
+        settings.settings.cache_clear()
+        st.cache_data.clear()
+        st.cache_resource.clear()
+        if scored:
+            monkeypatch.setattr(loaders, "ScorerClient", scorer)
+        test = AppTest.from_file(str(APP), default_timeout=60)
+        test.query_params.update(address)
+        test.run()
+        return test.switch_page(f"views/{page}.py").run()
+
+    yield open_page
+    settings.settings.cache_clear()
+
+
+def said(test: AppTest) -> str:
+    """All text of a page that Markdown would read."""
+    return "\n".join(str(e.value) for kind in (test.title, test.markdown, test.caption, test.error) for e in kind)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_store_offers_the_demo(opened: Opened, tmp_path: Path, page: str) -> None:
+    test = opened(tmp_path, page)
+    assert not test.exception
+    assert test.title[0].value == EN("empty.title")
+    assert "lodestar demo" in [block.value for block in test.code]
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_page_opens_in_both_languages(opened: Opened, store: Any, page: str, language: str) -> None:
+    test = opened(store.home, page, lang=language)
+    assert not test.exception
+    assert not test.error
+    assert len(test.title) == 1
+    t = Words(language)
+    assert t("header.champion", run=f"`{store.run_id}`") in said(test)
+    question = {"en": "?", "zh": "？"}[language]
+    assert test.title[0].value.endswith(question)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("subject", ["user", "item"])
+def test_a_beacon_in_a_title_stays_text(opened: Opened, store: Any, page: str, subject: str) -> None:
+    test = opened(store.home, page, subject=subject, item="i3", target="Drama")
+    assert not test.exception
+    reader = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    assert "<img" not in reader.render(said(test))
+    labels = [box.label for box in (*test.button, *test.selectbox, *test.multiselect)]
+    assert not any("![" in label for label in labels)
+
+
+def test_a_link_opens_the_same_view(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    assert "u7" in test.title[0].value
+    assert test.query_params["user"] in ("u7", ["u7"])
+    assert test.selectbox(key="pick.user").value == "u7"
+
+
+def test_choosing_a_user_changes_the_view_and_the_address(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile")
+    test.selectbox(key="pick.user").select("u9").run()
+    assert "u9" in test.title[0].value
+    assert test.query_params["user"] in ("u9", ["u9"])
+    test.switch_page("views/guide.py").run()
+    assert "u9" in test.title[0].value
+
+
+def test_a_page_shows_one_users_data_only(opened: Opened, store: Any) -> None:
+    with_data = {}
+    for user in ("u4", "u5"):
+        test = opened(store.home, "profile", user=user)
+        with_data[user] = history_of(test)
+    events = pd.read_csv(store.home.parent / "files" / "events.csv")
+    events["ok"] = pd.to_datetime(events["ts"], errors="coerce", utc=True, format="ISO8601").notna()
+    for user, shown in with_data.items():
+        own = [store.titles[key] for key in events[(events["user"] == user) & events["ok"]]["item"]]
+        assert sorted(shown["title"]) == sorted(own)
+
+
+def test_no_session_sees_what_another_chose(opened: Opened, store: Any) -> None:
+    first = opened(store.home, "profile", user="u4")
+    second = opened(store.home, "profile", user="u5")
+    first.run()
+    assert "u4" in first.title[0].value
+    assert "u5" in second.title[0].value
+    assert not history_of(first).equals(history_of(second))
+
+
+def test_an_unknown_user_gets_the_nearest_names(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u777")
+    assert not test.exception
+    assert "u7" in test.error[0].value
+
+
+def test_the_language_can_be_switched_and_choices_stay(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    test.segmented_control(key="pick.lang").set_value("zh").run()
+    assert test.title[0].value.startswith("为什么")
+    assert "u7" in test.title[0].value
+
+
+def test_another_card_can_be_explained(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    before = test.title[0].value
+    test.button(key="why-2").click().run()
+    assert not test.exception
+    assert test.title[0].value != before
+    assert test.query_params["item"]
+
+
+def test_the_history_editor_ranks_anew(opened: Opened, store: Any, scorer: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    box = test.multiselect(key="whatif-remove-u7")
+    kept = len(history_of(test)) - 1
+    box.select(box.options[0]).run()
+    assert not test.exception
+    assert EN("whatif.said", n=kept + 1, m=kept) in said(test)
+    assert len(scorer.asked[-1]["history"]) == kept
+
+
+def test_without_a_scorer_the_stored_slate_stands_in(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7", scored=False)
+    assert not test.exception
+    assert "lodestar app" in test.error[0].value.replace("\\", "")
+    assert "Film 7" in said(test).replace("\\", "")
+
+
+def test_an_item_has_a_page_of_its_own(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", subject="item", item="i5")
+    assert not test.exception
+    assert "Film 5" in test.title[0].value.replace("\\", "")
+
+
+def test_a_guided_walk_goes_on_from_what_was_accepted(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "guide", user="u7", target="Drama")
+    test.button(key="guide-accept").click().run()
+    test.button(key="guide-skip").click().run()
+    assert not test.exception
+    assert "Accepted so far" in said(test)
+    assert "Skipped" in said(test)
+    test.button(key="guide-again").click().run()
+    assert "Accepted so far" not in said(test)
+
+
+def test_starting_a_training_queues_the_job_that_the_command_would(
+    opened: Opened, new_store: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = new_store()
+    seen: list[Path] = []
+    monkeypatch.setattr(training, "ensure_supervisor", lambda home, argv: seen.append(home))
+    test = opened(own.home, "studio")
+    test.segmented_control(key="studio-preset").set_value("fast").run()
+    assert any("--set epochs=8" in block.value for block in test.code)
+    test.button(key="studio-start").click().run()
+    assert not test.exception
+    with Ledger.open(own.home) as ledger:
+        (job,) = jobs.jobs(ledger)
+    assert (job.kind, job.state, job.dataset) == ("train", "queued", "tiny")
+    assert job.payload["config"]["epochs"] == 8
+    assert job.payload["build_id"] == own.build_id
+    assert seen == [own.home]
+    test.button(key=f"cancel-{job.job_id}").click().run()
+    with Ledger.open(own.home) as ledger:
+        assert jobs.status(ledger, job.job_id).state == "cancelled"
+
+
+def test_a_run_becomes_champion_with_a_reason(opened: Opened, new_store: Callable[..., Any]) -> None:
+    own = new_store(promote=False)
+    test = opened(own.home, "models")
+    assert test.button(key="promote").disabled
+    test.text_input(key="promote-reason").set_value("the first one").run()
+    test.button(key="promote").click().run()
+    assert not test.exception
+    with Ledger.open(own.home) as ledger:
+        (row,) = registry.promotions(ledger, "tiny")
+    assert (row.run_id, row.reason) == (own.run_id, "the first one")
+
+
+def test_a_promotion_that_came_second_changes_nothing_and_says_so(
+    opened: Opened, new_store: Callable[..., Any]
+) -> None:
+    own = new_store(rival=True)
+    with Ledger.open(own.home) as ledger:
+        (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
+    test = opened(own.home, "models", run=rival)
+    test.text_input(key="promote-reason").set_value("mine").run()
+    with Ledger.open(own.home) as ledger:
+        registry.promote(
+            ledger,
+            dataset="tiny",
+            run_id=own.run_id,
+            actor="someone",
+            reason="theirs",
+            expected_version=1,
+            now=datetime.now(UTC),
+        )
+    test.button(key="promote").click().run()
+    assert not test.exception
+    assert "changed meanwhile" in test.error[0].value
+    with Ledger.open(own.home) as ledger:
+        assert registry.champion(ledger, "tiny") == own.run_id
+
+
+def test_every_page_asks_one_thing_at_most(opened: Opened, store: Any) -> None:
+    for page in PAGES:
+        test = opened(store.home, page)
+        primary = [b for b in test.button if b.proto.type == "primary"]
+        assert len(primary) <= 1
+
+
+def history_of(test: AppTest) -> pd.DataFrame:
+    """The table of every event on a user's profile."""
+    return next(table.value for table in test.dataframe if {"title", "ts", "kind"} <= set(table.value.columns))

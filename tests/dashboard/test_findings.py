@@ -1,0 +1,69 @@
+"""Findings by hand: what titles and sentences claim is what the tables hold."""
+
+import math
+from datetime import UTC, date, datetime
+
+import pandas as pd
+
+from dashboard import findings
+
+
+def test_the_grain_keeps_a_line_readable() -> None:
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    assert findings.grain(start, datetime(2020, 8, 1, tzinfo=UTC)) == "day"
+    assert findings.grain(start, datetime(2022, 8, 1, tzinfo=UTC)) == "week"
+    assert findings.grain(start, datetime(2026, 8, 1, tzinfo=UTC)) == "month"
+
+
+def test_the_peak_is_the_busiest_period() -> None:
+    table = pd.DataFrame({"period": [date(2025, 1, 1), date(2025, 1, 2)], "events": [3, 8]})
+    assert findings.peak(table) == (date(2025, 1, 2), 8)
+    assert findings.peak(table.head(0)) == (None, 0)
+
+
+def test_the_top_fifth_by_hand() -> None:
+    table = pd.DataFrame({"rank": [1, 2, 3, 4, 5], "cumulative": [0.6, 0.8, 0.9, 0.95, 1.0]})
+    assert findings.head_share(table) == 0.6
+    assert math.isnan(findings.head_share(table.head(0)))
+
+
+def test_verdicts_need_an_interval_that_leaves_zero() -> None:
+    def gain(low: float, high: float, n: int = 100) -> dict[str, dict[str, float]]:
+        return {"ndcg@10": {"estimate": (low + high) / 2, "low": low, "high": high, "n": n}}
+
+    against = {
+        "ease": gain(0.01, 0.05),
+        "ridge": gain(-0.01, 0.02),
+        "neural": gain(-0.03, -0.01),
+        "one": gain(1, 1, n=1),
+    }
+    assert findings.verdicts(against, metric="ndcg@10") == {"better": ["ease"], "level": ["ridge"], "worse": ["neural"]}
+
+
+def test_a_gap_counts_only_after_correction_widest_first() -> None:
+    def gap(value: float, p: float | None) -> dict[str, object]:
+        return {"metric": "ndcg@10", "gap": value, "p_holm": p}
+
+    gaps = [gap(0.02, 0.01), gap(-0.05, 0.04), gap(0.1, 0.06), gap(0.2, None)]
+    assert [g["gap"] for g in findings.visible_gaps(gaps, metric="ndcg@10")] == [-0.05, 0.02]
+
+
+def test_moves_name_the_rank_before() -> None:
+    assert findings.moved(["a", "b", "c"], ["c", "x", "a"]) == [("c", 1, 3), ("x", 2, None), ("a", 3, 1)]
+
+
+def test_reasons_are_the_events_that_raised_it_most_once_each() -> None:
+    players = [
+        {"title": "A", "phi": 0.1},
+        {"title": "B", "phi": 0.5},
+        {"title": "B", "phi": 0.4},
+        {"title": "C", "phi": -1},
+    ]
+    assert findings.largest_players(players) == ["B", "A"]
+
+
+def test_absence_is_no_number() -> None:
+    assert findings.share(0, 0) is None
+    assert findings.share(3, 4) == 0.75
+    assert findings.overall_mean(pd.DataFrame({"events": [3], "mean_value": [float("nan")]})) is None
+    assert findings.overall_mean(pd.DataFrame({"events": [1, 3], "mean_value": [2.0, 4.0]})) == 3.5
