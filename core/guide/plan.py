@@ -57,14 +57,13 @@ def choose(log_p: Tensor, masses: Tensor, *, weight: float = LAMBDA) -> Tensor:
     return (log_p + weight * masses.clamp(min=_TINY).log()).argmax(1)
 
 
-def shortlist(log_p: Tensor, barred: Tensor, *, top: int = TOP, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
-    """Items (W, C) and their log p, best first, from log p (W, I): the top C that are not `barred` (W, I) bool and are
-    acceptable, -inf at the others. Where none is acceptable the likeliest stays."""
-    acceptable = acceptance_of(log_p) >= floor
+def shortlist(log_p: Tensor, barred: Tensor, *, top: int = TOP, floor: float = FLOOR) -> tuple[Tensor, Tensor, Tensor]:
+    """The top C that are not `barred` (W, I) bool, best first: items, log p (-inf where there is none left), and
+    whether each is acceptable, all (W, C), from log p (W, I). Where none is acceptable the likeliest counts as such."""
     best = log_p.masked_fill(barred, -torch.inf).topk(min(top, log_p.shape[1]), dim=1)
-    kept = acceptable.gather(1, best.indices)
-    kept[:, 0] = True
-    return best.indices, best.values.masked_fill(~kept, -torch.inf)
+    acceptable = acceptance_of(log_p).gather(1, best.indices) >= floor
+    acceptable[:, 0] = True
+    return best.indices, best.values, acceptable & best.values.isfinite()
 
 
 def next_step(
@@ -135,11 +134,10 @@ def _step(
     barred = torch.zeros_like(log_p, dtype=torch.bool)
     barred[0, list(skipped)] = True
     before = float(log_p[0, members].exp().sum())
-    items, values = shortlist(log_p, barred, top=top)
-    usable = int(values.isfinite().sum())
-    if before <= 0 or not usable:
+    items, values, usable = shortlist(log_p, barred, top=top)
+    if before <= 0 or not usable.any():
         return None
-    items, values = items[:, :usable], values[:, :usable]
+    items, values = items[usable][None], values[usable][None]
     masses = Walks(lens, history, room=1).masses_after(items, members[None])
     place = int(choose(values, masses, weight=weight)[0])
     item, catalogue = int(items[0, place]), served.catalogue

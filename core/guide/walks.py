@@ -20,6 +20,7 @@ from core.predict.served import ServedModel
 from core.predict.terms import Form, Terms, terms_of
 
 _CHUNK_CELLS = 500_000  # logits held at once: a chunk stays in the processor's cache
+_WALKS_AT_ONCE = 32
 
 
 def appended(served: ServedModel, history: Histories, items: list[int]) -> Histories:
@@ -38,19 +39,27 @@ def appended(served: ServedModel, history: Histories, items: list[int]) -> Histo
 
 @dataclass(frozen=True)
 class Lens:
-    """A served model made ready for walks: its score in terms, its item vectors (I, d) and biases (I,)."""
+    """A served model made ready for walks: its score in terms, item vectors (I, d) and biases (I,), and for each closed
+    form what one event of each item adds at age 0: (I, I) float32, or None for the identity."""
 
     served: ServedModel
     terms: Terms
     vectors: Tensor
     bias: Tensor
+    kernels: tuple[Tensor | None, ...]
 
     @classmethod
     def on(cls, served: ServedModel) -> "Lens":
         """Take the score apart once, for any number of walks."""
+        terms = terms_of(served)
         with torch.no_grad():
             vectors, bias = served.network.items()
-        return cls(served, terms_of(served), vectors, bias)
+        return cls(served, terms, vectors, bias, tuple(_kernel(form) for form in terms.forms))
+
+    def added(self, form: int, items: Tensor) -> Tensor:
+        """(n, I) float32: what one event of each of `items` (n,) adds to a form's `plain`."""
+        kernel = self.kernels[form]
+        return self.terms.forms[form].rows(items).sum(0) if kernel is None else kernel.index_select(0, items)
 
 
 class Walks:
@@ -77,54 +86,66 @@ class Walks:
         logits = lens.terms.logits(neural, [sums.sum(0) for sums in self._sums], constant=lens.terms.constant)
         return logits.masked_fill(~self.allowed, -torch.inf).log_softmax(1).float()
 
-    def masses_after(self, items: Tensor, members: Tensor) -> Tensor:
-        """(W, C) float32: the probability of `members` (W, I) bool after each of `items` (W, C) were appended."""
-        lens, (n_walks, n_ahead) = self._lens, items.shape
-        state = self._states_after(items).reshape(n_walks * n_ahead, -1)
-        flat = items.reshape(-1)
-        walk = torch.arange(n_walks).repeat_interleave(n_ahead)
-        aged = [self._aged(sums, form).sum(0) for form, sums in zip(lens.terms.forms, self._sums, strict=True)]
-        constant = lens.terms.constant.float()
-        allowed, inside = self.allowed.float(), (self.allowed & members).float()
-        repeats = lens.served.task != "next-new"
-        out = torch.empty(len(flat))
-        step = max(1, _CHUNK_CELLS // lens.served.n_items)
-        for begin in range(0, len(flat), step):
+    def masses_after(self, items: Tensor, members: Tensor, *, rows: Tensor | None = None) -> Tensor:
+        """(R, C) float32: the probability of `members` (R, I) bool after each of `items` (R, C) were appended, in the
+        walks `rows` (R,) int64, by default all."""
+        lens, terms = self._lens, self._lens.terms
+        rows = torch.arange(len(self.allowed)) if rows is None else rows
+        states = self._states_after(items, rows)
+        vectors, bias = lens.vectors.T * terms.neural_scale, lens.bias * terms.neural_scale + terms.constant.float()
+        aged = [self._aged(sums, form)[:, rows].sum(0) for form, sums in zip(terms.forms, self._sums, strict=True)]
+        counted = torch.stack([self.allowed[rows], self.allowed[rows] & members], dim=2).float()  # (R, I, 2)
+        taken_leaves = lens.served.task == "next-new"
+        out = torch.empty(items.shape)
+        step = max(1, _CHUNK_CELLS // (max(items.shape[1], 1) * lens.served.n_items))
+        for begin in range(0, len(rows), step):
             part = slice(begin, begin + step)
-            of, item = walk[part], flat[part]
-            logits = torch.addmm(lens.bias, state[part], lens.vectors.T).mul_(lens.terms.neural_scale).add_(constant)
-            for form, sums in zip(lens.terms.forms, aged, strict=True):
-                logits.add_(root(sums[of] + form.rows(item).sum(0)), alpha=form.scale)
-            share = logits.sub_(logits.amax(1, keepdim=True)).exp_()
-            if not repeats:  # an item that was taken is no candidate afterwards
-                share.scatter_(1, item[:, None], 0.0)
-            out[part] = (share * inside[of]).sum(1) / (share * allowed[of]).sum(1).clamp(min=1e-30)
-        return out.reshape(n_walks, n_ahead)
+            ahead = items[part]
+            logits = torch.addmm(bias, states[part].flatten(0, 1), vectors).view(*ahead.shape, -1)  # (r, C, I)
+            for number, form in enumerate(terms.forms):
+                plain = lens.added(number, ahead.flatten()).view_as(logits).add_(aged[number][part, None])
+                logits.add_(root(plain), alpha=form.scale)
+            share = logits.sub_(logits.amax(2, keepdim=True)).exp_()
+            if taken_leaves:  # an item that was taken is no candidate afterwards
+                share.scatter_(2, ahead[:, :, None], 0.0)
+            total = share @ counted[part]
+            out[part] = total[..., 1] / total[..., 0].clamp(min=1e-30)
+        return out
 
     def accept(self, items: Tensor, accepted: Tensor) -> None:
         """Append items (W,) to the walks where `accepted` (W,) bool."""
         served = self._lens.served
         with torch.no_grad():
-            self._prefix = extend(served.network, self._prefix, self._inputs(items[:, None])[:, 0], accepted)
+            self._prefix = extend(
+                served.network, self._prefix, self._inputs(items[:, None], self._prefix.lengths)[:, 0], accepted
+            )
+        grown = torch.nonzero(accepted).squeeze(1)
         for form, sums in zip(self._lens.terms.forms, self._sums, strict=True):
-            sums.copy_(torch.where(accepted[:, None], self._aged(sums, form) + form.rows(items), sums))
+            sums[:, grown] = self._aged(sums, form)[:, grown] + form.rows(items[grown])
         if served.task == "next-new":
-            rows = torch.nonzero(accepted).squeeze(1)
-            self.allowed[rows, items[rows]] = False
+            self.allowed[grown, items[grown]] = False
 
     def _aged(self, sums: Tensor, form: Form) -> Tensor:
         """(D, W, I) what the histories so far add to a form once one more event has come."""
         return sums * torch.tensor(form.decays)[:, None, None] ** self._ageing
 
-    def _states_after(self, items: Tensor) -> Tensor:
+    def _states_after(self, items: Tensor, rows: Tensor) -> Tensor:
+        """(R, C, d) the network's state after each of `items` (R, C) in the walks `rows`."""
+        network, prefix = self._lens.served.network, self._prefix
         alone = torch.arange(items.shape[1])[:, None]
-        return grow(self._lens.served.network, self._prefix, self._inputs(items), alone)
+        out = torch.empty(*items.shape, network.config.dim)
+        for begin in range(0, len(rows), _WALKS_AT_ONCE):
+            part = slice(begin, begin + _WALKS_AT_ONCE)
+            some = rows[part]
+            keys, values = [key[some] for key in prefix.keys], [value[some] for value in prefix.values]
+            own = Prefix(keys, values, prefix.lengths[some], prefix.state[some])
+            out[part] = grow(network, own, self._inputs(items[part], own.lengths), alone)
+        return out
 
-    def _inputs(self, items: Tensor) -> Tensor:
-        """(W, C, d) inputs of events that would come next."""
+    def _inputs(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """(W, C, d) inputs of events that would come next after histories of `lengths` (W,)."""
         vocabulary, network = self._lens.served.vocabulary, self._lens.served.network
         n_walks, n_ahead = items.shape
-        lengths = self._prefix.lengths
         gap = int(gap_bucket(np.asarray([vocabulary.typical_gap]))[0])
         value = int(vocabulary.buckets(np.asarray([vocabulary.typical_value], dtype=np.float32))[0])
         flat = items.reshape(-1, 1)
@@ -138,3 +159,13 @@ class Walks:
         with torch.no_grad():
             x = network.embed(events, self._lens.vectors, first_position=lengths.repeat_interleave(n_ahead)[:, None])
         return x.reshape(n_walks, n_ahead, -1)
+
+
+def _kernel(form: Form) -> Tensor | None:
+    if any(weight is None for weight in form.weights):
+        return None
+    total = torch.zeros(len(form.trained), len(form.trained))
+    for weight in form.weights:
+        assert weight is not None
+        total += weight
+    return total.mul_(form.trained)
