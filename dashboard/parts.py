@@ -230,6 +230,12 @@ def interval(t: Words, m: Mapping[str, Any] | None) -> str:
     return "–" if m is None else t("value.interval", value=m["estimate"], low=m["low"], high=m["high"])
 
 
+def measures(t: Words, rows: Mapping[str, Sequence[Mapping[str, Any]]], *, heads: Sequence[str]) -> None:
+    """A small table of estimates with their intervals: a row's name, then one M for each head after the first."""
+    cells = [[name, *(interval(t, m) for m in row)] for name, row in rows.items()]
+    st.table(pd.DataFrame([[escape(cell) for cell in row] for row in cells], columns=list(heads)), border="horizontal")
+
+
 def actor() -> str:
     """Who acts: the account that runs the console, since here one local operator uses it on loopback."""
     return getpass.getuser()

@@ -23,11 +23,12 @@ from dashboard import svg, words
 from dashboard.charts.evidence import gap_rows, group_rows, model_rows
 from dashboard.charts.frame import Look
 from dashboard.findings import visible_gaps
-from dashboard.theme import DARK, LIGHT, RADIUS_PX
+from dashboard.theme import DARK, LIGHT, RADIUS_PX, policy_colours
 from dashboard.words import Words
 
 FORMAT: Final = 1
 METRICS: Final = ("ndcg@10", "hr@10")
+POLICIES: Final = ("guide", "push", "passive", "random")
 COLUMNS: Final = ("hr@10", "ndcg@10", "mrr@10")
 _HERE = Path(__file__).parent
 
@@ -76,6 +77,8 @@ def report_html(payload: Mapping[str, Any]) -> str:
             components=_ranked(payload["evaluation"].get("components") or {}),
             gaps=visible_gaps(payload["audit"].get("gaps") or [], metric="ndcg@10"),
             metrics=[m for m in COLUMNS if m in payload["evaluation"]["metrics"]],
+            targets=list((payload["lift"] or {}).get("targets") or {}),
+            policies=POLICIES,
             cuts=_cuts(payload["evaluation"]["metrics"]),
             style=_style(),
             payload_text=Markup(text.replace("<", "\\u003c")),
@@ -104,9 +107,12 @@ def users_digest(users: pd.DataFrame) -> str:
 
 
 def look_up(payload: Mapping[str, Any], path: str) -> Any:
-    """The value at a path such as `evaluation/metrics/ndcg@10/low` or `audit/groups/3/n`; None where there is none."""
+    """The value at a path such as `evaluation/metrics/ndcg@10/low` or `audit/groups/3/n`; None where there is none.
+
+    A slash inside a name is written ~1, a tilde ~0, as in JSON Pointer (RFC 6901).
+    """
     value: Any = payload
-    for step in path.split("/"):
+    for step in (part.replace("~1", "/").replace("~0", "~") for part in path.split("/")):
         if isinstance(value, Mapping):
             value = value.get(step)
         elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
@@ -165,9 +171,9 @@ def _cuts(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
 def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
     """The report's drawings, light colours in their marks; the stylesheet turns them in the dark."""
     look = Look(scheme="light", t=t)
-    evaluation, audit = payload["evaluation"], payload["audit"]
+    evaluation, audit, lift = payload["evaluation"], payload["audit"], payload["lift"]
     everyone = {"champion": evaluation["metrics"], **(evaluation.get("components") or {})}
-    found: dict[str, Any] = {"models": {}, "groups": {}, "gaps": {}}
+    found: dict[str, Any] = {"models": {}, "groups": {}, "gaps": {}, "lift": {}}
     for metric in METRICS:
         served = evaluation["metrics"][metric]["estimate"]
         found["models"][metric] = svg.dots(
@@ -193,6 +199,18 @@ def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
                 axis=t("chart.gap_axis", metric=t.name("metric", METRICS[0])),
                 reference=(0.0, t("chart.no_gap")),
             )
+    for target, judged in ((lift or {}).get("targets") or {}).items():
+        rows = judged["curves"]["shown"]
+        found["lift"][target] = svg.lines(
+            {
+                policy: [(r["step"], r["estimate"], r["low"], r["high"]) for r in rows if r["policy"] == policy]
+                for policy in dict.fromkeys(row["policy"] for row in rows)
+            },
+            names={policy: t.name("policy", policy) for policy in judged["lift"]},
+            colours=policy_colours("light"),
+            x_axis=t("chart.step_axis"),
+            y_axis=t("guide.lift_axis", target=target),
+        )
     return found
 
 
@@ -208,13 +226,15 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["step"] = lambda name: name.replace("~", "~0").replace("/", "~1")
+    return environment
 
 
 @cache

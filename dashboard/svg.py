@@ -44,6 +44,7 @@ def lines(
     series: Mapping[str, Sequence[tuple[float, float, float, float]]],
     *,
     names: Mapping[str, str],
+    colours: Mapping[str, str],
     x_axis: str,
     y_axis: str,
 ) -> Markup:
@@ -60,13 +61,12 @@ def lines(
         out.append(_text(left - 8, y(tick) + 4, _short(tick), "mut end"))
     out.append(_text(left, top - 12, y_axis, "mut"))
     ends: list[tuple[float, str]] = []
-    for slot, (name, line) in enumerate(series.items()):
+    for name, line in series.items():
         above = [f"{x(p[0]):.1f},{y(p[3]):.1f}" for p in line]
         below = [f"{x(p[0]):.1f},{y(p[2]):.1f}" for p in reversed(line)]
-        out.append(f'<polygon class="s{slot} band" points="{" ".join(above + below)}"/>')
-        out.append(
-            f'<polyline class="s{slot} line" points="{" ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in line)}"/>'
-        )
+        course = " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in line)
+        out.append(f'<polygon class="band" fill="{colours[name]}" points="{" ".join(above + below)}"/>')
+        out.append(f'<polyline class="line" stroke="{colours[name]}" points="{course}"/>')
         ends.append((y(line[-1][1]), names[name]))
     previous = -math.inf
     for at, name in sorted(ends):

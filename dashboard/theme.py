@@ -136,6 +136,12 @@ def component_colour(name: str, scheme: Scheme) -> str:
     return c.series[slots[name]] if name in slots else c.reference
 
 
+def policy_colours(scheme: Scheme) -> dict[str, str]:
+    """The colours that ways of guiding keep on every page."""
+    c = tokens(scheme)
+    return {"guide": c.accent, "push": c.counter, "passive": c.series[2], "random": c.reference}
+
+
 def contrast(a: str, b: str) -> float:
     """WCAG 2.2 contrast ratio of two #RRGGBB colours, in [1, 21]."""
     brighter, darker = sorted((_luminance(a), _luminance(b)), reverse=True)

@@ -2,6 +2,7 @@
 `events.jsonl`; it never trains.
 """
 
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from core.ops.events import read_events
 from core.ops.jobrow import JobRow
 from core.ops.supervisor import ensure_supervisor
 from dashboard import charts, parts
-from dashboard.cli import supervisor_argv
+from dashboard.cli import submit_training, supervisor_argv
 from dashboard.scene import Scene
 
 KIND = "train"
@@ -28,24 +29,16 @@ def presets() -> Mapping[str, Mapping[str, Any]]:
     return PRESETS
 
 
-def overrides(preset: str, *, seed: int, epochs: int | None) -> dict[str, Any]:
-    """The settings that differ from the defaults: the preset's, then the reader's own."""
-    own = {"seed": seed or None, "epochs": epochs}
-    return {**PRESETS[preset], **{name: value for name, value in own.items() if value is not None}}
-
-
-def command(dataset: str, chosen: Mapping[str, Any]) -> str:
+def command(dataset: str, preset: str, own: Mapping[str, Any]) -> str:
     """The command line that does the same."""
-    return " ".join(
-        ["lodestar train", f"--dataset {dataset}", *(f"--set {name}={value}" for name, value in chosen.items())]
-    )
+    settings = " ".join(f"--set {name}={shlex.quote(str(value))}" for name, value in own.items())
+    return f"lodestar train --dataset {shlex.quote(dataset)} --preset {preset} {settings}".rstrip()
 
 
-def start(s: Scene, chosen: Mapping[str, Any]) -> str:
-    """Queues the training and sees to a supervisor; returns the job's id."""
-    config = load_config(overrides=list(chosen.items()))
-    payload = {"build_id": s.build.build_id, "config": config.model_dump()}
-    job_id = jobs.submit(s.ledger, kind=KIND, payload=payload, dataset=s.dataset, now=datetime.now(UTC))
+def start(s: Scene, preset: str, own: Mapping[str, Any]) -> str:
+    """Queues the training and sees to a supervisor; returns the job's id. Raises InvalidConfig, JobFailed."""
+    config = load_config(overrides=[*PRESETS[preset].items(), *own.items()])
+    job_id = submit_training(s.ledger, s.build, config.model_dump())
     ensure_supervisor(s.home, supervisor_argv(s.home))
     st.toast(s.t("studio.queued", job=job_id))
     return job_id

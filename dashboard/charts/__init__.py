@@ -7,7 +7,7 @@ and the words to write with.
 """
 
 from dashboard.charts.behaviour import activity, hour_weekday, long_tail, timeline
-from dashboard.charts.evidence import dots, gap_dots, group_dots, lift_curves, lift_dots, model_dots, path
+from dashboard.charts.evidence import dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, lifted_title, plain
 from dashboard.charts.training import curves
 from dashboard.charts.why import waterfall
@@ -21,7 +21,6 @@ __all__ = [
     "group_dots",
     "hour_weekday",
     "lift_curves",
-    "lift_dots",
     "lifted_title",
     "long_tail",
     "model_dots",

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, width_px
 from dashboard.findings import gap_seen
-from dashboard.theme import component_colour
+from dashboard.theme import component_colour, policy_colours
 
 _ROW_PX = 34
 
@@ -167,21 +167,6 @@ def gap_dots(table: Table, *, metric: str, title: str, look: Look) -> go.Figure:
     return dots(gap_rows(table, look=look), title=title, look=look, axis=axis, reference=reference)
 
 
-def lift_rows(lift: Mapping[str, Mapping[str, Any]], *, look: Look) -> list[Dot]:
-    """Guide, push and random by their judged lift, in this order, from {policy: M}."""
-    colours = {"guide": look.c.accent, "push": look.c.counter, "random": look.c.reference}
-    return [
-        Dot(look.t.name("policy", name), m["estimate"], m["low"], m["high"], int(m["n"]), colours[name])
-        for name, m in ((name, lift[name]) for name in colours if name in lift)
-    ]
-
-
-def lift_dots(lift: Mapping[str, Mapping[str, Any]], *, title: str, look: Look) -> go.Figure:
-    """`lift_rows` as a figure, against no lift at all."""
-    reference = (0.0, look.t("chart.no_lift"))
-    return dots(lift_rows(lift, look=look), title=title, look=look, axis=look.t("chart.lift_axis"), reference=reference)
-
-
 def lift_curves(table: Table, *, title: str, look: Look, axis: str) -> go.Figure:
     """Lift by step with its interval, from (policy, step, estimate, low, high, n); each policy named at its
     line's end.
@@ -189,7 +174,7 @@ def lift_curves(table: Table, *, title: str, look: Look, axis: str) -> go.Figure
     data = frame(table)
     t, c = look.t, look.c
     figure = canvas(look, title=title, height=320)
-    colours = {"guide": c.accent, "push": c.counter, "random": c.reference}
+    colours = policy_colours(look.scheme)
     names = {policy: t.name("policy", policy) for policy in dict.fromkeys(data["policy"])}
     ends: list[tuple[float, str]] = []
     for policy, part in data.groupby("policy", sort=False):
@@ -263,7 +248,9 @@ def _faint(colour: str) -> str:
 
 
 def path(table: Table, *, title: str, look: Look, target: str) -> go.Figure:
-    """How the probability of a target grows along a planned path, from (step, title, mass, acceptance)."""
+    """How the probability of a target grows along a planned path, from (step, title, mass, acceptance); step 0 is
+    now.
+    """
     data = frame(table)
     t, c = look.t, look.c
     figure = canvas(look, title=title, height=240)
@@ -278,7 +265,7 @@ def path(table: Table, *, title: str, look: Look, target: str) -> go.Figure:
         + plain(t("chart.hover_acceptance", acceptance="%{customdata[1]}"))
         + "<extra></extra>",
     )
-    figure.update_xaxes(title_text=plain(t("chart.path_axis")), range=[0.8, len(data) + 0.2], dtick=1)
+    figure.update_xaxes(title_text=plain(t("chart.path_axis")), range=[-0.2, len(data) - 0.8], dtick=1)
     figure.update_yaxes(
         title_text=plain(t("chart.mass_axis", target=target)), tickformat=".0%", rangemode="tozero", nticks=5
     )

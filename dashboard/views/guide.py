@@ -4,8 +4,8 @@ better than pushing.
 
 import streamlit as st
 
-from dashboard import charts, guiding, loaders, parts, state
-from dashboard.scene import Scene, scene
+from dashboard import guiding, loaders, parts, state
+from dashboard.scene import scene
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         parts.empty(t, "guide.no_categories", command="lodestar ingest SPEC")
         return
     user = state.chosen("user") or next(iter(users))
-    target = state.chosen("target") or categories[0]
+    target = state.chosen("target") or guiding.first_target(s, run.run_id, categories)
     state.link(dataset=state.chosen("dataset"), user=user, target=target, run=state.chosen("run"))
     loaders.user_id(s.build.path, user)
     parts.heading(
@@ -37,21 +37,7 @@ def main() -> None:
         guiding.walk(s, run.run_id, user, target)
     with right:
         guiding.preview(s, run.run_id, user, target)
-    judged(s, run.run_id, target)
-
-
-def judged(s: Scene, run_id: str, target: str) -> None:
-    """The lift that independent judges found, for this target where they judged it, against push and
-    random.
-    """
-    t = s.t
-    lift = loaders.run_json(s.home, run_id, "judges/lift.json")
-    parts.section(t("guide.judged"))
-    if lift is None:
-        parts.empty(t, "guide.no_judges", command="lodestar demo")
-        return
-    parts.figure(charts.lift_dots(lift, title=guiding.lift_finding(t, lift), look=s.look), key="lift")
-    parts.note(t("guide.method"))
+    guiding.judged(s, run.run_id, target)
 
 
 main()

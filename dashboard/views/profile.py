@@ -58,7 +58,8 @@ def user_profile(s: Scene) -> None:
     user = loaders.user_id(path, key)
     facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, HISTORY)
     run = s.run()
-    served = slate.serve(s, run.run_id, key, user)
+    with st.skeleton(height=480):
+        served = slate.serve(s, run.run_id, key, user)
     picked = slate.picked(served)
     with head:
         title = (

@@ -2,6 +2,8 @@
 the supervisor trains.
 """
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import parts, state, training
@@ -42,24 +44,27 @@ def order(s: Scene, *, busy: bool) -> None:
                 key="studio-preset",
             )
             with st.popover(t("studio.settings"), icon=":material/tune:"):
-                seed = st.number_input(t("studio.seed"), min_value=0, value=0, step=1, key="studio-seed")
-                epochs = st.number_input(
-                    t("studio.epochs"),
-                    min_value=1,
-                    value=None,
-                    step=1,
-                    key="studio-epochs",
-                    placeholder=t("studio.auto"),
-                )
+                own = own_settings(s)
             started = st.button(t("studio.start"), type="primary", key="studio-start", icon=":material/play_arrow:")
-        chosen = training.overrides(preset, seed=int(seed), epochs=None if epochs is None else int(epochs))
         parts.note(t(f"preset.{preset}_says"))
-        st.code(training.command(s.dataset, chosen), language=None, wrap_lines=True)
+        st.code(training.command(s.dataset, preset, own), language=None, wrap_lines=True)
         if busy:
             parts.note(t("studio.queues"))
     if started:
-        training.start(s, chosen)
+        training.start(s, preset, own)
         st.rerun()
+
+
+def own_settings(s: Scene) -> dict[str, Any]:
+    """The rare settings: what the reader set of them, by their names in the training configuration."""
+    t = s.t
+    seed = st.number_input(t("studio.seed"), min_value=0, value=0, step=1, key="studio-seed")
+    epochs = st.number_input(
+        t("studio.epochs"), min_value=1, value=None, step=1, key="studio-epochs", placeholder=t("studio.auto")
+    )
+    model = st.text_input(t("studio.model"), key="studio-model", placeholder="minilm", help=t("studio.model_help"))
+    given = {"seed": seed or None, "epochs": epochs, "text.model": model or None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 main()

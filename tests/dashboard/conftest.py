@@ -17,6 +17,7 @@ from core.ops import registry, runs
 from core.ops.ledger import Ledger, current_build, record_build
 from core.predict.intervals import bootstrap_mean
 from core.trust.fairness import audit
+from dashboard.publishing import report_of, write_report
 from data import reads
 from data.ingest import ingest
 from data.publish import staged, write_manifest
@@ -159,14 +160,37 @@ def write_run(folder: Path, *, build: Path, build_id: str, seed: int = 0) -> dic
     ]
     (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     write_manifest(folder)
-    lift = {
-        "guide": {"estimate": 0.086, "low": 0.069, "high": 0.104, "n": 24},
-        "push": {"estimate": 0.052, "low": 0.038, "high": 0.066, "n": 24},
-        "random": {"estimate": 0.001, "low": -0.004, "high": 0.006, "n": 24},
-    }
     with staged(folder, "judges") as judges:
-        (judges / "lift.json").write_text(json.dumps(lift), encoding="utf-8")
+        (judges / "lift.json").write_text(json.dumps(lift_found()), encoding="utf-8")
     return evaluation
+
+
+def lift_found() -> dict[str, Any]:
+    """`judges/lift.json` of two targets."""
+    gains = {"guide": 0.086, "push": 0.052, "random": 0.001, "passive": 0.006}
+
+    def m(value: float) -> dict[str, Any]:
+        return {"estimate": value, "low": value - 0.017, "high": value + 0.017, "n": 24}
+
+    lift = {policy: m(gain) for policy, gain in gains.items()}
+    steps = [{"policy": p, "step": n, **m(gain * n / 10)} for p, gain in gains.items() for n in range(1, 11)]
+    found = {
+        "lift": lift,
+        "start": m(0.2),
+        "acceptance": {policy: m(0.7) for policy in gains},
+        "success": {policy: m(0.8) for policy in gains},
+        "perplexity": {policy: m(5.0) for policy in gains},
+        "per_accepted": lift,
+        "curves": {"shown": steps, "accepted": steps},
+        "by_curve": {curve: lift for curve in ("judge", "popularity", "affinity", "constant")},
+    }
+    return {
+        "targets": {"Drama": found, "Crime": found, "Sci-Fi/Horror": found},
+        "main_curve": "judge",
+        "users": 24,
+        "steps": 10,
+        "seed": 0,
+    }
 
 
 def make_store(home: Path, base: Path, *, name: str = "tiny", promote: bool = True, rival: bool = False) -> Store:
@@ -276,7 +300,7 @@ class FakeScorer:
     def guide(self, run: str, *, user: str, target: Mapping[str, str], steps: int) -> dict[str, Any]:
         free = self.recommend(run, user=user, k=steps)["items"]
         path = [self._step(item, place) for place, item in enumerate(free, 1)]
-        return {"user": user, "run_id": run, "target": dict(target), "steps": path}
+        return {"user": user, "run_id": run, "target": dict(target), "mass": 0.08, "steps": path}
 
     def next_step(
         self, run: str, *, user: str, target: Mapping[str, str], accepted: Sequence[str], skipped: Sequence[str]
@@ -306,3 +330,34 @@ def scorer() -> type[FakeScorer]:
     """The stand-in for the scorer's client."""
     FakeScorer.asked.clear()
     return FakeScorer
+
+
+@pytest.fixture(scope="session", name="write_files")
+def writes_files() -> Callable[..., None]:
+    """Writes the caller's files of the small store."""
+    return write_files
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of a few thousand weights with a vocabulary of letters: a real checkpoint that needs no network."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("model")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz0123456789().-"]
+    words += [f"##{letter}" for letter in words[5:]]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture
+def report_file(store: Store, tmp_path: Path) -> Path:
+    """A report of the small store's run, as a file."""
+    with Ledger.open(store.home) as ledger:
+        report = report_of(ledger, store.home, store.run_id, language="en", tz="UTC", now=NOW)
+    return write_report(report, tmp_path / "report.html")

@@ -167,12 +167,6 @@ def test_a_gap_that_leaves_zero_stands_out_and_its_reach_is_drawn() -> None:
     assert [-0.05, 0.05] in [list(trace.x) for trace in figure.data]
 
 
-def test_lift_keeps_its_own_order_against_no_lift() -> None:
-    lift = {"random": M, "push": M, "guide": M}
-    figure = charts.lift_dots(lift, title="t", look=LOOK)
-    assert figure.layout.yaxis.ticktext == ("guide", "push", "random")
-
-
 def test_lift_curves_carry_bands_and_names() -> None:
     table = pd.DataFrame(
         [(p, s, 0.01 * s, 0.0, 0.02 * s, 9) for p in ("guide", "push") for s in (1, 2)],
@@ -189,7 +183,7 @@ def test_the_path_is_in_percent() -> None:
 
 
 def test_a_lifted_title_leaves_room_for_what_stands_above_the_plot() -> None:
-    figure = charts.lift_dots({"guide": M}, title="A finding", look=LOOK)
+    figure = charts.model_dots({"champion": {"ndcg@10": M}}, metric="ndcg@10", title="A finding", look=LOOK)
     bare, title = charts.lifted_title(figure)
     assert (title, bare.layout.title.text) == ("A finding", "")
     assert bare.layout.margin.t >= 20

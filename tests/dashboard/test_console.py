@@ -182,7 +182,7 @@ def test_starting_a_training_queues_the_job_that_the_command_would(
     monkeypatch.setattr(training, "ensure_supervisor", lambda home, argv: seen.append(home))
     test = opened(own.home, "studio")
     test.segmented_control(key="studio-preset").set_value("fast").run()
-    assert any("--set epochs=8" in block.value for block in test.code)
+    assert any("--preset fast" in block.value for block in test.code)
     test.button(key="studio-start").click().run()
     assert not test.exception
     with Ledger.open(own.home) as ledger:

@@ -69,8 +69,9 @@ def test_the_components_groups_gaps_and_lift_are_all_there(store: Any, reports: 
     for place, group in enumerate(payload["audit"]["groups"]):
         assert group["suppressed"] or f"audit/groups/{place}/estimate" in html
     assert any(group["suppressed"] for group in payload["audit"]["groups"])
+    assert 'data-path="lift/targets/Sci-Fi~1Horror/lift/guide/estimate" data-kind="g">+0.086<' in html
     for policy in ("guide", "push", "random"):
-        assert f"lift/{policy}/estimate" in html
+        assert f"lift/targets/Crime/lift/{policy}/estimate" in html
 
 
 def test_a_withheld_group_shows_no_number(reports: dict[str, str]) -> None:

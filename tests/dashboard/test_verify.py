@@ -84,7 +84,7 @@ def test_data_changed_without_their_hash_are_found(honest: str, check: Check) ->
         ("evaluation/components/ease", lambda p: p["evaluation"]["components"]["ease"]["hr@10"].update(estimate=0.01)),
         ("audit/groups/0/estimate", lambda p: p["audit"]["groups"][0].update(estimate=0.5)),
         ("audit/gaps/0/high", lambda p: p["audit"]["gaps"][0].update(high=0.01)),
-        ("lift/guide/estimate", lambda p: p["lift"]["guide"].update(estimate=0.9)),
+        ("lift/targets/Drama", lambda p: p["lift"]["targets"]["Drama"]["lift"]["guide"].update(estimate=0.9)),
         ("facts/licence", lambda p: p["facts"].update(licence="CC-BY")),
         ("facts/quarantined", lambda p: p["facts"].update(quarantined=0)),
     ],

@@ -1,0 +1,218 @@
+"""A real Chromium through the whole console: train from Studio, promote, read an explanation, switch language,
+download and
+verify the report. A screenshot of each page is kept in `screenshots/`."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from core.ops.ledger import Ledger, record_build
+from dashboard.verify import verify
+from data.ingest import ingest
+from data.spec import load_spec
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SHOTS = Path(__file__).parents[2] / "screenshots"
+PAGES = ("pulse", "profile", "studio", "models", "guide", "audit", "publish")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian has it as `chromium`"),
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, write_files: Any) -> Path:
+    """A store with data and no model yet."""
+    base = tmp_path_factory.mktemp("browser")
+    write_files(base / "files")
+    made = ingest(load_spec(base / "files" / "spec.toml"), base=base / "files", home=base / "home", now=made_at())
+    with Ledger.open(base / "home") as ledger:
+        facts = made.facts.as_dict()
+        record_build(ledger, build_id=made.build_id, dataset="tiny", path=made.path, facts=facts, now=made_at())
+    return base / "home"
+
+
+@pytest.fixture(scope="module")
+def console(home: Path) -> Iterator[str]:
+    """`lodestar app` on that store; its address. Afterwards it must stop cleanly when told to."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "LODESTAR_LANGUAGE": "en",
+        "LODESTAR_OFFLINE": "1",
+        "LODESTAR_CACHE": str(home / "cache"),
+    }
+    command = [sys.executable, "-m", "dashboard.cli", "app", "--port", str(port), "--home", str(home)]
+    log = home.parent / "app.log"
+    with log.open("wb") as out:
+        app = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        wait_until_up(app, f"http://127.0.0.1:{port}/_stcore/health", log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.send_signal(signal.SIGTERM)
+        assert app.wait(timeout=60) == 0, log.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that remembers every address it asked for; none may be another machine's."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
+    asked: list[str] = []
+    opened = context.new_page()
+    opened.on("request", lambda request: asked.append(request.url))
+    yield opened
+    context.close()
+    outside = [url for url in asked if not url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:"))]
+    assert outside == []
+
+
+def test_the_main_job_from_training_to_a_verified_report(
+    console: str, page: Page, home: Path, tmp_path: Path, tiny_language_model: Path
+) -> None:
+    train(page, console, tiny_language_model)
+    promote(page, console)
+    read_an_explanation(page, console)
+    switch_the_language(page)
+    download_and_verify(page, console, home, tmp_path)
+    for name in PAGES:
+        page.goto(f"{console}/{name}?user=u7&lang=en")
+        settled(page)
+        keep(page, name)
+        assert page.locator('[data-testid="stException"]').count() == 0
+
+
+def train(page: Page, console: str, model: Path) -> None:
+    page.goto(f"{console}/studio")
+    expect(page.locator("h1")).to_have_text("What shall we train on tiny?", timeout=30_000)
+    page.get_by_role("radio", name="Fast").click()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("At most this many epochs").fill("2")
+    page.get_by_label("At most this many epochs").press("Enter")
+    page.get_by_label("Language model").fill(str(model))
+    page.get_by_label("Language model").press("Enter")
+    expect(page.get_by_text("--set epochs=2")).to_be_visible(timeout=15_000)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("h1")).to_have_text("What is the trainer doing on tiny?", timeout=30_000)
+    page.reload()  # training survives the page
+    expect(page.get_by_text("· done")).to_be_visible(timeout=240_000)
+    expect(page.get_by_text("Best validation NDCG@10 so far")).to_be_visible(timeout=15_000)
+
+
+def promote(page: Page, console: str) -> None:
+    page.goto(f"{console}/models")
+    page.get_by_label("Why should this run serve?").fill("the first one")
+    page.get_by_label("Why should this run serve?").press("Enter")
+    page.get_by_role("button", name="Make").click()
+    expect(page.get_by_text("is the champion: it serves")).to_be_visible(timeout=30_000)
+
+
+def read_an_explanation(page: Page, console: str) -> None:
+    page.goto(f"{console}/profile?user=u7")
+    expect(page.locator("h1")).to_contain_text("Why does user u7 get", timeout=60_000)
+    expect(page.get_by_text("This explains the model, not the person.").first).to_be_visible(timeout=30_000)
+    waterfall = page.locator(".js-plotly-plot").first
+    expect(waterfall.get_by_text("change in log-probability")).to_be_visible(timeout=30_000)
+
+
+def switch_the_language(page: Page) -> None:
+    page.get_by_role("radio", name="中文").click()
+    expect(page.locator("h1")).to_contain_text("为什么给用户 u7 推荐", timeout=30_000)
+    settled(page)
+    keep(page, "profile-zh")
+    page.get_by_role("radio", name="English").click()
+    expect(page.locator("h1")).to_contain_text("Why does user u7 get", timeout=30_000)
+
+
+def download_and_verify(page: Page, console: str, home: Path, folder: Path) -> None:
+    page.goto(f"{console}/publish")
+    button = page.get_by_role("button", name="Download report")
+    expect(button).to_be_visible(timeout=30_000)
+    with page.expect_download() as download:
+        button.click()
+    file = folder / "report.html"
+    download.value.save_as(file)
+    result = verify(file, home)
+    assert result.findings == []
+    assert result.complete
+
+
+def test_the_report_opens_offline_without_a_console(browser: Browser, home: Path, report_file: Path) -> None:
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(report_file.as_uri())
+    expect(page.locator("h1")).to_contain_text("How good and how fair")
+    assert page.locator("svg").count() >= 3
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+def settled(page: Page) -> None:
+    """Waits until the page's script has ended and its figures stand."""
+    page.wait_for_selector("h1", timeout=60_000)
+    page.wait_for_function(
+        "document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state') === 'notRunning'",
+        timeout=60_000,
+    )
+    page.wait_for_timeout(600)
+
+
+def keep(page: Page, name: str) -> None:
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def wait_until_up(app: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if app.poll() is not None:
+            break
+        try:
+            if httpx.get(address, timeout=2).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    pytest.fail(f"the console did not come up: {log.read_text()[-2000:]}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def made_at() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime(2026, 3, 1, tzinfo=UTC)
