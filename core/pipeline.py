@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -231,7 +232,9 @@ def _train(
         pq.write_table(top_of_everyone(served, histories), folder / "scores.parquet")
     with progress.stage("audit"):
         people = reads.user_table(warehouse).to_pandas()
-        verdict = audit(users, people, attributes=list(facts.spec.sensitive), seed=config.seed)
+        activity = pd.Series(split.train.lengths, name="events")
+        attributes = list(facts.spec.sensitive)
+        verdict = audit(users, people, attributes=attributes, seed=config.seed, activity=activity)
         pq.write_table(
             pa.Table.from_pandas(verdict.group_metrics, preserve_index=False), folder / "group_metrics.parquet"
         )

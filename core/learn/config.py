@@ -48,7 +48,7 @@ class TextConfig(_Frozen):
     max_tokens: Positive = 64
     rank: Positive = 16
     lr: Annotated[float, Field(gt=0)] = 1e-3
-    steps: Positive = 8
+    steps: Positive = 6
     micro_batch: Positive = 64
 
 

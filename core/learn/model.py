@@ -53,9 +53,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, d) -> (B, L, d); position t sees positions <= t."""
         q, k, v = self.project(x)
-        p = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
-        return self.finish(x, mixed)
+        return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of (B, L, d), each (B, heads, L, d / heads)."""

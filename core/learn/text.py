@@ -7,6 +7,7 @@ with respect to them, then encode again in micro-batches and push that gradient 
 batch of histories or with the catalogue.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,9 @@ class TextEncoder:
                 target_modules="all-linear",
                 exclude_modules=rf".*\b{MODULES_NEVER_ADAPTED}\b.*",
             )
-            self.model = get_peft_model(self.model, adapters)
+            with warnings.catch_warnings():  # peft asks transformers for an attribute that the latter has renamed
+                warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+                self.model = get_peft_model(self.model, adapters)
         elif self.config.tune == "full":
             self.model.requires_grad_(True)
         self.model.eval()

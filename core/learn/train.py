@@ -87,7 +87,7 @@ class Trainer:
         self.rng = np.random.default_rng([config.seed, len(stage)])
         self.lr = config.lr * (TEXT_STAGE_LR if encoder is not None else 1.0)
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=self.lr, betas=BETAS, weight_decay=config.weight_decay
+            model.parameters(), lr=self.lr, betas=BETAS, weight_decay=config.weight_decay, fused=True
         )
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.text_optimizer: torch.optim.Optimizer | None = None
