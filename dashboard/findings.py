@@ -46,6 +46,11 @@ def busiest_hour(hours: pd.DataFrame) -> tuple[int, int] | None:
     return int(row["weekday"]), int(row["hour"])
 
 
+def verdict(m: Mapping[str, Any]) -> str:
+    """How a gain reads: `better`, `worse`, or `level` where its interval covers zero."""
+    return "better" if m["low"] > 0 else "worse" if m["high"] < 0 else "level"
+
+
 def verdicts(against: Mapping[str, Mapping[str, Any]], *, metric: str) -> dict[str, list[str]]:
     """Names of components by how the served model stands to them: `better`, `level` (the interval covers zero),
     `worse`.
@@ -56,7 +61,7 @@ def verdicts(against: Mapping[str, Mapping[str, Any]], *, metric: str) -> dict[s
     for name, gains in against.items():
         m = gains.get(metric)
         if m is not None and m["n"] >= 2:
-            found["better" if m["low"] > 0 else "worse" if m["high"] < 0 else "level"].append(name)
+            found[verdict(m)].append(name)
     return found
 
 

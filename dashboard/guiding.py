@@ -83,11 +83,12 @@ def preview(s: Scene, run_id: str, user: str, target: str) -> None:
         steps,
         t=t,
         name=f"{s.dataset}-user-{user}-path",
+        shown=steps.assign(acceptance=steps["acceptance"] * 100, mass=steps["mass"] * 100),
         columns={
             "step": st.column_config.NumberColumn(t("column.step"), width=48),
             "title": st.column_config.TextColumn(t("column.title")),
-            "acceptance": st.column_config.NumberColumn(t("column.acceptance"), format="percent", width="small"),
-            "mass": st.column_config.NumberColumn(t("column.mass"), format="percent", width="small"),
+            "acceptance": st.column_config.NumberColumn(t("column.acceptance"), format="%.1f%%", width="small"),
+            "mass": st.column_config.NumberColumn(t("column.mass"), format="%.1f%%", width="small"),
         },
     )
 

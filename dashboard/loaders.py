@@ -172,6 +172,15 @@ def slate(home: Path, run_id: str, user: str, history: tuple[str, ...] | None, k
 
 
 @st.cache_data(**_ANSWERS)
+def explanation(home: Path, run_id: str, user: str, item: str) -> dict[str, Any]:
+    """The scorer's `explain` for one item, wherever it ranks.
+
+    Raises ScorerUnavailable, UnknownItem, and InputError for an item that cannot be recommended to this user.
+    """
+    return ScorerClient(home).explain(run_id, item=item, user=user)
+
+
+@st.cache_data(**_ANSWERS)
 def next_step(
     home: Path, run_id: str, user: str, category: str, accepted: tuple[str, ...], skipped: tuple[str, ...]
 ) -> dict[str, Any]:

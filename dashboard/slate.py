@@ -14,7 +14,7 @@ import streamlit as st
 from dashboard import charts, findings, loaders, parts, state
 from dashboard.scene import Scene
 from dashboard.words import escape
-from data.errors import ScorerUnavailable
+from data.errors import InputError, NotFound, ScorerUnavailable
 
 K = 10
 SHOWN = 5
@@ -32,24 +32,30 @@ def serve(s: Scene, run_id: str, key: str, user: int) -> dict[str, Any]:
         return {"user": key, "run_id": run_id, "items": items, "live": False, "error": error}
 
 
-def picked(served: dict[str, Any]) -> dict[str, Any] | None:
-    """The item whose reasons are shown: the one a link or a click chose, else the first; None for an empty
-    slate.
-    """
-    wanted = state.chosen("item")
-    items = served["items"]
-    return next((item for item in items if item["key"] == wanted), items[0] if items else None)
+def picked(s: Scene, served: dict[str, Any]) -> dict[str, Any] | None:
+    """The item whose reasons are shown: the one that a link or a click chose, whatever its rank, else the first of the
+    slate; None for an empty slate. `refused` tells why a chosen item has no reasons."""
+    wanted, items = state.chosen("item"), served["items"]
+    first = items[0] if items else None
+    found = next((item for item in items if item["key"] == wanted), None)
+    if found or not wanted or not served["live"]:
+        return found or first
+    try:
+        told = loaders.explanation(s.home, served["run_id"], served["user"], wanted)
+    except (InputError, NotFound) as error:
+        return None if first is None else {**first, "refused": error}
+    return {**told["item"], "rank": told["rank"], "probability": told["probability"], "explanation": told}
 
 
-def recommendations(s: Scene, served: dict[str, Any]) -> None:
+def recommendations(s: Scene, served: dict[str, Any], chosen: dict[str, Any] | None) -> None:
     """The first cards of the slate, the rest behind a switch; each card tells its reason and can be chosen."""
-    t, chosen = s.t, picked(served)
-    if not served["items"]:
+    t = s.t
+    if not served["items"] or chosen is None:
         st.markdown(t("profile.nothing_left"))
         return
     shown = served["items"] if state.recall("whole-slate", False) else served["items"][:SHOWN]
     for item in shown:
-        card(s, item, chosen=item is chosen, live=served["live"])
+        card(s, item, chosen=item["key"] == chosen["key"], live=served["live"])
     with st.container(horizontal=True, horizontal_alignment="left"):
         if len(served["items"]) > SHOWN:
             whole = state.recall("whole-slate", False)
@@ -94,10 +100,16 @@ def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -
     if not served["live"]:
         parts.problem(t, served["error"])
         return
+    if "refused" in item:
+        parts.note(escape(item["refused"].message))
     told = item["explanation"]
     game = history_game(told)
     names = findings.largest_players(game["players"])
-    title = t("profile.moved_by", events=t.titles(names), item=item["title"]) if names else t("profile.moved_by_none")
+    title = (
+        t("profile.moved_by", events=t.titles(names), item=item["title"])
+        if names
+        else t("profile.moved_by_none", item=item["title"])
+    )
     players = pd.DataFrame(game["players"], columns=["key", "title", "ts", "phi"])
     st.markdown(
         t.md(
@@ -140,12 +152,13 @@ def removal(s: Scene, told: dict[str, Any], item: dict[str, Any]) -> str:
 
 
 def faithfulness(s: Scene, told: dict[str, Any]) -> str:
-    """How much better the figure's order takes the reasons away than the newest-first or a random one."""
+    """How much better the figure's order takes the reasons away than the newest-first or a random one; "" without
+    events.
+    """
     measured = told["faithfulness"]
     if measured["deletion"] is None:
-        return s.t("profile.explains")
-    said = {name: measured[name] for name in ("deletion", "recency", "random")}
-    return f"{s.t('profile.faithful', **said)} {s.t('profile.explains')}"
+        return ""
+    return s.t("profile.faithful", **{name: measured[name] for name in ("deletion", "recency", "random")})
 
 
 @st.fragment

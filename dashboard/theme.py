@@ -92,6 +92,7 @@ def template(scheme: Scheme) -> go.layout.Template:
         "tickcolor": c.hairline,
         "tickfont": {"size": 12, "color": c.muted},
         "title": {"font": {"size": 12, "color": c.muted}, "standoff": 12},
+        "tickangle": 0,
         "automargin": True,
         "separatethousands": True,
     }

@@ -10,13 +10,23 @@ from pathlib import Path
 
 from streamlit.web.cli import main as streamlit
 
+from dashboard.theme import SCHEMES, template
+
 APP = Path(__file__).with_name("app.py")
 # What pages import, except modules that hold Streamlit's caches: those must find the server running.
 NEEDED = (
+    "PIL.Image",
+    "httpcore",
+    "narwhals._pandas_like.dataframe",
     "pandas",
     "plotly.graph_objects",
+    "plotly.io",
     "plotly.subplots",
+    "pyarrow.dataset",
+    "sqlalchemy.dialects.sqlite",
     "streamlit.elements.plotly_chart",
+    "streamlit.emojis",
+    "streamlit.material_icon_names",
     "core.ops.supervisor",
     "core.serve.client",
     "dashboard.charts",
@@ -30,6 +40,8 @@ def main() -> None:
     """Starts the server; ends as Streamlit does."""
     for module in NEEDED:
         import_module(module)
+    for scheme in SCHEMES:
+        template(scheme).to_plotly_json()  # plotly builds the classes of a figure's parts when they are first used
     sys.argv = ["streamlit", "run", str(APP), *sys.argv[1:]]
     streamlit()
 

@@ -76,7 +76,7 @@ def dots(rows: Sequence[Dot], *, title: str, look: Look, axis: str, reference: t
             x=reference[0], y=1, yref="paper", text=plain(reference[1]), showarrow=False, yanchor="bottom",
             font={"size": 12, "color": c.muted},
         )  # fmt: skip
-    figure.update_xaxes(title_text=plain(axis), nticks=6, zeroline=False, range=extent(rows, reference))
+    figure.update_xaxes(title_text=plain(axis), nticks=5, zeroline=False, range=extent(rows, reference))
     figure.update_yaxes(
         tickvals=list(range(len(rows))),
         ticktext=[label(row.name) for row in rows],

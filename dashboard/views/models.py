@@ -40,6 +40,9 @@ def main() -> None:
         said = verdict(s, evaluation.get("against") or {}, metric)
         with column:
             parts.figure(charts.model_dots(everyone, metric=metric, title=said, look=s.look), key=f"models-{metric}")
+    gain = lora_gain(evaluation)
+    if gain:
+        parts.note(t(f"models.lora_{findings.verdict(gain)}", gain=t("value.signed_interval", **gain)))
     runs_table(s)
     promotion(s, run)
 
@@ -56,10 +59,16 @@ def pick_run(s: Scene, run: RunRow) -> None:
     )
 
 
+def lora_gain(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """What fine-tuning the language model brought over leaving it frozen, paired over users; None where it was not
+    tuned.
+    """
+    return ((evaluation.get("language_model") or {}).get("lora_vs_frozen") or {}).get("ndcg@10")
+
+
 def lora(s: Scene, evaluation: dict[str, Any]) -> Card:
-    """What fine-tuning the language model brought over leaving it frozen, paired over users."""
-    t = s.t
-    gain = ((evaluation.get("language_model") or {}).get("lora_vs_frozen") or {}).get("ndcg@10")
+    """That gain as a card."""
+    t, gain = s.t, lora_gain(evaluation)
     if not gain:
         return Card(t("models.lora"), t("models.lora_none"), t("models.lora_frozen"))
     return parts.measure(t, t("models.lora"), gain, signed=True, help=t("models.lora_help"))

@@ -60,11 +60,9 @@ def user_profile(s: Scene) -> None:
     run = s.run()
     with st.skeleton(height=480):
         served = slate.serve(s, run.run_id, key, user)
-    picked = slate.picked(served)
+    picked = slate.picked(s, served)
     with head:
-        title = (
-            t.md("profile.title", user=key, item=picked["title"]) if picked else t.md("profile.title_bare", user=key)
-        )
+        title = user_title(s, key, picked)
         parts.heading(
             title,
             t(
@@ -80,7 +78,7 @@ def user_profile(s: Scene) -> None:
     left, right = parts.pair()
     with left:
         parts.section(t("profile.recommended"))
-        slate.recommendations(s, served)
+        slate.recommendations(s, served, picked)
     with right:
         slate.explanation(s, served, picked)
     recent = events.head(TIMELINE)
@@ -95,6 +93,14 @@ def user_profile(s: Scene) -> None:
     parts.table(
         events, t=t, name=f"{s.dataset}-user-{key}", columns=parts.event_columns(t), shown=parts.kinds_named(t, events)
     )
+
+
+def user_title(s: Scene, key: str, picked: dict[str, Any] | None) -> str:
+    """The page's question: why this item is recommended, or is not, or what there is to know of the user at all."""
+    if picked is None:
+        return s.t.md("profile.title_bare", user=key)
+    asked = "profile.title" if picked["rank"] <= slate.K else "profile.title_not"
+    return s.t.md(asked, user=key, item=picked["title"])
 
 
 def user_cards(s: Scene, facts: dict[str, Any]) -> list[Card]:

@@ -19,6 +19,7 @@ from core.predict.intervals import bootstrap_mean
 from core.trust.fairness import audit
 from dashboard.publishing import report_of, write_report
 from data import reads
+from data.errors import InputError, UnknownItem
 from data.ingest import ingest
 from data.publish import staged, write_manifest
 from data.spec import load_spec
@@ -274,6 +275,18 @@ class FakeScorer:
                 for rank, item in enumerate(slate, 1)
             ],
         }
+
+    def explain(self, run: str, *, item: str, user: str) -> dict[str, Any]:
+        with Warehouse.open(self.build) as warehouse:
+            titles = {one["key"]: one["title"] for one in reads.catalogue(warehouse).to_pylist()}
+            own = reads.user_events(warehouse, reads.user_by_key(warehouse, user), limit=500).to_pylist()
+        if item not in titles:
+            raise UnknownItem(f"no item {item!r}", remedy="choose another")
+        if item in {event["key"] for event in own}:
+            raise InputError(f"{titles[item]} is no candidate: it was seen", remedy="choose another")
+        named = {"key": item, "title": titles[item]}
+        why = self._why([event["key"] for event in own[:12]][::-1], titles, named, 25)
+        return {"user": user, "run_id": run, "item": named, "rank": 25, "probability": 0.001, **why}
 
     def _why(self, last: list[str], titles: dict[str, str], item: dict[str, Any], rank: int) -> dict[str, Any]:
         phi = [0.5 / (i + 1) * (1 if i % 3 else -0.4) for i in range(len(last))]

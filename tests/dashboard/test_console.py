@@ -140,6 +140,23 @@ def test_another_card_can_be_explained(opened: Opened, store: Any) -> None:
     assert test.query_params["item"]
 
 
+def test_a_link_explains_an_item_that_is_not_on_the_slate(opened: Opened, store: Any, scorer: Any) -> None:
+    history = set(history_of(opened(store.home, "profile", user="u7"))["key"])
+    slate = {item["key"] for item in scorer(store.home).recommend("r", user="u7")["items"]}
+    far = next(key for key in store.titles if key not in history | slate)
+    test = opened(store.home, "profile", user="u7", item=far)
+    assert not test.exception
+    assert "not get" in test.title[0].value
+    assert test.query_params["item"] in (far, [far])
+
+
+def test_an_item_the_user_has_had_is_said_to_be_none_to_recommend(opened: Opened, store: Any) -> None:
+    seen = history_of(opened(store.home, "profile", user="u7"))["key"].iloc[0]
+    test = opened(store.home, "profile", user="u7", item=seen)
+    assert not test.exception
+    assert "is no candidate" in said(test)
+
+
 def test_the_history_editor_ranks_anew(opened: Opened, store: Any, scorer: Any) -> None:
     test = opened(store.home, "profile", user="u7")
     box = test.multiselect(key="whatif-remove-u7")
