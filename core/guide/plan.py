@@ -5,9 +5,10 @@ At each step the planner takes, from the model's own top C candidates, the item 
     log p(item | history) + LAMBDA * [log M(history + item) - log M(history)],
 
 M the probability mass that the served model puts on the target (after Zhu et al., "Influential Recommender System",
-ICDE 2023). Only what is accepted becomes part of the history; what is skipped is not shown again. Items whose estimated
-acceptance is below a floor are never shown. Acceptance is estimated as `acceptance_of` states, an assumption for want
-of feedback, which is why lift is judged under others too (`core.guide.lift`).
+ICDE 2023). M is taken over the candidates of the history at the path's start, which stay the same along it: otherwise
+taking an item of the target would itself lower the target. Only what is accepted becomes part of the history; what is
+skipped is not shown again. Items whose estimated acceptance is below a floor are never shown. Acceptance is estimated as
+`acceptance_of` states, an assumption for want of feedback: lift is judged under others too (`core.guide.lift`).
 """
 
 import difflib
@@ -82,7 +83,9 @@ def next_step(
     rank (of the item among the candidates). Raises UnknownCategory, and InputError where nothing is left to show.
     """
     members = members_of(served.catalogue, category)
-    step = _step(Lens.on(served), appended(served, history, list(accepted)), members, skipped, top, weight)
+    counted = served.candidates(history)
+    path = appended(served, history, list(accepted))
+    step = _step(Lens.on(served), path, members, counted, skipped=skipped, top=top, weight=weight)
     if step is None:
         raise InputError(
             f"nothing is left to show on the way to {category!r}", remedy="choose another target or start again"
@@ -105,9 +108,10 @@ def guide_path(
     that every step is accepted), acceptance_curve. Raises UnknownCategory, and InputError where no step can be made.
     """
     members = members_of(served.catalogue, category)
-    lens, path, told = Lens.on(served), history, list[dict[str, Any]]()
+    lens, counted, path = Lens.on(served), served.candidates(history), history
+    told: list[dict[str, Any]] = []
     for _ in range(steps):
-        step = _step(lens, path, members, (), top, weight)
+        step = _step(lens, path, members, counted, skipped=(), top=top, weight=weight)
         if step is None:
             break
         told.append(step[1])
@@ -126,19 +130,27 @@ def guide_path(
 
 
 def _step(
-    lens: Lens, history: Histories, members: Tensor, skipped: Sequence[int], top: int, weight: float
+    lens: Lens,
+    history: Histories,
+    members: Tensor,
+    counted: Tensor,
+    *,
+    skipped: Sequence[int],
+    top: int,
+    weight: float,
 ) -> tuple[int, dict[str, Any]] | None:
-    """The chosen item and its record; None where no candidate or nothing of the target is left."""
+    """The chosen item and its record; None where no candidate is left, or the target was empty from the start."""
     served = lens.served
-    log_p = served.log_probability(history)
+    logits = served.logits(history)
+    log_p = logits.masked_fill(~served.candidates(history), -torch.inf).log_softmax(1)
+    before = float(logits.masked_fill(~counted, -torch.inf).softmax(1)[0, members].sum())
     barred = torch.zeros_like(log_p, dtype=torch.bool)
     barred[0, list(skipped)] = True
-    before = float(log_p[0, members].exp().sum())
     items, values, usable = shortlist(log_p, barred, top=top)
     if before <= 0 or not usable.any():
         return None
     items, values = items[usable][None], values[usable][None]
-    masses = Walks(lens, history, room=1).masses_after(items, members[None])
+    masses = Walks(lens, history, room=1, counted=counted).masses_after(items, members[None])
     place = int(choose(values, masses, weight=weight)[0])
     item, catalogue = int(items[0, place]), served.catalogue
     return item, {

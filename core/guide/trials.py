@@ -40,7 +40,8 @@ Progress = Callable[[float, str], None]
 @dataclass(frozen=True)
 class Trial:
     """One policy under one curve toward one target. mass (U, 1 + T): the judge's probability of the target at the start
-    and after each shown step; accepted (U, T) bool; log_p (U, T) the judge's for what was shown, NaN where nothing."""
+    and after each shown step, among the candidates of the start; accepted (U, T) bool; log_p (U, T) the judge's for what
+    was shown, NaN where nothing."""
 
     mass: Floats
     accepted: npt.NDArray[np.bool_]
@@ -133,10 +134,11 @@ def _walk(
     log_p = torch.full((n_walks, steps), torch.nan)
     rows = torch.arange(n_walks)
     for step in range(steps + 1):
-        judged = crowd.judge.logits(state).masked_fill(~walks.allowed, -torch.inf).log_softmax(1)
-        mass[:, step] = judged.exp() @ members.float().T
+        scores = crowd.judge.logits(state)
+        mass[:, step] = scores.masked_fill(~walks.counted, -torch.inf).softmax(1) @ members.float().T
         if step == steps:
             break
+        judged = scores.masked_fill(~walks.allowed, -torch.inf).log_softmax(1)
         item, shown = _choose(walks, offered, grid, rng)
         takes = shown & (crowd.draws[grid.user, step] < _chance(judged, item, crowd, grid))
         accepted[:, step] = takes

@@ -63,12 +63,14 @@ class Lens:
 
 
 class Walks:
-    """W histories under way. allowed (W, I) bool: what may still be recommended to each.
+    """W histories under way. allowed (W, I) bool: what may be recommended to each now. counted (W, I) bool: the items
+    over which the target's mass is taken, those that might be recommended at the walk's start; they stay the same, so
+    that taking an item of the target does not itself lower the target.
 
     The network's window leaves `room` for so many events more: of a longer history it reads the latest that fit.
     """
 
-    def __init__(self, lens: Lens, histories: Histories, *, room: int) -> None:
+    def __init__(self, lens: Lens, histories: Histories, *, room: int, counted: Tensor | None = None) -> None:
         served = lens.served
         self._lens = lens
         network, vocabulary = served.network, served.vocabulary
@@ -78,6 +80,7 @@ class Walks:
         self._sums = [form.sums(histories) for form in lens.terms.forms]
         self._ageing = 0 if served.task == "repurchase" and vocabulary.typical_gap == 0 else 1
         self.allowed = served.candidates(histories)
+        self.counted = self.allowed.clone() if counted is None else counted
 
     def log_p(self) -> Tensor:
         """(W, I) float32: log-probability of what comes next, -inf where it may not be recommended."""
@@ -87,15 +90,14 @@ class Walks:
         return logits.masked_fill(~self.allowed, -torch.inf).log_softmax(1).float()
 
     def masses_after(self, items: Tensor, members: Tensor, *, rows: Tensor | None = None) -> Tensor:
-        """(R, C) float32: the probability of `members` (R, I) bool after each of `items` (R, C) were appended, in the
-        walks `rows` (R,) int64, by default all."""
+        """(R, C) float32: the mass of `members` (R, I) bool among the counted items after each of `items` (R, C) were
+        appended, in the walks `rows` (R,) int64, by default all."""
         lens, terms = self._lens, self._lens.terms
         rows = torch.arange(len(self.allowed)) if rows is None else rows
         states = self._states_after(items, rows)
         vectors, bias = lens.vectors.T * terms.neural_scale, lens.bias * terms.neural_scale + terms.constant.float()
         aged = [self._aged(sums, form)[:, rows].sum(0) for form, sums in zip(terms.forms, self._sums, strict=True)]
-        counted = torch.stack([self.allowed[rows], self.allowed[rows] & members], dim=2).float()  # (R, I, 2)
-        taken_leaves = lens.served.task == "next-new"
+        counted = torch.stack([self.counted[rows], self.counted[rows] & members], dim=2).float()  # (R, I, 2)
         out = torch.empty(items.shape)
         step = max(1, _CHUNK_CELLS // (max(items.shape[1], 1) * lens.served.n_items))
         for begin in range(0, len(rows), step):
@@ -106,8 +108,6 @@ class Walks:
                 plain = lens.added(number, ahead.flatten()).view_as(logits).add_(aged[number][part, None])
                 logits.add_(root(plain), alpha=form.scale)
             share = logits.sub_(logits.amax(2, keepdim=True)).exp_()
-            if taken_leaves:  # an item that was taken is no candidate afterwards
-                share.scatter_(2, ahead[:, :, None], 0.0)
             total = share @ counted[part]
             out[part] = total[..., 1] / total[..., 0].clamp(min=1e-30)
         return out
