@@ -25,10 +25,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from core.learn.sequences import histories_from, leave_last_out
 from core.ops.ledger import Ledger, build_of
 from core.ops.runs import MANIFEST, finished_run, run_folder
 from core.predict.intervals import bootstrap_mean, paired_gap
-from core.trust.fairness import audit
+from core.trust.fairness import ACTIVITY, audit
 from dashboard.reports import canonical, digest, look_up, report_html, users_digest, written
 from dashboard.words import Words
 from data import reads
@@ -217,9 +218,7 @@ def _check_store(payload: Mapping[str, Any], home: Path, result: VerifyResult) -
     _recompute(payload["evaluation"], users, result)
     if build.path.is_file():
         with Warehouse.open(build.path) as warehouse:
-            people, facts = reads.user_table(warehouse).to_pandas(), warehouse.facts
-        attributes = list(facts.spec.sensitive)
-        anew = audit(users, people, attributes=attributes, seed=int(payload["evaluation"]["seed"])).as_json()
+            anew, facts = _audit_anew(payload, users, warehouse), warehouse.facts
         _same(payload["audit"], anew, "audit", result, how="computed anew")
         told = {name: value for name, value in facts.as_dict().items() if name != "spec"}
         _same(payload["facts"], told, "facts", result)
@@ -227,6 +226,17 @@ def _check_store(payload: Mapping[str, Any], home: Path, result: VerifyResult) -
         result.notes.append(
             f"build {run.build_id} is gone: groups were compared with the run's audit, not computed anew"
         )
+
+
+def _audit_anew(payload: Mapping[str, Any], users: pd.DataFrame, warehouse: Warehouse) -> dict[str, Any]:
+    """The run's audit from its per-user table and the build; with activity, where the run looked at it."""
+    facts, activity = warehouse.facts, None
+    if any(group["attribute"] == ACTIVITY for group in payload["audit"]["groups"]):
+        kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
+        split = leave_last_out(histories_from(reads.histories(warehouse), kinds), facts.spec.task)
+        activity = pd.Series(split.train.lengths)
+    people, seed = reads.user_table(warehouse).to_pandas(), int(payload["evaluation"]["seed"])
+    return audit(users, people, attributes=list(facts.spec.sensitive), seed=seed, activity=activity).as_json()
 
 
 def _recompute(evaluation: Mapping[str, Any], users: pd.DataFrame, result: VerifyResult) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.learn.sequences import histories_from, leave_last_out
 from core.ops import registry, runs
 from core.ops.ledger import Ledger, current_build, record_build
 from core.predict.intervals import bootstrap_mean
@@ -133,7 +134,9 @@ def write_run(folder: Path, *, build: Path, build_id: str, seed: int = 0) -> dic
     }
     with Warehouse.open(build) as warehouse:
         people = reads.user_table(warehouse).to_pandas()
-    verdict = audit(users, people, attributes=["gender"], seed=seed)
+        split = leave_last_out(histories_from(reads.histories(warehouse), ("rate",)), "next-new")
+    activity = pd.Series(split.train.lengths)
+    verdict = audit(users, people, attributes=["gender"], seed=seed, activity=activity)
     verdict.group_metrics.to_parquet(folder / "group_metrics.parquet", index=False)
     (folder / "audit.json").write_text(json.dumps(verdict.as_json()), encoding="utf-8")
     (folder / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")

@@ -115,10 +115,10 @@ def train(page: Page, console: str, model: Path) -> None:
     expect(page.locator("h1")).to_have_text("What shall we train on tiny?", timeout=30_000)
     page.get_by_role("radio", name="Fast").click()
     page.get_by_role("button", name="Settings").click()
-    page.get_by_label("At most this many epochs").fill("2")
-    page.get_by_label("At most this many epochs").press("Enter")
-    page.get_by_label("Language model").fill(str(model))
-    page.get_by_label("Language model").press("Enter")
+    page.get_by_label("At most this many epochs", exact=True).fill("2")
+    page.get_by_label("At most this many epochs", exact=True).press("Enter")
+    page.get_by_label("Language model", exact=True).fill(str(model))
+    page.get_by_label("Language model", exact=True).press("Enter")
     expect(page.get_by_text("--set epochs=2")).to_be_visible(timeout=15_000)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Start training").click()
@@ -130,8 +130,8 @@ def train(page: Page, console: str, model: Path) -> None:
 
 def promote(page: Page, console: str) -> None:
     page.goto(f"{console}/models")
-    page.get_by_label("Why should this run serve?").fill("the first one")
-    page.get_by_label("Why should this run serve?").press("Enter")
+    page.get_by_label("Why should this run serve?", exact=True).fill("the first one")
+    page.get_by_label("Why should this run serve?", exact=True).press("Enter")
     page.get_by_role("button", name="Make").click()
     expect(page.get_by_text("is the champion: it serves")).to_be_visible(timeout=30_000)
 
