@@ -36,8 +36,8 @@ def judge_run(
     folder: Path,
     *,
     seed: int,
-    n_users: int = 150,
-    n_targets: int = 6,
+    n_users: int = 100,
+    n_targets: int = 5,
     steps: int = 10,
     progress: Progress | None = None,
 ) -> dict[str, Any]:

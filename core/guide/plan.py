@@ -7,8 +7,8 @@ At each step the planner takes, from the model's own top C candidates, the item 
 M the probability mass that the served model puts on the target (after Zhu et al., "Influential Recommender System",
 ICDE 2023). M is taken over the candidates of the history at the path's start, which stay the same along it: otherwise
 taking an item of the target would itself lower the target. Only what is accepted becomes part of the history; what is
-skipped is not shown again. Items whose estimated acceptance is below a floor are never shown. Acceptance is estimated as
-`acceptance_of` states, an assumption for want of feedback: lift is judged under others too (`core.guide.lift`).
+skipped is not shown again. Items whose estimated acceptance is below a floor are never shown. Acceptance is estimated
+as `acceptance_of` states, an assumption for want of feedback: lift is judged under others too (`core.guide.lift`).
 """
 
 import difflib

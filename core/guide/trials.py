@@ -40,8 +40,8 @@ Progress = Callable[[float, str], None]
 @dataclass(frozen=True)
 class Trial:
     """One policy under one curve toward one target. mass (U, 1 + T): the judge's probability of the target at the start
-    and after each shown step, among the candidates of the start; accepted (U, T) bool; log_p (U, T) the judge's for what
-    was shown, NaN where nothing."""
+    and after each shown step, among the candidates of the start; accepted (U, T) bool; log_p (U, T) the judge's for
+    what was shown, NaN where nothing."""
 
     mass: Floats
     accepted: npt.NDArray[np.bool_]
