@@ -148,7 +148,6 @@ def argv_for(name: str, settings: Settings, *, port: int) -> list[str]:
     """What one of `web`, `supervisor` and `scorer` is started with. `-P`: the caller's folder shadows no module."""
     python = [sys.executable, "-P", "-m"]
     if name == "web":
-        app = Path(__file__).with_name("app.py")
         flags = {
             "server.port": port,
             "server.address": _ADDRESS,
@@ -158,7 +157,7 @@ def argv_for(name: str, settings: Settings, *, port: int) -> list[str]:
             "client.showErrorDetails": "none",
             "browser.gatherUsageStats": "false",
         }
-        return [*python, "streamlit", "run", str(app), *(f"--{key}={value}" for key, value in flags.items())]
+        return [*python, "dashboard.web", *(f"--{key}={value}" for key, value in flags.items())]
     command = {"supervisor": "supervise", "scorer": "serve-scorer"}[name]
     return [*python, "dashboard.cli", command, "--home", str(settings.home)]
 
