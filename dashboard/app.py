@@ -15,6 +15,7 @@ from data.errors import LodestarError
 
 STATIC = Path(__file__).parent / "static"
 FIRST = "pulse"
+SIDEBAR_PX = 216
 SECTIONS = {
     "analyst": (("pulse", "monitoring"), ("profile", "person_search")),
     "operator": (("studio", "model_training"), ("models", "leaderboard"), ("guide", "route")),
@@ -27,6 +28,7 @@ def main() -> None:
         page_title="Lodestar",
         page_icon=str(STATIC / "lodestar-mark.svg"),
         layout="wide",
+        initial_sidebar_state=SIDEBAR_PX,
         menu_items={"About": "Lodestar, a workbench for recommendation."},
     )
     state.begin()

@@ -2,6 +2,7 @@
 and tested by hand.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
@@ -13,6 +14,8 @@ Grain = Literal["day", "week", "month"]
 _DAYS_BY_DAY = 500
 _DAYS_BY_WEEK = 1500
 LEVEL = 0.05
+LEVELS = ("low", "middle", "high")
+UNKNOWN = "unknown"
 
 
 def grain(first: datetime, last: datetime) -> Grain:
@@ -97,3 +100,40 @@ def overall_mean(kinds: pd.DataFrame) -> float | None:
     """The mean value over all events that have one, from (kind, events, mean_value); None where none has."""
     valued = kinds.dropna(subset=["mean_value"])
     return float(np.average(valued["mean_value"], weights=valued["events"])) if len(valued) else None
+
+
+def in_order(names: Sequence[str]) -> list[str] | None:
+    """Groups in an order of their own, where they have one: ages and incomes by their first number ("under 18", "55+"),
+    levels from low to high; None for names without one. What is `unknown` stands last."""
+    known = [name for name in names if name != UNKNOWN]
+    if set(known) <= set(LEVELS):
+        ordered = sorted(known, key=LEVELS.index)
+    elif all(re.search(r"\d", name) for name in known):
+        ordered = sorted(known, key=_first_number)
+    else:
+        return None
+    return [*ordered, *(name for name in names if name == UNKNOWN)]
+
+
+def groups_in_order(groups: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one attribute and metric in the groups' own order, else the best first, those withheld last."""
+    own = in_order([str(name) for name in groups["group"]])
+    if own is not None:
+        return groups.set_index("group").loc[own].reset_index()[list(groups.columns)]
+    return groups.sort_values("estimate", ascending=False, na_position="last", kind="stable")
+
+
+def gaps_in_order(gaps: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one attribute and metric: by the first group's own order, else the widest in favour of the first on
+    top.
+    """
+    own = in_order([str(name) for name in dict.fromkeys([*gaps["a"], *gaps["b"]])])
+    if own is None:
+        return gaps.sort_values("gap", ascending=False, kind="stable")
+    return gaps.sort_values(["a", "b"], key=lambda names: names.map(own.index), kind="stable")
+
+
+def _first_number(name: str) -> tuple[float, bool]:
+    number = float(re.findall(r"\d+", name)[0])
+    below = re.match(r"\s*(under|below|less|up to|<)", name, re.IGNORECASE) is not None
+    return number, not below

@@ -2,6 +2,7 @@
 lift reads.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import streamlit as st
 from dashboard import charts, loaders, parts, state
 from dashboard.scene import Scene
 from dashboard.words import Words, escape
-from data.errors import ScorerUnavailable
+from data.errors import InputError, ScorerUnavailable
 
 STEPS = 10
 
@@ -29,14 +30,17 @@ def walk(s: Scene, run_id: str, user: str, target: str) -> None:
     parts.section(t("guide.next"))
     try:
         step = loaders.next_step(s.home, run_id, user, target, accepted, skipped)
-    except ScorerUnavailable as error:
+    except (ScorerUnavailable, InputError) as error:
         parts.problem(t, error)
+        again(s, place, shown=bool(accepted or skipped))
         return
     names = loaders.item_choices(s.build.path)
     with st.container(border=True, gap="xsmall"):
         st.markdown(f"**{escape(step['title'])}**")
         st.caption(
-            t("guide.step_says", n=len(accepted) + 1, acceptance=step["acceptance"], mass=step["mass"], target=target)
+            t.md(
+                "guide.step_says", n=len(accepted) + 1, acceptance=step["acceptance"], mass=step["mass"], target=target
+            )
         )
         with st.container(horizontal=True, gap="small"):
             st.button(
@@ -54,31 +58,43 @@ def walk(s: Scene, run_id: str, user: str, target: str) -> None:
                 on_click=state.keep,
                 args=(place, (accepted, (*skipped, step["key"]))),
             )
-            if accepted or skipped:
-                st.button(
-                    t("guide.again"), key="guide-again", type="tertiary", on_click=state.keep, args=(place, ((), ()))
-                )
+            again(s, place, shown=bool(accepted or skipped))
     if accepted:
         parts.note(t.md("guide.accepted", items=t.titles([names.get(key, key) for key in accepted])))
     if skipped:
         parts.note(t.md("guide.skipped", items=t.titles([names.get(key, key) for key in skipped])))
 
 
-def preview(s: Scene, run_id: str, user: str, target: str) -> None:
-    """The planned path, were every step accepted: how the probability of the target grows."""
-    t = s.t
-    parts.section(t("guide.ahead"))
+def again(s: Scene, place: str, *, shown: bool) -> None:
+    """The way back to the first step, once a step was taken."""
+    if shown:
+        st.button(s.t("guide.again"), key="guide-again", type="tertiary", on_click=state.keep, args=(place, ((), ())))
+
+
+def plan(s: Scene, run_id: str, user: str, target: str) -> dict[str, Any] | None:
+    """The planned path, were every step accepted; None (and a note) where it cannot be made."""
     try:
-        plan = loaders.path_ahead(s.home, run_id, user, target, STEPS)
+        return loaders.path_ahead(s.home, run_id, user, target, STEPS)
     except ScorerUnavailable:
-        parts.note(t("guide.needs_scorer"))
-        return
-    steps = pd.DataFrame(plan["steps"])[["key", "title", "acceptance", "mass", "logp"]]
-    steps.insert(0, "step", range(1, len(steps) + 1))
-    now = pd.DataFrame([{"step": 0, "title": t("guide.now"), "acceptance": None, "mass": plan["mass"]}])
-    title = t("guide.path_finding", target=target, first=plan["mass"], last=steps["mass"].iloc[-1], n=len(steps))
-    drawn = pd.concat([now, steps[["step", "title", "acceptance", "mass"]]], ignore_index=True)
+        parts.note(s.t("guide.needs_scorer"))
+    except InputError as error:
+        parts.note(escape(error.message))
+    return None
+
+
+def path_figure(s: Scene, planned: dict[str, Any], target: str) -> None:
+    """How the probability of the target grows along the planned path."""
+    t, steps = s.t, pd.DataFrame(planned["steps"])[["title", "acceptance", "mass"]]
+    now = pd.DataFrame([{"title": t("guide.now"), "acceptance": math.nan, "mass": planned["mass"]}])
+    drawn = pd.concat([now, steps], ignore_index=True).rename_axis("step").reset_index()
+    title = t("guide.path_finding", target=target, first=planned["mass"], last=steps["mass"].iloc[-1], n=len(steps))
     parts.figure(charts.path(drawn, title=title, look=s.look, target=target), key="path")
+
+
+def path_table(s: Scene, planned: dict[str, Any], user: str) -> None:
+    """The steps of the planned path."""
+    t, steps = s.t, pd.DataFrame(planned["steps"])[["key", "title", "acceptance", "mass", "logp"]]
+    steps.insert(0, "step", range(1, len(steps) + 1))
     parts.table(
         steps,
         t=t,
@@ -87,8 +103,8 @@ def preview(s: Scene, run_id: str, user: str, target: str) -> None:
         columns={
             "step": st.column_config.NumberColumn(t("column.step"), width=48),
             "title": st.column_config.TextColumn(t("column.title")),
-            "acceptance": st.column_config.NumberColumn(t("column.acceptance"), format="%.1f%%", width="small"),
-            "mass": st.column_config.NumberColumn(t("column.mass"), format="%.1f%%", width="small"),
+            "acceptance": st.column_config.NumberColumn(t("column.acceptance"), format="%.1f%%", width=88),
+            "mass": st.column_config.NumberColumn(t("column.mass"), format="%.1f%%", width=88),
         },
     )
 
@@ -105,26 +121,34 @@ def judged(s: Scene, run_id: str, target: str) -> None:
     if about != target:
         parts.note(t.md("guide.not_judged", target=target, others=t.listing(list(told["targets"]))))
     found = told["targets"][about]
-    curve = pd.DataFrame(found["curves"]["shown"])
-    left, right = parts.pair()
-    with left:
-        title = lift_finding(t, found["lift"], about)
-        axis = t("guide.lift_axis", target=about)
-        parts.figure(charts.lift_curves(curve, title=title, look=s.look, axis=axis), key="lift")
-        parts.downloads(curve, t=t, name=f"{s.dataset}-lift-{about}")
-    with right:
-        parts.measures(
-            t,
-            {
-                t.name("policy", policy): [found[field][policy] for field in ("lift", "acceptance", "success")]
-                for policy in found["lift"]
-            },
-            heads=[t("column.policy"), t("column.lift"), t("column.accepted"), t("column.success")],
-        )
-        parts.note(t("guide.method", users=told["users"], steps=told["steps"]))
-        others = {name: found["by_curve"][name]["guide"] for name in found["by_curve"] if name != told["main_curve"]}
-        said = [t("guide.curve", curve=t.name("curve", name), lift=parts.interval(t, m)) for name, m in others.items()]
-        parts.note(t("guide.curves", said=t.listing(said)))
+    axis = t("guide.lift_axis", target=about)
+    for cell, (kind, title) in zip(
+        parts.pair(),
+        (("shown", lift_finding(t, found["lift"], about)), ("accepted", accepted_finding(t, found["per_accepted"]))),
+        strict=True,
+    ):
+        with cell:
+            curve = pd.DataFrame(found["curves"][kind])
+            drawn = charts.lift_curves(curve, title=title, look=s.look, axis=axis, steps=t(f"chart.steps_{kind}"))
+            parts.figure(drawn, key=f"lift-{kind}")
+            parts.downloads(curve, t=t, name=f"{s.dataset}-lift-{about}-{kind}")
+    parts.measures(
+        t,
+        {
+            t.name("policy", policy): [found[field][policy] for field in ("lift", "acceptance", "success")]
+            for policy in found["lift"]
+        },
+        heads=[t("column.policy"), t("column.lift"), t("column.accepted"), t("column.success")],
+    )
+    parts.note(t("guide.method", users=told["users"], steps=told["steps"]))
+    others = {name: found["by_curve"][name]["guide"] for name in found["by_curve"] if name != told["main_curve"]}
+    said = [t("guide.curve", curve=t.name("curve", name), lift=parts.interval(t, m)) for name, m in others.items()]
+    parts.note(t("guide.curves", said=t.listing(said)))
+
+
+def accepted_finding(t: Words, gains: Mapping[str, Mapping[str, Any]]) -> str:
+    """The title of lift by accepted steps: what one accepted step is worth, guided and pushed."""
+    return t("guide.per_accepted", guide=gains["guide"]["estimate"], push=gains["push"]["estimate"])
 
 
 def lift_finding(t: Words, lift: Mapping[str, Mapping[str, Any]], target: str) -> str:

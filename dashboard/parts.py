@@ -5,6 +5,7 @@ Markdown sees it.
 
 import getpass
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +107,7 @@ def table(
 
 def downloads(data: pd.DataFrame, *, t: Words, name: str) -> None:
     """CSV and Parquet of a table; the files are made when asked for."""
+    file = re.sub(r"[^\w.-]+", "-", name)
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         st.caption(t("download.rows", n=len(data)), width="content")
         for form, mime, make in (
@@ -115,7 +117,7 @@ def downloads(data: pd.DataFrame, *, t: Words, name: str) -> None:
             st.download_button(
                 form.upper() if form == "csv" else "Parquet",
                 data=lambda make=make: make(data),
-                file_name=f"{name}.{form}",
+                file_name=f"{file}.{form}",
                 mime=mime,
                 key=f"download.{name}.{form}",
                 on_click="ignore",
@@ -180,15 +182,17 @@ def kinds_named(t: Words, events: pd.DataFrame) -> pd.DataFrame:
     return events.assign(kind=events["kind"].map(lambda kind: t.name("kind", str(kind))))
 
 
-def event_columns(t: Words) -> dict[str, Any]:
-    """How a user's events are shown."""
-    return {
-        "ts": st.column_config.DatetimeColumn(t("column.when"), format="YYYY-MM-DD HH:mm"),
-        "title": st.column_config.TextColumn(t("column.title")),
-        "categories": st.column_config.ListColumn(t("column.categories")),
-        "kind": st.column_config.TextColumn(t("column.kind")),
-        "value": st.column_config.NumberColumn(t("column.value")),
+def event_columns(t: Words, events: pd.DataFrame) -> dict[str, Any]:
+    """How a user's events are shown: what they were of, and their kind or value where these tell anything."""
+    columns = {
+        "ts": st.column_config.DatetimeColumn(t("column.when"), format="YYYY-MM-DD HH:mm", width=132),
+        "title": st.column_config.TextColumn(t("column.title"), width="medium"),
+        "kind": st.column_config.TextColumn(t("column.kind"), width=88),
+        "value": st.column_config.NumberColumn(t("column.value"), width=72),
     }
+    mute = {"kind"} if events["kind"].nunique() <= 1 else set()
+    mute |= {"value"} if events["value"].isna().all() else set()
+    return {name: how for name, how in columns.items() if name not in mute}
 
 
 def item_event_columns(t: Words) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from dashboard import svg, words
 from dashboard.charts.evidence import gap_rows, group_rows, model_rows
 from dashboard.charts.frame import Look
-from dashboard.findings import visible_gaps
+from dashboard.findings import gaps_in_order, groups_in_order, visible_gaps
 from dashboard.theme import DARK, LIGHT, RADIUS_PX, policy_colours
 from dashboard.words import Words
 
@@ -187,14 +187,14 @@ def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
         gaps = [g for g in audit.get("gaps") or [] if g["attribute"] == attribute and g["metric"] == METRICS[0]]
         gaps = [g for g in gaps if g["gap"] is not None]
         found["groups"][attribute] = svg.dots(
-            group_rows(pd.DataFrame(of), look=look),
+            group_rows(groups_in_order(pd.DataFrame(of)), look=look),
             look=look,
             axis=t.name("metric_axis", METRICS[0]),
             reference=(evaluation["metrics"][METRICS[0]]["estimate"], t("chart.all_users")),
         )
         if gaps:
             found["gaps"][attribute] = svg.dots(
-                gap_rows(pd.DataFrame(gaps), look=look),
+                gap_rows(gaps_in_order(pd.DataFrame(gaps)), look=look),
                 look=look,
                 axis=t("chart.gap_axis", metric=t.name("metric", METRICS[0])),
                 reference=(0.0, t("chart.no_gap")),
@@ -208,7 +208,7 @@ def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
             },
             names={policy: t.name("policy", policy) for policy in judged["lift"]},
             colours=policy_colours("light"),
-            x_axis=t("chart.step_axis"),
+            x_axis=t("chart.steps_shown"),
             y_axis=t("guide.lift_axis", target=target),
         )
     return found

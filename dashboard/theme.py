@@ -168,8 +168,10 @@ def style(scheme: Scheme) -> str:
     c = tokens(scheme)
     return f"""
 [data-testid="stMain"] h1 {{padding: 8px 0 4px}}
+[class*="st-key-card-"] {{container-type: inline-size}}
 [class*="st-key-card-"] p {{
-  font-size: 28px; font-weight: 600; line-height: 1.3; letter-spacing: -.01em; font-variant-numeric: tabular-nums}}
+  font-size: clamp(18px, 12cqw, 28px); font-weight: 600; line-height: 1.3; letter-spacing: -.01em;
+  font-variant-numeric: tabular-nums}}
 [class*="st-key-slate-chosen"] {{border-color: {c.accent} !important; box-shadow: inset 3px 0 0 {c.accent}}}
 [data-testid="stBaseButton-primary"] {{color: {c.background} !important}}
 .st-key-header {{border-bottom: 1px solid {c.hairline}; padding-bottom: 8px}}

@@ -92,6 +92,34 @@ def judge_run(
     return plain
 
 
+def target_lift(
+    served: ServedModel,
+    warehouse: Warehouse,
+    folder: Path,
+    *,
+    category: str,
+    n_users: int = 60,
+    steps: int = 10,
+) -> dict[str, Measure]:
+    """{policy: M} of one category by the judges that `judge_run` saved in `folder`, for a target it did not choose:
+    seconds, the main curve alone. Raises UnknownCategory and DamagedArtefact."""
+    judges = Judges.load(folder)
+    histories = histories_from(reads.histories(warehouse), served.vocabulary.kinds)
+    users = sample_users(histories, n=n_users, seed=judges.seed)
+    trials = run_trials(
+        served,
+        histories,
+        judges,
+        users=users,
+        targets=[category],
+        steps=steps,
+        seed=judges.seed,
+        curves=[MAIN_CURVE],
+    )
+    lift = {policy: _lift(trials[MAIN_CURVE, category, policy]) for policy in POLICIES}
+    return {name: bootstrap_mean(of, seed=judges.seed, resamples=RESAMPLES) for name, of in lift.items()}
+
+
 def choose_targets(served: ServedModel, histories: Histories, *, n: int) -> list[str]:
     """Up to `n` categories to judge, by a rule that sees no result: of those with a middling share of all events, the
     ones evenly spaced in the order of that share, largest first. Without any such, those nearest to a tenth."""

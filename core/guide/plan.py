@@ -25,7 +25,7 @@ from core.predict.served import Catalogue, ServedModel
 from data.errors import InputError, UnknownCategory
 
 TOP = 50
-LAMBDA = 2.0
+LAMBDA = 8.0
 FLOOR = 0.2
 CEILING = 0.9
 CURVE = "0.9 * sqrt(p(item) / p(the user's likeliest item))"

@@ -69,18 +69,20 @@ def run_trials(
     targets: Sequence[str],
     steps: int,
     seed: int,
+    curves: Sequence[str] = tuple(CURVES),
     progress: Progress | None = None,
 ) -> dict[tuple[str, str, str], Trial]:
     """Walk every user under every curve, policy and target: {(curve, target, policy): Trial}. Row u of `histories` is
     user u; the users of a trial are ordered by their judge, then as given, the same in every trial."""
     lens = Lens.on(served)
     members = torch.stack([members_of(served.catalogue, target) for target in targets])
-    crowds = _crowds(served, histories, judges, users, len(targets), steps, seed)
+    size = max(1, _WALKS_AT_ONCE // (len(curves) * (len(TARGETED) * len(targets) + len(FREE))))
+    crowds = _crowds(served, histories, judges, users, size=size, steps=steps, seed=seed)
     parts: dict[tuple[str, str, str], list[Trial]] = {}
     for number, crowd in enumerate(crowds):
         if progress is not None:
             progress(number / len(crowds), "judging guidance")
-        for name, trial in _walk(lens, crowd, members, targets, steps).items():
+        for name, trial in _walk(lens, crowd, members, targets, curves).items():
             parts.setdefault(name, []).append(trial)
     return {
         name: Trial(
@@ -104,9 +106,9 @@ class _Grid:
     inside: Tensor
 
 
-def _grid(n_users: int, members: Tensor) -> _Grid:
+def _grid(n_users: int, members: Tensor, curves: Sequence[str]) -> _Grid:
     cells: list[tuple[int, int, int | None]] = []
-    for curve in range(len(CURVES)):
+    for curve in (list(CURVES).index(name) for name in curves):
         cells += [(curve, POLICIES.index(name), target) for name in TARGETED for target in range(len(members))]
         cells += [(curve, POLICIES.index(name), None) for name in FREE]
     nothing = torch.zeros(1, members.shape[1], dtype=torch.bool)
@@ -121,10 +123,10 @@ def _grid(n_users: int, members: Tensor) -> _Grid:
 
 
 def _walk(
-    lens: Lens, crowd: _Crowd, members: Tensor, targets: Sequence[str], steps: int
+    lens: Lens, crowd: _Crowd, members: Tensor, targets: Sequence[str], curves: Sequence[str]
 ) -> dict[tuple[str, str, str], Trial]:
-    grid = _grid(len(crowd.histories), members)
-    n_walks = len(grid.user)
+    grid = _grid(len(crowd.histories), members, curves)
+    n_walks, steps = len(grid.user), crowd.draws.shape[1]
     walks = Walks(lens, crowd.histories.take(grid.user.numpy()), room=steps)
     state = crowd.judge.read(crowd.histories)[grid.user]
     offered = torch.zeros_like(walks.allowed)
@@ -204,13 +206,14 @@ def _crowds(
     histories: Histories,
     judges: Judges,
     users: IntArray,
-    n_targets: int,
+    *,
+    size: int,
     steps: int,
     seed: int,
 ) -> list[_Crowd]:
+    """The users in portions of at most `size` who share a judge."""
     popularity = _popularity(histories, served.n_items)
     categories = _categories(served)
-    size = max(1, _WALKS_AT_ONCE // (len(CURVES) * (len(TARGETED) * n_targets + len(FREE))))
     judge_of = judges.judge_of(users)
     crowds: list[_Crowd] = []
     for number, judge in enumerate(judges.judges):

@@ -170,7 +170,7 @@ def _tick_format(periods: pd.Series) -> str:
     return "chart.day_format" if span_days <= _SHORT_DAYS else "chart.month_format"
 
 
-def _spaced(ticks: list[int], *, total: int, at_most: int = 5) -> list[int]:
+def _spaced(ticks: list[int], *, total: int, at_most: int = 4) -> list[int]:
     """Ticks far enough apart that their dates cannot touch."""
     kept: list[int] = []
     for tick in ticks:

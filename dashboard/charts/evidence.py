@@ -167,11 +167,11 @@ def gap_dots(table: Table, *, metric: str, title: str, look: Look) -> go.Figure:
     return dots(gap_rows(table, look=look), title=title, look=look, axis=axis, reference=reference)
 
 
-def lift_curves(table: Table, *, title: str, look: Look, axis: str) -> go.Figure:
+def lift_curves(table: Table, *, title: str, look: Look, axis: str, steps: str) -> go.Figure:
     """Lift by step with its interval, from (policy, step, estimate, low, high, n); each policy named at its
     line's end.
     """
-    data = frame(table)
+    data = frame(table).dropna(subset=["estimate", "low", "high"])
     t, c = look.t, look.c
     figure = canvas(look, title=title, height=320)
     colours = policy_colours(look.scheme)
@@ -206,9 +206,7 @@ def lift_curves(table: Table, *, title: str, look: Look, axis: str) -> go.Figure
         )  # fmt: skip
     figure.add_hline(y=0, line={"color": c.reference, "width": 1.5, "dash": "dot"})
     last = int(data["step"].max())
-    figure.update_xaxes(
-        title_text=plain(t("chart.step_axis")), range=[float(data["step"].min()) - 0.1, last + 0.1], nticks=11
-    )
+    figure.update_xaxes(title_text=plain(steps), range=[float(data["step"].min()) - 0.1, last + 0.1], nticks=11)
     figure.update_yaxes(title_text=plain(axis), nticks=6)
     figure.update_layout(margin={"r": 24 + max((width_px(n) for n in names.values()), default=0)})
     return figure

@@ -49,6 +49,8 @@ def main() -> None:
         )
     of_groups = groups[(groups["metric"] == metric) & (groups["attribute"] == attribute)]
     of_gaps = gaps[(gaps["metric"] == metric) & (gaps["attribute"] == attribute)] if len(gaps) else gaps
+    of_groups = findings.groups_in_order(of_groups)
+    of_gaps = findings.gaps_in_order(of_gaps) if len(of_gaps) else of_gaps
     left, right = parts.pair()
     with left:
         said = t("audit.groups_of", attribute=t.name("attribute", attribute), metric=t.name("metric", metric))

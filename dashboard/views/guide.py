@@ -36,7 +36,12 @@ def main() -> None:
     with left:
         guiding.walk(s, run.run_id, user, target)
     with right:
-        guiding.preview(s, run.run_id, user, target)
+        parts.section(t("guide.ahead"))
+        planned = guiding.plan(s, run.run_id, user, target)
+        if planned:
+            guiding.path_figure(s, planned, target)
+    if planned:
+        guiding.path_table(s, planned, user)
     guiding.judged(s, run.run_id, target)
 
 

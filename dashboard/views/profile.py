@@ -91,7 +91,11 @@ def user_profile(s: Scene) -> None:
     slate.what_if(s, run.run_id, key, events, served)
     parts.section(t("profile.history"))
     parts.table(
-        events, t=t, name=f"{s.dataset}-user-{key}", columns=parts.event_columns(t), shown=parts.kinds_named(t, events)
+        events,
+        t=t,
+        name=f"{s.dataset}-user-{key}",
+        columns=parts.event_columns(t, events),
+        shown=parts.kinds_named(t, events),
     )
 
 
@@ -150,10 +154,12 @@ def item_profile(s: Scene) -> None:
         ]
     )
     grain = findings.grain(s.facts.first_ts, s.facts.last_ts)
+    over_time = loaders.item_activity(path, item, s.tz, grain)
+    top, most = findings.peak(over_time)
     parts.figure(
         charts.activity(
-            loaders.item_activity(path, item, s.tz, grain),
-            title=t("profile.item_activity"),
+            over_time,
+            title=t(f"pulse.peak_{grain}", top=top, n=most),
             look=s.look,
             tz=s.tz,
             grain=grain,

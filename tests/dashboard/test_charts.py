@@ -172,7 +172,7 @@ def test_lift_curves_carry_bands_and_names() -> None:
         [(p, s, 0.01 * s, 0.0, 0.02 * s, 9) for p in ("guide", "push") for s in (1, 2)],
         columns=["policy", "step", "estimate", "low", "high", "n"],
     )
-    figure = charts.lift_curves(table, title="t", look=LOOK, axis="lift")
+    figure = charts.lift_curves(table, title="t", look=LOOK, axis="lift", steps="steps shown")
     assert {"guide", "push"} <= set(texts(figure))
     assert sum(trace.fill == "toself" for trace in figure.data) == 2
 

@@ -67,3 +67,14 @@ def test_absence_is_no_number() -> None:
     assert findings.share(3, 4) == 0.75
     assert findings.overall_mean(pd.DataFrame({"events": [3], "mean_value": [float("nan")]})) is None
     assert findings.overall_mean(pd.DataFrame({"events": [1, 3], "mean_value": [2.0, 4.0]})) == 3.5
+
+
+def test_groups_keep_an_order_of_their_own_or_go_by_value() -> None:
+    ages = ["18-24", "55+", "unknown", "under 18", "25-34"]
+    assert findings.in_order(ages) == ["under 18", "18-24", "25-34", "55+", "unknown"]
+    assert findings.in_order(["high", "low", "middle"]) == ["low", "middle", "high"]
+    assert findings.in_order(["artist", "writer"]) is None
+    table = pd.DataFrame({"group": ["artist", "writer", "doctor"], "estimate": [0.1, 0.3, None]})
+    assert list(findings.groups_in_order(table)["group"]) == ["writer", "artist", "doctor"]
+    gaps = pd.DataFrame({"a": ["25-34", "under 18"], "b": ["55+", "55+"], "gap": [0.3, 0.1]})
+    assert list(findings.gaps_in_order(gaps)["a"]) == ["under 18", "25-34"]
