@@ -20,6 +20,7 @@ from data import reads
 from data.warehouse import BuildFacts, Warehouse
 
 _TABLES = {"show_spinner": False, "max_entries": 64}
+EVERYTHING = 1_000_000  # rows: no user and no item has more
 _ANSWERS = {"show_spinner": False, "max_entries": 512}
 
 
@@ -140,12 +141,42 @@ def run_json(home: Path, run_id: str, name: str) -> dict[str, Any] | None:
 
 @st.cache_data(**_ANSWERS)
 def stored_slate(home: Path, run_id: str, path: Path, user: int) -> list[dict[str, Any]]:
-    """What a run's `scores` table holds for one user, best first, as `recommend` gives items, without explanations."""
-    file = run_folder(home, run_id) / "scores.parquet"
-    rows = pq.read_table(file, filters=[("user_id", "==", user)]).to_pandas().sort_values("rank")
-    items = catalogue(path)
-    named = rows.join(items.set_index("item_id")[["key", "title", "categories"]], on="item_id")
-    return [{**row, "categories": list(row["categories"]), "explanation": None} for row in named.to_dict("records")]
+    """What a run's `scores` table holds for one user, best first, as `recommend` gives items.
+
+    `explanation` holds the history game where the run's `attributions` table has it, else it is None.
+    """
+    rows = _of_user(run_folder(home, run_id) / "scores.parquet", user).sort_values("rank")
+    items = catalogue(path).set_index("item_id")[["key", "title", "categories"]]
+    games = stored_games(home, run_id, path, user)
+    return [
+        {**row, "categories": list(row["categories"]), "explanation": games.get(row["item_id"])}
+        for row in rows.join(items, on="item_id").to_dict("records")
+    ]
+
+
+def stored_games(home: Path, run_id: str, path: Path, user: int) -> dict[int, dict[str, Any]]:
+    """The explanations that a run's `attributions` table holds for one user, by item; a player is a place in the
+    history.
+    """
+    file = run_folder(home, run_id) / "attributions" / "attributions.parquet"
+    if not file.is_file():
+        return {}
+    kept = _of_user(file, user)
+    history = user_events(path, user, EVERYTHING).iloc[::-1].reset_index(drop=True)
+    found = {}
+    for item, rows in kept[kept["game"] == "history"].groupby("item_id"):
+        events = history.loc[rows["player"]]
+        players = [
+            {"key": event.key, "title": event.title, "ts": event.ts.isoformat(), "phi": phi}
+            for event, phi in zip(events.itertuples(), rows["phi"], strict=True)
+        ]
+        base, value = float(rows["base"].iloc[0]), float(rows["value"].iloc[0])
+        found[int(item)] = {"games": [{"game": "history", "base": base, "value": value, "players": players}]}
+    return found
+
+
+def _of_user(file: Path, user: int) -> pd.DataFrame:
+    return pq.read_table(file, filters=[("user_id", "==", user)]).to_pandas()
 
 
 @st.cache_data(**_ANSWERS)

@@ -18,7 +18,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import state
 from dashboard.charts import lifted_title
 from dashboard.words import LANGUAGES, Words, escape
-from data.errors import LodestarError
+from data.errors import LodestarError, ScorerUnavailable
 
 ROWS = 10
 _PLOTLY = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "showAxisDragHandles": False}
@@ -135,7 +135,15 @@ def empty(t: Words, key: str, *, command: str, **values: Any) -> None:
 
 def problem(t: Words, error: LodestarError) -> None:
     """A stated error with its remedy, in place of what could not be shown."""
-    st.error(f"{escape(error.message)}  \n{t('problem.remedy')} {escape(error.remedy)}", icon=":material/error:")
+    if isinstance(error, ScorerUnavailable):  # no fault of anyone's: the console runs by itself as well
+        st.info(t("problem.no_scorer"), icon=":material/power_off:")
+        return
+    st.error(f"{commands(error.message)}  \n{t('problem.remedy')} {commands(error.remedy)}", icon=":material/error:")
+
+
+def commands(text: str) -> str:
+    """An error's text for Markdown: what stands between backticks is a command, the rest is escaped."""
+    return "".join(f"`{part}`" if place % 2 else escape(part) for place, part in enumerate(text.split("`")))
 
 
 def note(text: str) -> None:

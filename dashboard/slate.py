@@ -1,8 +1,8 @@
 """One user's slate on the Profile page: the recommendation cards, the figure behind the chosen one, and the
 history editor.
 
-What a model has to compute comes from the scorer. Where that does not run, the run's own `scores` table
-still shows the slate, without its reasons, and the page says how to get them.
+What a model has to compute comes from the scorer. Where that does not run, the run's own tables still show the slate,
+and the reasons of those users whose attributions the run keeps.
 """
 
 import math
@@ -55,7 +55,7 @@ def recommendations(s: Scene, served: dict[str, Any], chosen: dict[str, Any] | N
         return
     shown = served["items"] if state.recall("whole-slate", False) else served["items"][:SHOWN]
     for item in shown:
-        card(s, item, chosen=item["key"] == chosen["key"], live=served["live"])
+        card(s, item, chosen=item["key"] == chosen["key"])
     with st.container(horizontal=True, horizontal_alignment="left"):
         if len(served["items"]) > SHOWN:
             whole = state.recall("whole-slate", False)
@@ -68,7 +68,7 @@ def recommendations(s: Scene, served: dict[str, Any], chosen: dict[str, Any] | N
             )
 
 
-def card(s: Scene, item: dict[str, Any], *, chosen: bool, live: bool) -> None:
+def card(s: Scene, item: dict[str, Any], *, chosen: bool) -> None:
     """Rank, title, categories, reason and probability of one recommendation."""
     t = s.t
     name = f"slate-{'chosen' if chosen else 'other'}-{item['rank']}"
@@ -80,7 +80,7 @@ def card(s: Scene, item: dict[str, Any], *, chosen: bool, live: bool) -> None:
                 st.markdown(because(s, item["explanation"]))
         with st.container(width=96, gap="xxsmall", horizontal_alignment="right"):
             st.markdown(f"**{t.percent(item['probability'])}**", text_alignment="right")
-            if live:
+            if item["explanation"]:
                 st.button(
                     t("profile.why"),
                     key=f"why-{item['rank']}",
@@ -99,6 +99,7 @@ def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -
     parts.section(t("profile.moved"))
     if not served["live"]:
         parts.problem(t, served["error"])
+    if item["explanation"] is None:
         return
     if "refused" in item:
         parts.note(escape(item["refused"].message))
@@ -121,9 +122,10 @@ def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -
         )
     )
     parts.figure(charts.waterfall(players, title=title, look=s.look), key="waterfall")
-    st.markdown(escape(told["words"][t.language]))
-    st.markdown(removal(s, told, item))
-    parts.note(faithfulness(s, told))
+    if served["live"]:  # what follows was run again by the model, and no table holds it
+        st.markdown(escape(told["words"][t.language]))
+        st.markdown(removal(s, told, item))
+        parts.note(faithfulness(s, told))
     parts.downloads(players, t=t, name=f"{s.dataset}-user-{served['user']}-item-{item['key']}")
 
 

@@ -14,6 +14,7 @@ from dashboard.findings import gap_seen
 from dashboard.theme import component_colour, policy_colours
 
 _ROW_PX = 34
+_FEWEST = 10  # users behind a point of a curve; below, its interval says nothing
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def lift_curves(table: Table, *, title: str, look: Look, axis: str, steps: str) 
     line's end.
     """
     data = frame(table).dropna(subset=["estimate", "low", "high"])
+    data = data[data["n"] >= _FEWEST]
     t, c = look.t, look.c
     figure = canvas(look, title=title, height=320)
     colours = policy_colours(look.scheme)

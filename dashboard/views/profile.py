@@ -11,7 +11,6 @@ from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
 TIMELINE = 300
-HISTORY = 20_000
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def user_profile(s: Scene) -> None:
     key = pickers(s, subject="user")
     state.link(dataset=state.chosen("dataset"), user=key, item=state.chosen("item"), run=state.chosen("run"))
     user = loaders.user_id(path, key)
-    facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, HISTORY)
+    facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, loaders.EVERYTHING)
     run = s.run()
     with st.skeleton(height=480):
         served = slate.serve(s, run.run_id, key, user)

@@ -166,6 +166,22 @@ def write_run(folder: Path, *, build: Path, build_id: str, seed: int = 0) -> dic
     write_manifest(folder)
     with staged(folder, "judges") as judges:
         (judges / "lift.json").write_text(json.dumps(lift_found()), encoding="utf-8")
+    reasons = [
+        {
+            "user_id": u,
+            "item_id": (u + r) % ITEMS,
+            "game": "history",
+            "player": p,
+            "phi": 0.1 * (p + 1),
+            "base": -4.0,
+            "value": -3.4,
+        }
+        for u in range(20)
+        for r in range(3)
+        for p in range(3)
+    ]
+    with staged(folder, "attributions") as made:
+        pd.DataFrame(reasons).to_parquet(made / "attributions.parquet", index=False)
     return evaluation
 
 

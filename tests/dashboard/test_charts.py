@@ -169,7 +169,7 @@ def test_a_gap_that_leaves_zero_stands_out_and_its_reach_is_drawn() -> None:
 
 def test_lift_curves_carry_bands_and_names() -> None:
     table = pd.DataFrame(
-        [(p, s, 0.01 * s, 0.0, 0.02 * s, 9) for p in ("guide", "push") for s in (1, 2)],
+        [(p, s, 0.01 * s, 0.0, 0.02 * s, 90) for p in ("guide", "push") for s in (1, 2)],
         columns=["policy", "step", "estimate", "low", "high", "n"],
     )
     figure = charts.lift_curves(table, title="t", look=LOOK, axis="lift", steps="steps shown")
