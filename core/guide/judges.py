@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from core.guide.pool import side_by_side
 from core.learn.batches import Vocabulary, epoch, to_events
 from core.learn.sequences import Histories, IntArray, Task
 from data.errors import DamagedArtefact
@@ -52,20 +53,31 @@ class Judge(nn.Module):
         self.start = nn.Parameter(torch.zeros(config.dim))
         nn.init.normal_(self.item.weight, std=0.1)
         nn.init.zeros_(self.out.bias)
+        self._noise = torch.Generator()  # its own, so that two judges may learn at once
 
     def states(self, item: Tensor) -> Tensor:
         """(B, 1 + L, d) the state before and after each item (B, L) int64, `n_items` at padding."""
         start = self.start.expand(len(item), 1, -1).contiguous()
         if not item.shape[1]:
             return start
-        x = F.dropout(self.item(item), self.dropout, self.training)
+        x = self._dropped(self.item(item))
         after, _ = self.cell(x, start.transpose(0, 1).contiguous())
         return torch.cat([start, after], dim=1)
 
     def logits(self, state: Tensor) -> Tensor:
         """(..., I) from states (..., d)."""
-        scores: Tensor = self.out(F.dropout(state, self.dropout, self.training))
+        scores: Tensor = self.out(self._dropped(state))
         return scores
+
+    def reseed(self, seed: int) -> None:
+        """Start the judge's own random numbers anew."""
+        self._noise.manual_seed(seed)
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        if not self.training or not self.dropout:
+            return x
+        kept = torch.rand(x.shape, generator=self._noise) >= self.dropout
+        return x * kept / (1 - self.dropout)
 
     @torch.no_grad()
     def read(self, histories: Histories) -> Tensor:
@@ -146,49 +158,52 @@ def train_judges(
     """Both judges, from the training part alone; row h of `train` is user h. Deterministic by `seed`."""
     config = config or JudgeConfig()
     halves = half_of(np.arange(len(train)), seed=seed)
-    pair = []
-    for half in range(2):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pair = (Judge(n_items, config), Judge(n_items, config))
+    shares = [0.0, 0.0]
 
-        def tell(share: float, half: int = half) -> None:
+    def learn(half: int) -> Judge:
+        def tell(share: float) -> None:
+            shares[half] = share
             if progress is not None:
-                progress((half + share) / 2, f"training judge {half + 1} of 2")
+                progress(sum(shares) / 2, "training the judges")
 
         own = train.take(np.flatnonzero(halves == half))
-        pair.append(_train_one(own, task=task, n_items=n_items, seed=seed + half, config=config, tell=tell))
-    return Judges(seed, (pair[0], pair[1]))
+        return _train_one(pair[half], own, task=task, seed=2 * seed + half, config=config, tell=tell)
+
+    first, second = side_by_side(learn, range(2))
+    return Judges(seed, (first, second))
 
 
 def _train_one(
-    own: Histories, *, task: Task, n_items: int, seed: int, config: JudgeConfig, tell: Callable[[float], None]
+    judge: Judge, own: Histories, *, task: Task, seed: int, config: JudgeConfig, tell: Callable[[float], None]
 ) -> Judge:
     """One judge of one half: full cross entropy; the epoch is kept that foretells held-out users best."""
     rng = np.random.default_rng([seed, 7])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        judge = Judge(n_items, config)
-        order = rng.permutation(len(own))
-        n_held = max(1, int(len(own) * _HELD_OUT)) if len(own) > 1 else 0
-        held, learned = own.take(order[:n_held]), own.take(order[n_held:])
-        optimizer = torch.optim.AdamW(judge.parameters(), lr=config.lr, weight_decay=1e-4)
-        best, best_state = math.inf, judge.state_dict()
-        for number in range(config.epochs):
-            tell(number / config.epochs)
-            judge.train()
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * (0.02 + 0.98 * (1 + math.cos(math.pi * number / config.epochs)) / 2)
-            for loss in _losses(judge, learned, task, config, rng):
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-                optimizer.step()
-            judge.eval()
-            with torch.no_grad():
-                found = [float(loss) for loss in _losses(judge, held, task, config, np.random.default_rng(seed))]
-            reached = float(np.mean(found)) if found else -float(number)
-            if reached < best:
-                best, best_state = reached, {name: value.clone() for name, value in judge.state_dict().items()}
-        judge.load_state_dict(best_state)
-    tell(1.0)
+    judge.reseed(seed)
+    order = rng.permutation(len(own))
+    n_held = max(1, int(len(own) * _HELD_OUT)) if len(own) > 1 else 0
+    held, learned = own.take(order[:n_held]), own.take(order[n_held:])
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=config.lr, weight_decay=1e-4)
+    best, best_state = math.inf, judge.state_dict()
+    for number in range(config.epochs):
+        judge.train()
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * (0.02 + 0.98 * (1 + math.cos(math.pi * number / config.epochs)) / 2)
+        for loss in _losses(judge, learned, task, config, rng):
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
+            optimizer.step()
+        judge.eval()
+        with torch.no_grad():
+            found = [float(loss) for loss in _losses(judge, held, task, config, np.random.default_rng(seed))]
+        reached = float(np.mean(found)) if found else -float(number)
+        if reached < best:
+            best, best_state = reached, {name: value.clone() for name, value in judge.state_dict().items()}
+        tell((number + 1) / config.epochs)
+    judge.load_state_dict(best_state)
     return judge.eval().requires_grad_(False)
 
 

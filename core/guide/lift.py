@@ -72,7 +72,6 @@ def judge_run(
             users=users,
             targets=targets,
             steps=steps,
-            seed=seed,
             progress=lambda share, words: tell(_TRAINING + share * (1 - _TRAINING), words),
         )
     told: dict[str, Any] = {
@@ -113,7 +112,6 @@ def target_lift(
         users=users,
         targets=[category],
         steps=steps,
-        seed=judges.seed,
         curves=[MAIN_CURVE],
     )
     lift = {policy: _lift(trials[MAIN_CURVE, category, policy]) for policy in POLICIES}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from core.guide.judges import Judge, Judges
 from core.guide.plan import CEILING, acceptance_of, choose, members_of, shortlist
+from core.guide.pool import side_by_side
 from core.guide.walks import Lens, Walks
 from core.learn.sequences import Histories, IntArray
 from core.predict.served import ServedModel
@@ -68,21 +69,22 @@ def run_trials(
     users: IntArray,
     targets: Sequence[str],
     steps: int,
-    seed: int,
     curves: Sequence[str] = tuple(CURVES),
     progress: Progress | None = None,
 ) -> dict[tuple[str, str, str], Trial]:
     """Walk every user under every curve, policy and target: {(curve, target, policy): Trial}. Row u of `histories` is
-    user u; the users of a trial are ordered by their judge, then as given, the same in every trial."""
+    user u; the users of a trial are ordered by their judge, then as given, the same in every trial. Chance is drawn
+    from the judges' seed."""
     lens = Lens.on(served)
     members = torch.stack([members_of(served.catalogue, target) for target in targets])
     size = max(1, _WALKS_AT_ONCE // (len(curves) * (len(TARGETED) * len(targets) + len(FREE))))
-    crowds = _crowds(served, histories, judges, users, size=size, steps=steps, seed=seed)
+    crowds = _crowds(served, histories, judges, users, size=size, steps=steps)
     parts: dict[tuple[str, str, str], list[Trial]] = {}
-    for number, crowd in enumerate(crowds):
+    walked = side_by_side(lambda crowd: _walk(lens, crowd, members, targets, curves), crowds)
+    for number, trials in enumerate(walked, start=1):
         if progress is not None:
             progress(number / len(crowds), "judging guidance")
-        for name, trial in _walk(lens, crowd, members, targets, curves).items():
+        for name, trial in trials.items():
             parts.setdefault(name, []).append(trial)
     return {
         name: Trial(
@@ -209,12 +211,11 @@ def _crowds(
     *,
     size: int,
     steps: int,
-    seed: int,
 ) -> list[_Crowd]:
     """The users in portions of at most `size` who share a judge."""
     popularity = _popularity(histories, served.n_items)
     categories = _categories(served)
-    judge_of = judges.judge_of(users)
+    seed, judge_of = judges.seed, judges.judge_of(users)
     crowds: list[_Crowd] = []
     for number, judge in enumerate(judges.judges):
         own = users[judge_of == number]
