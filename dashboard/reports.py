@@ -77,7 +77,7 @@ def report_html(payload: Mapping[str, Any]) -> str:
             components=_ranked(payload["evaluation"].get("components") or {}),
             gaps=visible_gaps(payload["audit"].get("gaps") or [], metric="ndcg@10"),
             metrics=[m for m in COLUMNS if m in payload["evaluation"]["metrics"]],
-            targets=list((payload["lift"] or {}).get("targets") or {}),
+            targets=_targets(payload["lift"]),
             policies=POLICIES,
             cuts=_cuts(payload["evaluation"]["metrics"]),
             style=_style(),
@@ -157,15 +157,24 @@ def _ranked(components: Mapping[str, Any]) -> dict[str, Any]:
     return {name: components[name] for name in order}
 
 
-def _cuts(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The served model's other metrics in rows: a family (`hr`) with its cuts; those without an interval under
-    `slate`.
-    """
-    rows: dict[str, list[str]] = {}
-    for name, measure in metrics.items():
-        family = name.partition("@")[0] if "low" in measure else "slate"
-        rows.setdefault(family, []).append(name)
-    return rows
+def _cuts(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The served model's metrics as a table: `rows` a family (`hr`) with the names at each of `heads` (5, 10, 20), and
+    `slate` the names of those without an interval, which describe all slates together."""
+    cuts = {name.partition("@")[2] for name, measure in metrics.items() if "low" in measure}
+    heads = sorted(int(at) for at in cuts if at.isdigit())
+    rows = {
+        family: [f"{family}@{at}" for at in heads]
+        for family in ("hr", "ndcg", "mrr")
+        if all(f"{family}@{at}" in metrics for at in heads)
+    }
+    slate = [name for name, measure in metrics.items() if "low" not in measure]
+    return {"heads": heads, "rows": rows, "slate": slate}
+
+
+def _targets(lift: Mapping[str, Any] | None) -> list[str]:
+    """The judged targets, those that guiding lifts most first."""
+    targets = (lift or {}).get("targets") or {}
+    return sorted(targets, key=lambda name: -(targets[name]["lift"]["guide"]["estimate"] or 0.0))
 
 
 def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
