@@ -32,7 +32,7 @@ CURVES: Final[Mapping[str, str]] = {
     "affinity": f"{CEILING} * largest share of the user's events that a category of the item has; ignores p",
     "constant": f"{CONSTANT} for every item; ignores p",
 }
-_WALKS_AT_ONCE = 1000
+_WALKS_AT_ONCE = 500
 
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[float, str], None]

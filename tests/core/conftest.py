@@ -1,0 +1,123 @@
+"""Small served models made by hand, on random weights, for every test that asks one."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from core.learn.batches import Vocabulary
+from core.learn.closed import ClosedForm
+from core.learn.config import NetworkConfig
+from core.learn.model import Recommender
+from core.learn.sequences import Histories, Task, one_history
+from core.predict.blend import Blend
+from core.predict.served import Catalogue, ServedModel
+
+N_ITEMS = 40
+CATEGORIES = ("Astronomy", "Baking", "Chess", "Jazz")
+
+
+@pytest.fixture
+def make_served() -> Callable[..., ServedModel]:
+    """A served model with a network, EASE, ridge and (for baskets) frequency; one item is unavailable, two untrained."""
+
+    def make(
+        task: Task = "next-new", *, max_length: int = 20, seed: int = 0, typical_gap: int = 60, n_items: int = N_ITEMS
+    ) -> ServedModel:
+        rng = torch.Generator().manual_seed(seed)
+        network = Recommender(
+            NetworkConfig(dim=16, heads=2, blocks=2, max_length=max_length),
+            text=torch.randn(n_items, 6, generator=rng),
+            n_kinds=2,
+        )
+        for parameter in network.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=rng) * 0.3
+        network.eval().requires_grad_(False)
+        closed = {
+            "ease": ClosedForm("ease", task, (0.9,), torch.randn(n_items, n_items, generator=rng)),
+            "ridge": ClosedForm("ridge", task, (0.6, 0.95), torch.randn(2 * n_items, n_items, generator=rng)),
+        }
+        if task == "repurchase":
+            closed["frequency"] = ClosedForm("frequency", task, (0.8,), None)
+        names = ("neural", *closed)
+        available = torch.ones(n_items, dtype=torch.bool)
+        trained = available.clone()
+        available[n_items - 1], trained[:2] = False, False
+        catalogue = Catalogue(
+            keys=tuple(f"k{item}" for item in range(n_items)),
+            titles=tuple(f"Title {item}" for item in range(n_items)),
+            categories=tuple((CATEGORIES[item % len(CATEGORIES)],) for item in range(n_items)),
+            available=available,
+            trained=trained,
+        )
+        return ServedModel(
+            run_id="r-1",
+            build_id="b-1",
+            task=task,
+            network=network,
+            vocabulary=Vocabulary(("rate", "view"), (2.5, 3.5), 0, 4.0, typical_gap),
+            closed=closed,
+            blend=Blend(
+                names,
+                tuple([0.3, 0.1, -0.2, 0.4][: len(names)]),
+                (2.0, 1.5, 1.0, 0.5)[: len(names)],
+                (1.2, 0.7, 0.5, 0.3)[: len(names)],
+            ),  # fmt: skip
+            catalogue=catalogue,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_history() -> Callable[..., Histories]:
+    """One random history; with `baskets`, several events share a time."""
+
+    def make(n: int, *, seed: int = 0, baskets: bool = False, repeats: bool = False, n_items: int = 39) -> Histories:
+        rng = np.random.default_rng(seed)
+        items = rng.integers(0, n_items, n) if repeats else rng.permutation(n_items)[:n]
+        ts = np.sort(rng.integers(0, max(n // 3, 1), n)) * 86_400 if baskets else np.sort(rng.integers(0, 10**7, n))
+        values = rng.choice([1.0, 3.0, 5.0, np.nan], n)
+        return one_history(items.tolist(), ts.tolist(), rng.integers(0, 2, n).tolist(), values.tolist())
+
+    return make
+
+
+class Shelf:
+    """What stands in for a warehouse where only histories are read: rows of (user_id, items, times)."""
+
+    def __init__(self, histories: Histories, kinds: tuple[str, ...]) -> None:
+        self._histories, self._kinds = histories, kinds
+
+    def run(self, sql: str, *, user_id: int | None = None) -> pa.Table:
+        """The histories of all users, or of one."""
+        users = range(len(self._histories)) if user_id is None else [user_id] if user_id < len(self._histories) else []
+        some = [self._histories.take([user]) for user in users]
+        return pa.table(
+            {
+                "user_id": pa.array(users, pa.int64()),
+                "item_id": pa.array([h.item.tolist() for h in some], pa.list_(pa.int64())),
+                "ts": pa.array([(h.ts * 1_000_000).tolist() for h in some], pa.list_(pa.timestamp("us", tz="UTC"))),
+                "kind": pa.array([[self._kinds[k] for k in h.kind] for h in some], pa.list_(pa.string())),
+                "value": pa.array(
+                    [[None if np.isnan(v) else float(v) for v in h.value] for h in some], pa.list_(pa.float64())
+                ),
+            }
+        )
+
+
+@pytest.fixture
+def make_shelf() -> Callable[..., Shelf]:
+    """A shelf of one history a user, from lists of items."""
+
+    def make(items: list[list[int]]) -> Shelf:
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in items])]).astype(np.int64)
+        flat = np.asarray([item for row in items for item in row], dtype=np.int64)
+        ts = np.concatenate([np.arange(len(row)) * 100 for row in items] or [[]]).astype(np.int64)
+        n = len(flat)
+        histories = Histories(offsets, flat, ts, np.zeros(n, np.int64), np.full(n, np.nan, np.float32))
+        return Shelf(histories, ("rate", "view"))
+
+    return make
