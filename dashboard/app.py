@@ -32,10 +32,10 @@ def main() -> None:
         menu_items={"About": "Lodestar, a workbench for recommendation."},
     )
     state.begin()
-    t, look, _ = opening()
-    st.html(f"<style>{style(look.scheme)}</style>")
+    t, _, _ = opening()
+    st.html(f"<style>{style()}</style>")
     st.logo(
-        str(STATIC / f"lodestar-{look.scheme}.svg"),
+        str(STATIC / "lodestar.svg"),
         size="large",
         icon_image=str(STATIC / "lodestar-mark.svg"),
     )

@@ -161,20 +161,43 @@ def _luminance(colour: str) -> float:
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
-def style(scheme: Scheme) -> str:
+def style() -> str:
     """What the theme options cannot say, as CSS: a card's figure, the chosen card, the header's line, one control
     height.
+
+    A reader may turn the scheme while a page stands, and nothing runs again then: so every colour here is both schemes'
+    at once (`light-dark()` follows the app's own `color-scheme`), and figures are recoloured by the tones they were
+    drawn in.
     """
-    c = tokens(scheme)
+    accent, hairline, ground = (_both(name) for name in ("accent", "hairline", "background"))
     return f"""
 [data-testid="stMain"] h1 {{padding: 8px 0 4px}}
 [class*="st-key-card-"] {{container-type: inline-size}}
 [class*="st-key-card-"] p {{
   font-size: clamp(18px, 12cqw, 28px); font-weight: 600; line-height: 1.3; letter-spacing: -.01em;
   font-variant-numeric: tabular-nums}}
-[class*="st-key-slate-chosen"] {{border-color: {c.accent} !important; box-shadow: inset 3px 0 0 {c.accent}}}
-[data-testid="stBaseButton-primary"] {{color: {c.background} !important}}
-.st-key-header {{border-bottom: 1px solid {c.hairline}; padding-bottom: 8px}}
+[class*="st-key-slate-chosen"] {{border-color: {accent} !important; box-shadow: inset 3px 0 0 {accent}}}
+[data-testid="stBaseButton-primary"] {{color: {ground} !important}}
+.st-key-header {{border-bottom: 1px solid {hairline}; padding-bottom: 8px}}
 [data-testid="stButtonGroup"] button, [data-testid="stMain"] [data-testid="stButton"] button[kind$="ary"],
 [data-testid="stPopover"] button {{min-height: 2.5rem}}
-"""
+{_recoloured()}"""
+
+
+def _both(name: str) -> str:
+    return f"light-dark({getattr(LIGHT, name)}, {getattr(DARK, name)})"
+
+
+def _recoloured() -> str:
+    """Rules that give each mark of a figure the tone that its colour has in the scheme now in force."""
+    single = ("text", "muted", "hairline", "background", "raised", "accent", "counter", "reference")
+    pairs = [(getattr(LIGHT, name), getattr(DARK, name)) for name in single]
+    pairs += zip(LIGHT.series, DARK.series, strict=True)
+    rules = []
+    for light, dark in dict.fromkeys(pairs):
+        for tone in (light, dark):
+            r, g, b = (int(tone[i : i + 2], 16) for i in (1, 3, 5))
+            for what in ("fill", "stroke"):
+                chosen = f'.js-plotly-plot [style*="{what}: rgb({r}, {g}, {b})"]'
+                rules.append(f"{chosen} {{{what}: light-dark({light}, {dark}) !important}}")
+    return "\n".join(rules)

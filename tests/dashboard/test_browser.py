@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.ops.ledger import Ledger, record_build
+from dashboard.theme import SCHEMES
 from dashboard.verify import verify
 from data.ingest import ingest
 from data.spec import load_spec
@@ -102,6 +103,7 @@ def test_the_main_job_from_training_to_a_verified_report(
     promote(page, console)
     read_an_explanation(page, console)
     switch_the_language(page)
+    turn_the_scheme(page, console)
     download_and_verify(page, console, home, tmp_path)
     for name in PAGES:
         page.goto(f"{console}/{name}?user=u7&lang=en")
@@ -151,6 +153,19 @@ def switch_the_language(page: Page) -> None:
     keep(page, "profile-zh")
     page.get_by_role("radio", name="English").click()
     expect(page.locator("h1")).to_contain_text("Why does user u7 get", timeout=120_000)
+
+
+def turn_the_scheme(page: Page, console: str) -> None:
+    """Figures follow the scheme at once, though nothing runs again when a reader turns it."""
+    page.goto(f"{console}/models")
+    label = page.locator(".js-plotly-plot .ytick text").first
+    expect(label).to_be_visible(timeout=30_000)
+    settled(page)
+    for scheme, tokens in SCHEMES.items():
+        page.emulate_media(color_scheme=scheme)
+        red, green, blue = (int(tokens.text[i : i + 2], 16) for i in (1, 3, 5))
+        expect(label).to_have_css("fill", f"rgb({red}, {green}, {blue})", timeout=10_000)
+    page.emulate_media(color_scheme="light")
 
 
 def download_and_verify(page: Page, console: str, home: Path, folder: Path) -> None:
