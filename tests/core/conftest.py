@@ -21,7 +21,7 @@ CATEGORIES = ("Astronomy", "Baking", "Chess", "Jazz")
 
 @pytest.fixture
 def make_served() -> Callable[..., ServedModel]:
-    """A served model with a network, EASE, ridge and (for baskets) frequency; one item is unavailable, two untrained."""
+    """A served model with a network, EASE, ridge and, for baskets, frequency; one item is unavailable, two untrained."""
 
     def make(
         task: Task = "next-new", *, max_length: int = 20, seed: int = 0, typical_gap: int = 60, n_items: int = N_ITEMS
@@ -64,7 +64,7 @@ def make_served() -> Callable[..., ServedModel]:
                 tuple([0.3, 0.1, -0.2, 0.4][: len(names)]),
                 (2.0, 1.5, 1.0, 0.5)[: len(names)],
                 (1.2, 0.7, 0.5, 0.3)[: len(names)],
-            ),  # fmt: skip
+            ),
             catalogue=catalogue,
         )
 

@@ -1,4 +1,4 @@
-"""Explanations: what is said of a removal was really run, the smallest set is the smallest, no reason without effect."""
+"""Explanations: what is said of a removal was really run, the smallest set is the smallest, sentences claim no more."""
 
 from itertools import combinations
 
@@ -166,13 +166,14 @@ def claims(**changed):
     [
         (
             {},
-            "Fargo is recommended mainly because of Pulp Fiction and Heat: without them it would fall from rank 1 to 17.",
+            "Fargo is recommended mainly because of Pulp Fiction and Heat:"
+            " without them it would fall from rank 1 to 17.",
             "推荐《Fargo》，主要因为《Pulp Fiction》和《Heat》：若没有这两次行为，它会从第 1 位跌到第 17 位。",
         ),
         (
             {"leads": ["Heat"], "n_removed": 1, "mainly": False, "rank_without": 1},
-            "Fargo is recommended in part because of Heat: without it, it would keep rank 1, but its probability would fall"
-            " from 3.1% to 0.4%.",
+            "Fargo is recommended in part because of Heat:"
+            " without it, it would keep rank 1, but its probability would fall from 3.1% to 0.4%.",
             "推荐《Fargo》，部分原因是《Heat》：若没有这次行为，它仍居第 1 位，但概率会从 3.1% 降到 0.4%。",
         ),
         (
