@@ -55,6 +55,8 @@ def main() -> None:
     # Streamlit serves the first page at "/" alone; a link to it by name must work as well.
     alias = st.Page(f"views/{FIRST}.py", title=t(f"nav.{FIRST}"), url_path=FIRST, visibility="hidden")
     page = st.navigation({**pages, "": [alias]}, expanded=True)
+    if page == alias:
+        st.switch_page(next(iter(pages.values()))[0])  # which the sidebar then marks as the page in view
     try:
         header()
         page.run()

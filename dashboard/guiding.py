@@ -123,7 +123,7 @@ def judged(s: Scene, run_id: str, target: str) -> None:
     found = told["targets"][about]
     axis = t("guide.lift_axis", target=about)
     for cell, (kind, title) in zip(
-        parts.pair(),
+        parts.pair(level=True),
         (("shown", lift_finding(t, found["lift"], about)), ("accepted", accepted_finding(t, found["per_accepted"]))),
         strict=True,
     ):

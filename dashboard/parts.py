@@ -74,9 +74,11 @@ def _cells(count: int) -> list[DeltaGenerator]:
     return [grid.cell() for grid in inner for _ in range(2)]
 
 
-def pair() -> tuple[DeltaGenerator, DeltaGenerator]:
-    """Two cells side by side where each keeps the width of a readable figure, else one above the other."""
-    grid = st.grid(2, min_column_width=440, gap=("medium", "large"))
+def pair(*, level: bool = False) -> tuple[DeltaGenerator, DeltaGenerator]:
+    """Two cells side by side where each keeps the width of a readable figure, else one above the other; `level` sets
+    figures of one height on one line, however long their titles are.
+    """
+    grid = st.grid(2, min_column_width=440, gap=("medium", "medium"), vertical_alignment="bottom" if level else "top")
     return grid.cell(), grid.cell()
 
 

@@ -85,7 +85,7 @@ def dots(rows: Sequence[Dot], *, title: str, look: Look, axis: str, reference: t
         tickfont={"color": c.text, "size": 12},
         zeroline=False,
     )
-    figure.update_layout(margin={"t": 64, "r": 24 + max((width_px(text) for text in texts), default=0)})
+    figure.update_layout(margin={"t": 64, "r": 12 + max((width_px(text) for text in texts), default=0)})
     return figure
 
 
@@ -184,6 +184,7 @@ def lift_curves(table: Table, *, title: str, look: Look, axis: str, steps: str) 
         figure.add_scatter(
             x=[*part["step"], *part["step"][::-1]],
             y=[*part["high"], *part["low"][::-1]],
+            mode="lines",
             fill="toself",
             fillcolor=_faint(colour),
             line={"width": 0},

@@ -56,7 +56,7 @@ def columns(text: str) -> int:
 
 def width_px(text: str, *, size: int = 12) -> int:
     """An upper estimate of a label's width in pixels, for margins that must not clip it."""
-    return round(columns(text) * size * 0.58) + 4
+    return round(columns(text) * size * 0.54) + 4
 
 
 def canvas(look: Look, *, title: str, height: int) -> go.Figure:

@@ -36,7 +36,7 @@ def main() -> None:
     served = evaluation["metrics"]
     parts.cards([parts.measure(t, name, served[name]) for name in METRICS] + [lora(s, evaluation)])
     everyone = {"champion": served, **evaluation["components"]}
-    for column, metric in zip(parts.pair(), METRICS, strict=True):
+    for column, metric in zip(parts.pair(level=True), METRICS, strict=True):
         said = verdict(s, evaluation.get("against") or {}, metric)
         with column:
             parts.figure(charts.model_dots(everyone, metric=metric, title=said, look=s.look), key=f"models-{metric}")

@@ -67,7 +67,6 @@ def details(s: Scene) -> None:
     with right:
         parts.section(t("pulse.build"))
         rows = {
-            "build": facts.build_id,
             "made": t("value.moment", at=facts.created),
             "source": facts.source,
             "licence": facts.licence,
@@ -75,7 +74,7 @@ def details(s: Scene) -> None:
             "read": t("value.read", read=facts.read, accepted=facts.accepted, quarantined=facts.quarantined),
         }
         named = {t(f"fact.{name}"): value for name, value in rows.items()}
-        parts.facts(named)
+        parts.facts({t("column.build"): facts.build_id, **named})
         rejected = loaders.quarantine(s.home, facts.build_id)
         if not rejected.empty:
             parts.table(

@@ -175,6 +175,7 @@ def test_lift_curves_carry_bands_and_names() -> None:
     figure = charts.lift_curves(table, title="t", look=LOOK, axis="lift", steps="steps shown")
     assert {"guide", "push"} <= set(texts(figure))
     assert sum(trace.fill == "toself" for trace in figure.data) == 2
+    assert {trace.mode for trace in figure.data if trace.fill == "toself"} == {"lines"}, "a band has no points"
 
 
 def test_the_path_is_in_percent() -> None:

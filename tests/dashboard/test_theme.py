@@ -1,6 +1,7 @@
 """The look holds its promises: contrast, colours apart for every eye, and one set of tokens in all places."""
 
 import math
+import re
 import tomllib
 from itertools import combinations
 from pathlib import Path
@@ -8,7 +9,18 @@ from pathlib import Path
 import pytest
 
 import dashboard
-from dashboard.theme import DARK, LIGHT, SCHEMES, Scheme, Tokens, component_colour, contrast, linear_rgb, template
+from dashboard.theme import (
+    DARK,
+    LIGHT,
+    SCHEMES,
+    Scheme,
+    Tokens,
+    component_colour,
+    contrast,
+    linear_rgb,
+    style,
+    template,
+)
 
 CONFIG = Path(dashboard.__file__).parent / ".streamlit" / "config.toml"
 # Machado, Oliveira and Fernandes (2009), severity 1.
@@ -93,3 +105,13 @@ def _oklab(rgb: list[float]) -> tuple[float, float, float]:
         1.9779984951 * x - 2.428592205 * y + 0.4505937099 * z,
         0.0259040371 * x + 0.7827717662 * y - 0.808675766 * z,
     )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_rule_of_the_style_can_be_read_by_a_browser(scheme: Scheme) -> None:
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", style(scheme))
+    assert rules
+    for selector, body in rules:
+        assert selector.count("[") == selector.count("]")
+        for declaration in body.split(";"):
+            assert re.fullmatch(r"\s*[a-z-]+: ?[^:]+", declaration), declaration
