@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -131,7 +132,7 @@ class Judges:
                 judge = Judge(told["n_items"], JudgeConfig(**told["config"]))
                 judge.load_state_dict(load_file(folder / f"judge-{half}.safetensors"))
                 pair.append(judge.eval().requires_grad_(False))
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise DamagedArtefact(
                 f"the judges in {folder} cannot be loaded: {error}", remedy="remove that folder and run `lodestar demo`"
             ) from error

@@ -21,7 +21,7 @@ CATEGORIES = ("Astronomy", "Baking", "Chess", "Jazz")
 
 @pytest.fixture
 def make_served() -> Callable[..., ServedModel]:
-    """A served model with a network, EASE, ridge and, for baskets, frequency; one item is unavailable, two untrained."""
+    """A served model with a network and closed forms; one item is unavailable, two are untrained."""
 
     def make(
         task: Task = "next-new", *, max_length: int = 20, seed: int = 0, typical_gap: int = 60, n_items: int = N_ITEMS
