@@ -136,7 +136,8 @@ def judged(s: Scene, run_id: str, target: str) -> None:
         t,
         {
             t.name("policy", policy): [found[field][policy] for field in ("lift", "acceptance", "success")]
-            for policy in found["lift"]
+            for policy in charts.POLICIES
+            if policy in found["lift"]
         },
         heads=[t("column.policy"), t("column.lift"), t("column.accepted"), t("column.success")],
     )

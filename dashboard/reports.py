@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from dashboard import svg, words
-from dashboard.charts.evidence import gap_rows, group_rows, model_rows
+from dashboard.charts.evidence import POLICIES, gap_rows, group_rows, model_rows
 from dashboard.charts.frame import Look
 from dashboard.findings import gaps_in_order, groups_in_order, visible_gaps
 from dashboard.theme import DARK, LIGHT, RADIUS_PX, policy_colours
@@ -28,7 +28,6 @@ from dashboard.words import Words
 
 FORMAT: Final = 1
 METRICS: Final = ("ndcg@10", "hr@10")
-POLICIES: Final = ("guide", "push", "passive", "random")
 COLUMNS: Final = ("hr@10", "ndcg@10", "mrr@10")
 _HERE = Path(__file__).parent
 

@@ -7,12 +7,13 @@ and the words to write with.
 """
 
 from dashboard.charts.behaviour import activity, hour_weekday, long_tail, timeline
-from dashboard.charts.evidence import dots, gap_dots, group_dots, lift_curves, model_dots, path
+from dashboard.charts.evidence import POLICIES, dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, lifted_title, plain
 from dashboard.charts.training import curves
 from dashboard.charts.why import waterfall
 
 __all__ = [
+    "POLICIES",
     "Look",
     "activity",
     "curves",

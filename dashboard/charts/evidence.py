@@ -13,6 +13,7 @@ from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, wid
 from dashboard.findings import gap_seen
 from dashboard.theme import component_colour, policy_colours
 
+POLICIES = ("guide", "push", "passive", "random")  # ways to choose what to show, in the order people read them
 _ROW_PX = 34
 _FEWEST = 10  # users behind a point of a curve; below, its interval says nothing
 

@@ -88,6 +88,22 @@ def test_each_scheme_has_its_own_template() -> None:
     assert light.paper_bgcolor == dark.paper_bgcolor == "rgba(0,0,0,0)"
 
 
+def test_every_rule_of_the_style_can_be_read_by_a_browser() -> None:
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", style())
+    assert len(rules) > 20
+    for selector, body in rules:
+        assert selector.count("[") == selector.count("]")
+        for declaration in filter(str.strip, body.split(";")):
+            assert re.fullmatch(r"\s*[a-z-]+: ?[^:]+", declaration), declaration
+
+
+def test_every_tone_of_a_figure_has_its_other_scheme() -> None:
+    for light, dark in [*zip(LIGHT.series, DARK.series, strict=True), (LIGHT.text, DARK.text)]:
+        for tone in (light, dark):
+            r, g, b = (int(tone[i : i + 2], 16) for i in (1, 3, 5))
+            assert f'[style*="fill: rgb({r}, {g}, {b})"] {{fill: light-dark({light}, {dark}) !important}}' in style()
+
+
 def _through(matrix: tuple[tuple[float, ...], ...], rgb: tuple[float, float, float]) -> list[float]:
     return [min(1.0, max(0.0, sum(a * b for a, b in zip(row, rgb, strict=True)))) for row in matrix]
 
@@ -105,13 +121,3 @@ def _oklab(rgb: list[float]) -> tuple[float, float, float]:
         1.9779984951 * x - 2.428592205 * y + 0.4505937099 * z,
         0.0259040371 * x + 0.7827717662 * y - 0.808675766 * z,
     )
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_rule_of_the_style_can_be_read_by_a_browser(scheme: Scheme) -> None:
-    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", style(scheme))
-    assert rules
-    for selector, body in rules:
-        assert selector.count("[") == selector.count("]")
-        for declaration in body.split(";"):
-            assert re.fullmatch(r"\s*[a-z-]+: ?[^:]+", declaration), declaration
