@@ -219,10 +219,11 @@ def ranked_anew(s: Scene, served: dict[str, Any], edited: dict[str, Any], *, n: 
         t=t,
         name=f"{s.dataset}-user-{served['user']}-whatif",
         height=420,
+        shown=rows.assign(probability=rows["probability"] * 100),
         columns={
             "rank": st.column_config.NumberColumn(t("column.rank"), width="small"),
             "title": st.column_config.TextColumn(t("column.title")),
             "before": st.column_config.TextColumn(t("column.before")),
-            "probability": st.column_config.NumberColumn(t("column.probability"), format="percent"),
+            "probability": st.column_config.NumberColumn(t("column.probability"), format="%.2f%%"),
         },
     )

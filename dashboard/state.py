@@ -25,6 +25,10 @@ def begin() -> None:
     for name, value in address.items():
         if seen.get(name) != value:
             st.session_state[f"choice.{name}"] = value
+    if address:  # moving to another page empties the address; the back button only takes away what was added last
+        for name in seen.keys() - address.keys():
+            if chosen(name) == seen[name]:
+                st.session_state[f"choice.{name}"] = None
     st.session_state["_address"] = address
 
 
@@ -39,11 +43,12 @@ def choose(name: str, value: str | None) -> None:
     st.session_state[f"choice.{name}"] = value
 
 
-def tied(name: str, options: Sequence[str], *, default: str | None) -> dict[str, Any]:
+def tied(name: str, options: Sequence[str], *, default: str | None, ends: Sequence[str] = ()) -> dict[str, Any]:
     """Keyword arguments that tie a single-choice widget to a choice: its key, its options, and what it does
     on change.
 
-    The widget shows the choice in force, or `default` where that is not among the options.
+    The widget shows the choice in force, or `default` where that is not among the options. Choices named in `ends`
+    were made under the old one (an item of one user's slate) and end with it.
     """
     key = f"pick.{name}"
     current = chosen(name)
@@ -52,6 +57,8 @@ def tied(name: str, options: Sequence[str], *, default: str | None) -> dict[str,
     def on_change() -> None:
         if st.session_state[key] is not None:  # a segmented control can be emptied; the choice then stands
             choose(name, st.session_state[key])
+            for other in ends:
+                choose(other, None)
 
     return {"key": key, "options": options, "on_change": on_change}
 

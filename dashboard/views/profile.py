@@ -44,7 +44,12 @@ def pickers(s: Scene, *, subject: str) -> str:
             label_visibility="collapsed",
             placeholder=t(f"profile.pick_{subject}"),
             width=420,
-            **state.tied(subject, list(names), default=chosen if chosen in names else None),
+            **state.tied(
+                subject,
+                list(names),
+                default=chosen if chosen in names else None,
+                ends=["item"] if subject == "user" else [],
+            ),
         )
     return chosen
 

@@ -97,6 +97,25 @@ def test_choosing_a_user_changes_the_view_and_the_address(opened: Opened, store:
     assert "u9" in test.title[0].value
 
 
+def test_the_back_button_takes_away_what_was_chosen_last(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    first = test.title[0].value
+    test.button(key="why-3").click().run()
+    assert test.title[0].value != first
+    del test.query_params["item"]  # the browser's way back to the address before
+    test.run()
+    assert test.title[0].value == first
+    assert "item" not in test.query_params
+
+
+def test_an_item_chosen_for_one_user_is_not_asked_of_the_next(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    test.button(key="why-3").click().run()
+    test.selectbox(key="pick.user").select("u9").run()
+    assert "item" not in test.query_params
+    assert "Why does user u9 get" in test.title[0].value
+
+
 def test_a_page_shows_one_users_data_only(opened: Opened, store: Any) -> None:
     with_data = {}
     for user in ("u4", "u5"):
