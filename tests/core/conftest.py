@@ -1,6 +1,6 @@
 """Small served models made by hand, on random weights, for every test that asks one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,15 @@ from core.predict.served import Catalogue, ServedModel
 
 N_ITEMS = 40
 CATEGORIES = ("Astronomy", "Baking", "Chess", "Jazz")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def operations_on_one_thread() -> Iterator[None]:
+    """Models this small gain nothing from a second thread, and lose much to it on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

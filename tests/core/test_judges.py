@@ -55,7 +55,9 @@ def test_a_judge_never_learns_from_the_users_it_judges(people, make_shelf):
     assert not same(before.judges[1], after.judges[1])
 
 
-def test_training_repeats_bit_for_bit(people):
+def test_training_repeats_bit_for_bit_while_both_learn_at_once(people, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     one, other = (train_judges(histories_of(people), task="next-new", n_items=40, seed=3, config=QUICK) for _ in "ab")
     assert same(one.judges[0], other.judges[0]) and same(one.judges[1], other.judges[1])
 
