@@ -25,7 +25,7 @@ from core.predict.served import Catalogue, ServedModel
 from data.errors import InputError, UnknownCategory
 
 TOP = 50
-LAMBDA = 8.0
+LAMBDA = 8.0  # on MovieLens-100K lift hardly grows beyond (22, 22, 23 thousandths at 8, 16, 32), acceptance falls on
 FLOOR = 0.2
 CEILING = 0.9
 CURVE = "0.9 * sqrt(p(item) / p(the user's likeliest item))"
