@@ -25,9 +25,10 @@ from core.learn.checkpoints import load_checkpoint, save_checkpoint
 from core.learn.closed import fit_closed_forms
 from core.learn.config import TrainConfig
 from core.learn.model import Recommender
+from core.learn.scoring import neural_scores
 from core.learn.sequences import Queries, Split, histories_from, leave_last_out
 from core.learn.text import TextEncoder, Whitening, fit_whitening
-from core.learn.train import Stage, Stopped, Trainer, neural_scores
+from core.learn.train import Stage, Stopped, Trainer
 from core.learn.weights import weights_folder
 from core.ops.ledger import build_of
 from core.ops.registry import log_test_read

@@ -375,9 +375,7 @@ def guide(
         raise InputError(f"the target {target!r} is not category=NAME", remedy="write --target category=Comedy, say")
     with opened(home, run, dataset) as (answers, it):
         told = answers.guide(it, user=user, category=category, steps=steps)
-        from dashboard.measuring import lift_of
-
-        told["lift"] = lift_of(it.folder, category)
+        told["lift"] = answers.lift_toward(it, category)
     rows = [(n + 1, s["key"], s["title"], s["acceptance"], s["mass"]) for n, s in enumerate(told["steps"])]
     terminal.show(
         told,
@@ -396,7 +394,13 @@ def audit(run: Run, dataset: Dataset = None, as_json: AsJson = False, home: Home
     with desk(home) as d:
         told = stored(d.ledger, d.home, run, "audit.json", dataset=dataset)
     rows = [
-        (g["attribute"], g["group"], g["metric"], g["n"], "suppressed" if g["suppressed"] else terminal.interval(g))
+        (
+            g["attribute"],
+            g["group"],
+            g["metric"],
+            "" if g["n"] is None else g["n"],
+            "suppressed" if g["suppressed"] else terminal.interval(g),
+        )
         for g in told["groups"]
     ]
     terminal.show(
@@ -645,14 +649,17 @@ def serve_scorer(home: Home = None) -> None:
     from core.serve.scorer import serve
 
     with desk(home) as d:
-        serve(d.ledger, d.home, threads=d.settings.threads)
+        serve(d.ledger, d.home)
 
 
 @contextmanager
 def opened(home: Path | None, run: str, dataset: str | None) -> Iterator[tuple[Any, Any]]:
-    """The answering functions and one opened run."""
+    """The answering functions and one opened run, on one thread as in the scorer."""
+    import torch
+
     from core.serve import answers
 
+    torch.set_num_threads(1)
     with desk(home) as d, answers.open_run(d.ledger, d.home, run, dataset=dataset) as it:
         yield answers, it
 

@@ -40,15 +40,6 @@ def evaluation_of(
     return {**told, "report": None}
 
 
-def lift_of(folder: Path, category: str) -> dict[str, Any] | None:
-    """{"guide", "push", "random"} for a category, as the run's judges found them; None where they did not look."""
-    path = folder / "judges" / "lift.json"
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text()).get("targets", {}).get(category)
-    return dict(found["lift"]) if found else None
-
-
 def export_slates(ledger: Ledger, home: Path, run: str, out: Path, *, k: int, dataset: str | None = None) -> int:
     """Everyone's top k in the caller's keys: user, item, title, rank, score, probability, source; rows written.
 

@@ -17,15 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from core.learn.batches import TrainingBatch, Vocabulary, epoch, to_events
+from core.learn.batches import TrainingBatch, Vocabulary, epoch
 from core.learn.config import TrainConfig
 from core.learn.model import Recommender
 from core.learn.ranking import hit_rate, ndcg, ranks
-from core.learn.sequences import Histories, Split
+from core.learn.scoring import neural_scores
+from core.learn.sequences import Split
 from core.learn.text import TextEncoder, Whitening
 from data.errors import LodestarError
 
-SCORE_BATCH = 256  # histories scored at once
 MAX_VALIDATION = 4000  # queries that early stopping looks at
 TEXT_STAGE_LR = 0.25  # of the first stage's rate: the sequence model only follows the moving text
 BETAS = (0.9, 0.98)
@@ -261,21 +261,6 @@ class Trainer:
         if not len(self.valid):
             return 0.0, 0.0
         return float(ndcg(rank, self.valid, k=10).mean()), float(hit_rate(rank, self.valid, k=10).mean())
-
-
-@torch.no_grad()
-def neural_scores(model: Recommender, histories: Histories, vocabulary: Vocabulary) -> Tensor:
-    """(H, I) float32 logits of what follows each history, in evaluation mode, in bounded batches of like length."""
-    model.eval()
-    vectors, bias = model.items()
-    out = torch.empty(len(histories), model.n_items)
-    device = model.device
-    order = np.argsort(histories.lengths, kind="stable")
-    for begin in range(0, len(order), SCORE_BATCH):
-        rows = order[begin : begin + SCORE_BATCH]
-        events = to_events(histories.take(rows), vocabulary, length=model.config.max_length, n_items=model.n_items)
-        out[torch.from_numpy(rows)] = model(events.to(device), vectors, bias).cpu()
-    return out
 
 
 def on_device(batch: TrainingBatch, device: torch.device) -> TrainingBatch:

@@ -20,8 +20,8 @@ from core.learn.batches import Vocabulary
 from core.learn.closed import ClosedForm
 from core.learn.config import NetworkConfig
 from core.learn.model import Recommender
+from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, Queries, Task, histories_from, one_history
-from core.learn.train import neural_scores
 from core.predict.blend import Blend, candidates
 from data import reads
 from data.errors import DamagedArtefact, SchemaMismatch, UnknownItem

@@ -3,11 +3,13 @@
 A question is about a user of the build (by key) or about a history of item keys that may never have been seen.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.guide.lift import target_lift
 from core.guide.plan import guide_path, next_step
 from core.learn.sequences import Histories
 from core.ops.ledger import Ledger, build_of
@@ -72,7 +74,7 @@ def recommend(
     explanations: list[Any] = [None] * len(items)
     if explain and items:
         ids = [run.served.catalogue.find(item["key"]) for item in items]
-        explanations = explain_history(run.served, about, ids, k=max(k, 10))
+        explanations = explain_history(run.served, about, ids, k=max(k, 10), dated=history is None)
     told = [{**item, "explanation": why} for item, why in zip(items, explanations, strict=True)]
     return {"user": user, "run_id": run.row.run_id, "items": told}
 
@@ -83,7 +85,7 @@ def explain(
     """{games, faithfulness, counterfactual, words} of one item, with user, run_id and the item's key and title."""
     about = subject(run, user=user, history=history)
     item_id = run.served.catalogue.find(item)
-    (why,) = explain_history(run.served, about, [item_id], k=10)
+    (why,) = explain_history(run.served, about, [item_id], k=10, dated=history is None)
     named = {"key": run.served.catalogue.keys[item_id], "title": run.served.catalogue.titles[item_id]}
     return {"user": user, "run_id": run.row.run_id, "item": named, **why}
 
@@ -92,6 +94,18 @@ def guide(run: OpenRun, *, user: str, category: str, steps: int) -> dict[str, An
     """{user, target, steps[{key, title, acceptance, mass, logp}], ...}: the planned path. Raises UnknownCategory."""
     about = subject(run, user=user, history=None)
     return {"user": user, "run_id": run.row.run_id, **guide_path(run.served, about, category=category, steps=steps)}
+
+
+def lift_toward(run: OpenRun, category: str) -> dict[str, Any] | None:
+    """{"guide", "push", "random", ...: M} of a category: as the run's judges found it, or judged now for a category
+    they did not look at; None for a run without judges. Raises UnknownCategory."""
+    folder = run.folder / "judges"
+    if not folder.is_dir():
+        return None
+    found = json.loads((folder / "lift.json").read_text())["targets"].get(category)
+    if found is not None:
+        return dict(found["lift"])
+    return dict(target_lift(run.served, run.warehouse, folder, category=category))
 
 
 def guide_next(

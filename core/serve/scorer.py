@@ -156,9 +156,12 @@ def make_app(ledger: Ledger, home: Path, *, token: str) -> FastAPI:
     return app
 
 
-def serve(ledger: Ledger, home: Path, *, threads: int) -> None:
-    """Listen on a free loopback port until told to stop, the address noted in the store meanwhile."""
-    torch.set_num_threads(threads)
+def serve(ledger: Ledger, home: Path) -> None:
+    """Listen on a free loopback port until told to stop, the address noted in the store meanwhile.
+
+    One thread: an answer is many small operations, which wait for each other when split over busy cores.
+    """
+    torch.set_num_threads(1)
     token = secrets.token_urlsafe(32)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
