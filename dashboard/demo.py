@@ -135,7 +135,7 @@ def _table(console: Console, told: dict[str, Any], audit: dict[str, Any], build:
     gain = told["language_model"].get("lora_vs_frozen")
     if gain:
         rows.append(("LoRA over frozen", f"NDCG@10 {terminal.interval(gain['ndcg@10'])}, paired"))
-    rows += _gaps([gap for gap in audit["gaps"] if gap["metric"] == "ndcg@10"])
+    rows += _gaps([gap for gap in audit["gaps"] if gap["metric"] == "ndcg@10" and gap["p_holm"] is not None])
     rows += [("report", told["report"]), ("console", "lodestar app, then http://localhost:8501")]
     console.print(
         terminal.table(("", ""), rows, title="Lodestar demo: leave-last-out, every item ranked, 95% intervals")
@@ -147,7 +147,7 @@ def _gaps(gaps: list[dict[str, Any]]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for attribute in dict.fromkeys(gap["attribute"] for gap in gaps):
         of_it = [gap for gap in gaps if gap["attribute"] == attribute]
-        most = min(of_it, key=lambda gap: gap["p"])
+        most = min(of_it, key=lambda gap: (gap["p_holm"], -abs(gap["gap"]) / gap["detectable"]))
         verdict = "seen" if most["p_holm"] < 0.05 else "cannot be told from none"
         rows.append(
             (
