@@ -1,11 +1,13 @@
 """Small served models made by hand, on random weights, for every test that asks one."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from core.learn.batches import Vocabulary
 from core.learn.closed import ClosedForm
@@ -130,3 +132,24 @@ def make_shelf() -> Callable[..., Shelf]:
         return Shelf(histories, ("rate", "view"))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real BERT of two layers and a tokenizer of letters, as a hub gives it."""
+    folder = tmp_path_factory.mktemp("language-model")
+    letters = list("abcdefghijklmnopqrstuvwxyz0123456789.,-&'()")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,165 @@
+"""Training learns, resumes bit for bit, and stops when asked; checkpoints survive damage."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.learn.batches import fit_vocabulary
+from core.learn.checkpoints import load_checkpoint, save_checkpoint
+from core.learn.config import NetworkConfig, TextConfig, TrainConfig, load_config
+from core.learn.model import Recommender
+from core.learn.sequences import Histories, Split, leave_last_out
+from core.learn.text import TextEncoder, fit_whitening
+from core.learn.train import Diverged, Stopped, Trainer
+from data.errors import InvalidConfig
+
+N_ITEMS = 30
+NETWORK = NetworkConfig(dim=16, max_length=20)
+
+
+class Watcher:
+    """Collects epochs; stops after `most` of them."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.epochs: list[dict[str, Any]] = []
+        self.most = most
+
+    def epoch(self, **fields: Any) -> None:
+        self.epochs.append(fields)
+
+    def stopping(self) -> bool:
+        return len(self.epochs) >= self.most
+
+
+def cyclic(n_users: int = 60, length: int = 12) -> Histories:
+    """Everyone walks the catalogue in the same order from a start of their own: the next item is certain."""
+    rng = np.random.default_rng(0)
+    item = np.concatenate([(rng.integers(N_ITEMS) + np.arange(length)) % N_ITEMS for _ in range(n_users)])
+    n = n_users * length
+    return Histories(
+        np.arange(n_users + 1) * length,
+        item.astype(np.int64),
+        np.tile(np.arange(length) * 60, n_users),
+        np.zeros(n, np.int64),
+        np.full(n, np.nan, np.float32),
+    )
+
+
+def trainer(split: Split, config: TrainConfig, **tuning: Any) -> Trainer:
+    torch.manual_seed(config.seed)
+    text = tuning["whitening"](tuning["encoder"].encode()) if tuning else torch.zeros(N_ITEMS, 0)
+    network = Recommender(config.network, text=text, n_kinds=1)
+    vocabulary = fit_vocabulary(split.train, ("view",), buckets=config.network.value_buckets)
+    return Trainer(network, split, vocabulary, config, stage="lora" if tuning else "frozen", **tuning)
+
+
+def test_a_certain_successor_is_learned() -> None:
+    split = leave_last_out(cyclic(), "next-new")
+    config = TrainConfig(epochs=30, patience=30, lr=0.01, batch_tokens=256, ema=0.9, id_dropout=0.0, network=NETWORK)
+    stage = trainer(split, config).run(Watcher(), lambda _: None)
+    assert stage.best_ndcg > 0.9  # chance is about .15 over 30 items
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    split = leave_last_out(cyclic(), "next-new")
+    config = TrainConfig(epochs=6, lr=0.01, batch_tokens=256, network=NETWORK)
+    whole = trainer(split, config)
+    whole.run(Watcher(), lambda _: None)
+
+    def save(one: Trainer) -> None:
+        tensors, values = one.snapshot()
+        save_checkpoint(tmp_path, one.stage.name, one.stage.epoch, tensors=tensors, values=values)
+
+    first = trainer(split, config)
+    with pytest.raises(Stopped):
+        first.run(Watcher(most=3), save)
+    second = trainer(split, config)
+    found = load_checkpoint(tmp_path, "frozen")
+    assert found is not None
+    torch.manual_seed(999)  # what the process did before must not matter
+    second.restore(*found)
+    second.run(Watcher(), save)
+    for name, value in whole.stage.best_state.items():
+        assert torch.equal(value, second.stage.best_state[name]), name
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+
+
+def test_a_resumed_language_stage_ends_with_the_same_bits(tmp_path: Path, tiny_language_model: Path) -> None:
+    split = leave_last_out(cyclic(), "next-new")
+    text = TextConfig(steps=3, rank=2, dim=8, lr=0.01)
+    config = TrainConfig(batch_tokens=256, network=NETWORK, text=text)
+
+    def made() -> Trainer:
+        encoder = TextEncoder(tiny_language_model, text, texts=[f"item {n}" for n in range(N_ITEMS)])
+        whitening = fit_whitening(encoder.encode(), text.dim)
+        encoder.adapt(seed=0)
+        return trainer(split, config, encoder=encoder, whitening=whitening)
+
+    whole = made()
+    before = whole.model.text.clone()
+    whole.run(Watcher(), lambda _: None)
+    assert not torch.allclose(before, whole.model.text, atol=1e-4)  # the language model did move
+    first = made()
+    kept: list[Any] = []
+    with pytest.raises(Stopped):
+        first.run(Watcher(most=2), lambda one: kept.append(one.snapshot()))
+    second = made()
+    second.restore(*kept[-1])
+    second.run(Watcher(), lambda _: None)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        save_checkpoint(tmp_path, "frozen", epoch, tensors={"x": torch.tensor([float(epoch)])}, values={"n": epoch})
+    assert len(list(tmp_path.iterdir())) == 2
+    damaged = tmp_path / "frozen-00003" / "tensors.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x7f")
+    found = load_checkpoint(tmp_path, "frozen")
+    assert found is not None
+    assert found[1] == {"n": 2}
+
+
+def test_a_loss_that_is_no_number_ends_the_run() -> None:
+    split = leave_last_out(cyclic(), "next-new")
+    broken = trainer(split, TrainConfig(epochs=1, network=NETWORK))
+    with torch.no_grad():
+        broken.model.id_bias.fill_(float("nan"))
+    with pytest.raises(Diverged, match="smaller rate"):
+        broken.run(Watcher(), lambda _: None)
+
+
+def test_chunked_loss_equals_the_whole() -> None:
+    split = leave_last_out(cyclic(), "next-new")
+    losses = []
+    for memory_mb in (256, 0):  # 0: a chunk a target
+        config = TrainConfig(id_dropout=0.0, network=NetworkConfig(dim=16, max_length=20, dropout=0.0))
+        one = trainer(split, config)
+        one.config = config.model_copy(update={"logit_memory_mb": memory_mb})
+        losses.append(one._epoch(Watcher()))
+    assert np.isclose(losses[0], losses[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        (("network.dim", "33"), "network"),
+        (("epochs", "0"), "epochs"),
+        (("nonsense", "1"), "nonsense"),
+        (("lr", "x"), "lr"),
+    ],
+)
+def test_a_malformed_setting_is_named(override: tuple[str, str], named: str) -> None:
+    with pytest.raises(InvalidConfig, match=named):
+        load_config(overrides=[override])
+
+
+def test_a_configuration_survives_its_file(tmp_path: Path) -> None:
+    config = load_config(overrides=[("seed", "3"), ("text.tune", "frozen")])
+    (tmp_path / "c.toml").write_text(config.to_toml())
+    assert load_config(tmp_path / "c.toml") == config
