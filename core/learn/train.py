@@ -89,6 +89,12 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=self.lr, betas=BETAS, weight_decay=config.weight_decay, fused=True
         )
+        seen = torch.from_numpy(np.bincount(split.train.item, minlength=model.n_items) > 0).to(model.device)
+        self.trained = seen.nonzero().squeeze(1)  # items of the softmax, and where each stands in it
+        self.place = torch.cumsum(seen, 0) - 1
+        with torch.no_grad():
+            model.id_vector[~seen] = 0.0
+            model.id_bias[~seen] = 0.0
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.text_optimizer: torch.optim.Optimizer | None = None
         self.raw: Tensor | None = None
@@ -205,14 +211,19 @@ class Trainer:
         return total / max(count, 1)
 
     def _loss(self, batch: TrainingBatch, raw: Tensor | None) -> Tensor:
-        """Mean full-softmax cross entropy over the batch's targets, logits made in chunks of bounded memory."""
+        """Mean softmax cross entropy over every item that training has seen, logits made in chunks of bounded memory.
+
+        Items without a training event stand outside: that nobody chose what nobody could see is no evidence, and as
+        mere negatives they would be pushed below everything.
+        """
         model = self.model
         text = self.whitening(raw) if raw is not None and self.whitening is not None else None
         keep = (torch.rand(model.n_items) >= self.config.id_dropout).float().to(model.device)
         vectors, bias = model.items(text=text, keep_id=keep)
         asked = batch.target >= 0
-        states, target = model.states(batch.events, vectors)[asked], batch.target[asked]
-        rows = max(1, self.config.logit_memory_mb * 2**20 // (4 * model.n_items))
+        states, target = model.states(batch.events, vectors)[asked], self.place[batch.target[asked]]
+        vectors, bias = vectors[self.trained], bias[self.trained]
+        rows = max(1, self.config.logit_memory_mb * 2**20 // (4 * len(vectors)))
         if len(target) <= rows:
             return F.cross_entropy(states @ vectors.T + bias, target)
         parts = [

@@ -1,0 +1,241 @@
+"""The whole line on a small generated world: build, trained run, slates, explanations, audit, and what damage does."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core import pipeline
+from core.learn.config import load_config
+from core.learn.scoring import neural_scores
+from core.learn.sequences import histories_from, leave_last_out
+from core.ops.claims import claim
+from core.ops.jobs import submit
+from core.ops.ledger import Ledger, record_build
+from core.ops.processes import Process
+from core.ops.runs import finished_run
+from core.ops.worker import JobContext, Stopped
+from core.serve import answers
+from data import reads, synthetic
+from data.errors import DamagedArtefact, InputError, RunUnfinished, UnknownItem, UnknownUser
+from data.ingest import ingest
+from data.presets import preset_text
+from data.spec import load_spec
+from data.warehouse import Warehouse
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+SETTINGS = {
+    "epochs": 10,
+    "batch_tokens": 1024,
+    "network.dim": 16,
+    "network.max_length": 40,
+    "text.dim": 16,
+    "text.rank": 4,
+    "text.steps": 2,
+    "lr": 0.01,
+}
+NEW_ITEM = "brand-new"
+
+
+@dataclass(frozen=True)
+class Made:
+    ledger: Ledger
+    home: Path
+    run_id: str
+    folder: Path
+    evaluation: dict[str, Any]
+    build: Path
+
+
+def order(ledger: Ledger, build_id: str, model: Path, **settings: Any) -> str:
+    overrides = {**SETTINGS, "text.model": str(model), **settings}
+    config = load_config(overrides=list(overrides.items()))
+    payload = {"build_id": build_id, "config": config.model_dump()}
+    return submit(ledger, kind="train", payload=payload, dataset="synthetic", now=NOW)
+
+
+def context_of(ledger: Ledger, home: Path) -> JobContext:
+    job = claim(ledger, supervisor=Process.current(), lease_s=600, now=NOW)
+    assert job is not None
+    return JobContext(ledger, home, job)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_language_model: Path) -> Iterator[Made]:
+    """A world of 150 users with one item more, of which there is a text and no event; one run on it."""
+    home = tmp_path_factory.mktemp("home")
+    files = tmp_path_factory.mktemp("files")
+    synthetic.generate(files, seed=0, world=synthetic.World(n_users=150, n_items=80, n_events=3000))
+    (files / "spec.toml").write_text(preset_text("synthetic"), encoding="utf-8")
+    spec = load_spec(files / "spec.toml")
+    assert spec.items is not None
+    items = files / spec.items.files[0]
+    delimiter = "\t" if items.suffix == ".tsv" else ","
+    text = items.read_text(encoding="utf-8")
+    rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    key = rows[0].index(str(spec.items.key))
+    twin = list(rows[1])
+    twin[key] = NEW_ITEM
+    with items.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=delimiter).writerow(twin)
+    result = ingest(spec, base=files, home=home, now=NOW)
+    with Ledger.open(home) as ledger:
+        facts = {"n_events": result.accepted}
+        record_build(ledger, build_id=result.build_id, dataset=result.dataset, path=result.path, facts=facts, now=NOW)
+        order(ledger, result.build_id, tiny_language_model)
+        context = context_of(ledger, home)
+        evaluation = pipeline.train_run(context, cache=home / "cache", offline=True)
+        run_id = str(evaluation["run_id"])
+        yield Made(ledger, home, run_id, home / "runs" / run_id, evaluation, result.path)
+
+
+def test_figures_are_those_of_the_test_split_recomputed(made: Made) -> None:
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        histories = histories_from(reads.histories(run.warehouse), run.served.vocabulary.kinds)
+        split = leave_last_out(histories, run.served.task)
+        again, users = pipeline.evaluate_split(
+            run.served, split, frozen=None, language=None, seed=made.evaluation["seed"]
+        )
+    assert again["metrics"] == made.evaluation["metrics"]
+    stored = pq.read_table(made.folder / "users.parquet").to_pandas()
+    np.testing.assert_array_equal(stored["ndcg@10"], users["ndcg@10"])
+    assert made.evaluation["metrics"]["ndcg@10"]["estimate"] == pytest.approx(stored["ndcg@10"].mean())
+
+
+def test_it_beats_popularity_on_a_world_of_tastes(made: Made) -> None:
+    gain = made.evaluation["against"]["popularity"]["ndcg@10"]
+    assert gain["low"] > 0
+
+
+def test_validation_and_test_events_were_not_learned_from(made: Made) -> None:
+    """Closed forms fitted anew on the training part alone give the stored weights."""
+    from core.learn.closed import fit_closed_forms
+
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        histories = histories_from(reads.histories(run.warehouse), run.served.vocabulary.kinds)
+        split = leave_last_out(histories, run.served.task)
+        trained = torch.from_numpy(np.bincount(split.train.item, minlength=run.served.n_items) > 0)
+        assert torch.equal(run.served.catalogue.trained, trained)
+        forms = fit_closed_forms(split, n_items=run.served.n_items, budget_gb=1, seed=0, log=lambda _: None)
+    stored = load_file(made.folder / "closed.safetensors")
+    for name, form in forms.items():
+        assert form.weights is not None
+        torch.testing.assert_close(form.weights, stored[name], atol=1e-5, rtol=1e-4)
+
+
+def test_the_language_model_is_no_decoration(made: Made) -> None:
+    effects = made.evaluation["language_model"]
+    assert effects["text_vs_shuffled"]["top10_shared"]["high"] < 0.9
+    assert effects["tuned_vs_zeroed"]["top10_shared"]["high"] < 1.0
+    assert {"estimate", "low", "high", "n"} <= set(effects["lora_vs_frozen"]["ndcg@10"])
+    assert load_file(made.folder / "language_model.safetensors")
+
+
+def test_an_item_with_a_text_alone_reaches_someone(made: Made) -> None:
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        item = run.served.catalogue.find(NEW_ITEM)
+        assert not run.served.catalogue.trained[item]
+        scores = pq.read_table(made.folder / "scores.parquet").to_pandas()
+        shown = scores[(scores["item_id"] == item) & (scores["rank"] <= 10)]
+        assert len(shown) > 0
+        assert set(shown["source"]) == {"cold"}
+
+
+def test_the_network_ranks_an_unseen_twin_near_its_sibling(made: Made) -> None:
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        histories = histories_from(reads.histories(run.warehouse), run.served.vocabulary.kinds)
+        scores = neural_scores(run.served.network, histories, run.served.vocabulary)
+        twin, sibling = run.served.catalogue.find(NEW_ITEM), 0
+        together = np.corrcoef(scores[:, twin], scores[:, sibling])[0, 1]
+        others = [np.corrcoef(scores[:, twin], scores[:, item])[0, 1] for item in range(1, 80)]
+    assert together > np.quantile(others, 0.8)
+
+
+def test_slates_hold_nothing_seen_and_probabilities_of_one_softmax(made: Made) -> None:
+    scores = pq.read_table(made.folder / "scores.parquet").to_pandas()
+    with Warehouse.open(made.build) as warehouse:
+        seen = {row["user_id"]: set(row["item_id"]) for row in reads.histories(warehouse).to_pylist()}
+    for user, slate in scores.groupby("user_id"):
+        assert not seen[user] & set(slate["item_id"])
+        assert slate["rank"].tolist() == list(range(1, len(slate) + 1))
+        assert slate["score"].is_monotonic_decreasing
+        assert slate["probability"].sum() <= 1 + 1e-5
+    ratio = scores.groupby("user_id").apply(lambda s: np.log(s["probability"]).sub(s["score"]).std())
+    assert ratio.max() < 1e-3
+
+
+def test_a_user_a_new_history_and_none(made: Made) -> None:
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        key = reads.user_table(run.warehouse)["key"].to_pylist()[0]
+        told = answers.recommend(run, user=key, k=5, explain=True)
+        assert [item["rank"] for item in told["items"]] == [1, 2, 3, 4, 5]
+        game = told["items"][0]["explanation"]["games"][0]
+        assert game["base"] + sum(p["phi"] for p in game["players"]) == pytest.approx(game["value"], abs=1e-9)
+        assert game["value"] == pytest.approx(np.log(told["items"][0]["probability"]), abs=1e-4)
+        keys = list(run.served.catalogue.keys[:3])
+        fresh = answers.recommend(run, history=keys, k=5)
+        assert not set(keys) & {item["key"] for item in fresh["items"]}
+        empty = answers.recommend(run, history=[], k=5)
+        assert {item["source"] for item in empty["items"]} <= {"fallback", "cold"}
+        with pytest.raises(UnknownItem):
+            answers.recommend(run, history=["nothing"], k=5)
+        with pytest.raises(UnknownUser):
+            answers.recommend(run, user="nobody", k=5)
+        with pytest.raises(InputError):
+            answers.recommend(run, k=5)
+        with pytest.raises(InputError):
+            answers.recommend(run, user=key, k=0)
+
+
+def test_stopped_then_resumed_is_the_same_run(made: Made, tiny_language_model: Path) -> None:
+    """A second job with the same configuration, interrupted after three epochs and taken up again."""
+    build_id = made.evaluation["build_id"]
+    order(made.ledger, build_id, tiny_language_model)
+    context = context_of(made.ledger, made.home)
+    seen: list[str] = []
+    emit = context.emit
+
+    def counted(type: str, **fields: Any) -> None:
+        emit(type, **fields)
+        seen.append(type)
+        if seen.count("epoch") == 3:
+            context._told_to_stop = True
+
+    context.emit = counted  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        pipeline.train_run(context, cache=made.home / "cache", offline=True)
+    assert context.run_id is not None
+    with pytest.raises(RunUnfinished):
+        finished_run(made.ledger, made.home, context.run_id)
+    context.emit, context._told_to_stop = emit, False  # type: ignore[method-assign]
+    again = pipeline.train_run(context, cache=made.home / "cache", offline=True)
+    assert again["metrics"] == made.evaluation["metrics"]
+    for name, value in load_file(made.folder / "model.safetensors").items():
+        assert torch.equal(value, load_file(made.home / "runs" / context.run_id / "model.safetensors")[name]), name
+
+
+def test_a_flipped_byte_is_noticed(made: Made, tmp_path: Path) -> None:
+    path = made.folder / "model.safetensors"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(DamagedArtefact):
+            answers.open_run(made.ledger, made.home, made.run_id)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_the_audit_names_every_declared_attribute(made: Made) -> None:
+    told = json.loads((made.folder / "audit.json").read_text())
+    with Warehouse.open(made.build) as warehouse:
+        declared = set(warehouse.facts.spec.sensitive)
+    assert declared <= {group["attribute"] for group in told["groups"]}

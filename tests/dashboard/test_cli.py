@@ -1,0 +1,122 @@
+"""The command line as a program: what it prints, how it ends, and what bad input gets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SPEC = """
+[dataset]
+name = "shop"
+licence = "made for tests"
+[events]
+files = "clicks.csv"
+user = "customer"
+item = "sku"
+ts = "at"
+"""
+
+
+def lodestar(*arguments: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "dashboard.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "LODESTAR_HOME": str(home), "LODESTAR_OFFLINE": "1", **environment},
+    )
+
+
+def told(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    """The one JSON object on stdout, of a command that ended as a stated error or well: never with a traceback."""
+    assert "Traceback" not in done.stderr, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, done.stdout
+    return dict(json.loads(lines[0]))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A folder with a spec and a log of two users."""
+    rows = [f"{user},{sku},2025-01-0{day}T10:00:00Z" for user in "ab" for day, sku in enumerate("xyz", 1)]
+    (tmp_path / "clicks.csv").write_text("customer,sku,at\n" + "\n".join(rows) + "\n")
+    (tmp_path / "shop.toml").write_text(SPEC)
+    return tmp_path
+
+
+def test_ingest_then_builds(shop: Path) -> None:
+    home = shop / "home"
+    made = told(lodestar("ingest", str(shop / "shop.toml"), "--json", home=home))
+    assert (made["read"], made["accepted"], made["quarantined"]) == (6, 6, 0)
+    (build,) = told(lodestar("builds", "--json", home=home))["builds"]
+    assert build["build_id"] == made["build_id"]
+    assert build["current"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (("recommend", "champion", "--user", "1"), "UnknownDataset"),
+        (("recommend", "r-none", "--user", "1"), "UnknownRun"),
+        (("ingest", "nowhere.toml"), "InvalidSpec"),
+        (("fetch", "no-such-set"), "UnknownDataset"),
+        (("fetch", "movielens-100k"), "FetchFailed"),
+        (("train", "--set", "epochs=0"), "InvalidConfig"),
+        (("train", "--set", "epochs"), "InvalidConfig"),
+        (("train", "--preset", "huge"), "InvalidConfig"),
+        (("train",), "UnknownDataset"),
+        (("guide", "champion", "--user", "1", "--target", "Comedy"), "InputError"),
+        (("jobs", "cancel", "j-none"), "UnknownJob"),
+        (("report", "champion", "--out", "x.docx"), "InputError"),
+        (("verify", "nothing.html"), "UnreadableFile"),
+    ],
+)
+def test_bad_input_is_one_stated_error(tmp_path: Path, arguments: tuple[str, ...], kind: str) -> None:
+    done = lodestar(*arguments, "--json", home=tmp_path / "home", LODESTAR_CACHE=str(tmp_path / "cache"))
+    error = told(done)["error"]
+    assert done.returncode == 1
+    assert error["type"] == kind, error
+    assert error["remedy"]
+
+
+def test_a_spec_that_names_a_missing_column(shop: Path) -> None:
+    (shop / "shop.toml").write_text(SPEC.replace('"sku"', '"product"'))
+    done = lodestar("ingest", str(shop / "shop.toml"), home=shop / "home")
+    assert done.returncode == 1
+    assert "product" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list((shop / "home" / "warehouse").glob("*"))
+
+
+def test_usage_is_status_two(tmp_path: Path) -> None:
+    assert lodestar("no-such-command", home=tmp_path / "home").returncode == 2
+    assert lodestar("recommend", home=tmp_path / "home").returncode == 2
+
+
+def test_a_malformed_environment_names_its_variable(tmp_path: Path) -> None:
+    done = lodestar("builds", "--json", home=tmp_path / "home", LODESTAR_PORT="many")
+    assert done.returncode == 1
+    assert "LODESTAR_PORT" in told(done)["error"]["message"]
+
+
+def test_listing_jobs_loads_no_model(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['lodestar', 'jobs', '--json']\n"
+        "from dashboard.cli import app\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        "assert not {'torch', 'transformers', 'shap', 'fairlearn', 'peft'} & set(sys.modules)"
+    )
+    environment = {**os.environ, "LODESTAR_HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_answering_loads_no_language_model() -> None:
+    code = "import sys, core.serve.scorer; assert not {'transformers', 'peft'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
