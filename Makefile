@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup demo app test check
+.PHONY: setup demo app test check bench
 
 setup: .venv/.made
 
@@ -29,3 +29,6 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+
+bench: setup
+	$(BIN)/python -m tests.bench $(ARGS)
