@@ -11,7 +11,7 @@ import socket
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,13 +31,15 @@ from data.errors import LodestarError, NotFound
 KEPT_RUNS = 3
 
 
-class _Question(BaseModel):
+class Question(BaseModel):
+    """About which run."""
+
     model_config = ConfigDict(extra="forbid")
     run: str = "champion"
     dataset: str | None = None
 
 
-class RecommendQuestion(_Question):
+class RecommendQuestion(Question):
     """A slate for a user's key or a history of item keys."""
 
     user: str | None = None
@@ -46,7 +48,7 @@ class RecommendQuestion(_Question):
     explain: bool = False
 
 
-class ExplainQuestion(_Question):
+class ExplainQuestion(Question):
     """Why one item."""
 
     user: str | None = None
@@ -61,7 +63,7 @@ class Target(BaseModel):
     category: str
 
 
-class GuideQuestion(_Question):
+class GuideQuestion(Question):
     """A whole path."""
 
     user: str
@@ -69,7 +71,7 @@ class GuideQuestion(_Question):
     steps: Annotated[int, Field(ge=1, le=50)] = 10
 
 
-class StepQuestion(_Question):
+class StepQuestion(Question):
     """One more step of a path."""
 
     user: str
@@ -87,7 +89,7 @@ class Shelf:
         self._open: OrderedDict[str, answers.OpenRun] = OrderedDict()
         self._lock = threading.Lock()
 
-    def ask(self, question: _Question, answer: Callable[[answers.OpenRun], dict[str, Any]]) -> dict[str, Any]:
+    def ask(self, question: Question, answer: Callable[[answers.OpenRun], dict[str, Any]]) -> dict[str, Any]:
         """Load the question's run if need be and answer it."""
         with self._lock:
             run_id = finished_run(self.ledger, self.home, question.run, question.dataset).run_id
@@ -98,6 +100,13 @@ class Shelf:
                 self._open.popitem(last=False)[1].close()
             return answer(self._open[run_id])
 
+    def warm(self) -> None:
+        """Load the champion and answer once, so that the first reader does not wait for what loads lazily."""
+        with suppress(LodestarError):  # no champion yet, say
+            self.ask(
+                Question(), lambda run: answers.recommend(run, history=[run.served.catalogue.keys[0]], explain=True)
+            )
+
     def close(self) -> None:
         """Put every run away."""
         with self._lock:
@@ -105,9 +114,8 @@ class Shelf:
                 self._open.popitem()[1].close()
 
 
-def make_app(ledger: Ledger, home: Path, *, token: str) -> FastAPI:
+def make_app(shelf: Shelf, *, token: str) -> FastAPI:
     """The HTTP face. Every path but /health wants `Authorization: Bearer <token>`."""
-    shelf = Shelf(ledger, home)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -169,7 +177,9 @@ def serve(ledger: Ledger, home: Path) -> None:
     _write_private(
         note, {"address": f"http://127.0.0.1:{listener.getsockname()[1]}", "token": token, "pid": os.getpid()}
     )
-    app = make_app(ledger, home, token=token)
+    shelf = Shelf(ledger, home)
+    app = make_app(shelf, token=token)
+    threading.Thread(target=shelf.warm, name="warm", daemon=True).start()
     try:
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
     finally:

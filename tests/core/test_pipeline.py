@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from safetensors.torch import load_file
 
 from core import pipeline
@@ -25,6 +26,7 @@ from core.ops.processes import Process
 from core.ops.runs import finished_run
 from core.ops.worker import JobContext, Stopped
 from core.serve import answers
+from core.serve.scorer import Shelf, make_app
 from data import reads, synthetic
 from data.errors import DamagedArtefact, InputError, RunUnfinished, UnknownItem, UnknownUser
 from data.ingest import ingest
@@ -239,3 +241,19 @@ def test_the_audit_names_every_declared_attribute(made: Made) -> None:
     with Warehouse.open(made.build) as warehouse:
         declared = set(warehouse.facts.spec.sensitive)
     assert declared <= {group["attribute"] for group in told["groups"]}
+
+
+def test_the_scorer_says_what_the_command_line_says_to_those_with_the_token(made: Made) -> None:
+    shelf = Shelf(made.ledger, made.home)
+    with TestClient(make_app(shelf, token="secret")) as client:
+        assert client.get("/health").json() == {"ok": True}
+        question = {"run": made.run_id, "history": [NEW_ITEM], "k": 3}
+        assert client.post("/recommend", json=question).status_code == 401
+        client.headers["Authorization"] = "Bearer secret"
+        told = client.post("/recommend", json=question).json()
+        with answers.open_run(made.ledger, made.home, made.run_id) as run:
+            assert told == answers.recommend(run, history=[NEW_ITEM], k=3)
+        unknown = client.post("/recommend", json={**question, "history": ["nothing"]})
+        assert unknown.status_code == 404
+        assert unknown.json()["error"]["type"] == "UnknownItem"
+        assert client.post("/recommend", json={**question, "k": -1}).status_code == 422
