@@ -1,0 +1,113 @@
+"""How fast the console stands, in a real Chromium over a store that holds a demo's run.
+
+    python -m tests.bench.console --home .lodestar
+
+Figures are medians of several rounds after a first, reported apart: from a click in the sidebar to the page's last
+figure, from a reload to the title, and from a fresh browser to the title. The calibration matmul stands beside them.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+from rich.console import Console
+
+from dashboard.launch import port_is_free
+from dashboard.terminal import table
+from tests.bench.__main__ import matmul_seconds
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+PAGES = ("Pulse", "Profile", "Studio", "Models", "Guide", "Audit", "Publish")
+STANDS = """() => {
+  const app = document.querySelector('[data-testid="stApp"]');
+  const figures = [...document.querySelectorAll('[data-testid="stPlotlyChart"]')];
+  return app && app.getAttribute('data-test-script-state') === 'notRunning'
+    && document.querySelector('h1') && !document.querySelector('[data-testid="stSkeleton"]')
+    && figures.every(f => f.querySelector('.main-svg'));
+}"""
+
+
+def main() -> None:
+    """Start the console, measure, print, stop it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, default=Path(".lodestar"))
+    parser.add_argument("--browser", default="/usr/bin/chromium")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    rows: list[tuple[str, float, float]] = []
+    with running(asked.home) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=asked.browser, args=FLAGS)
+        fresh_s = [fresh(browser, address) for _ in range(asked.rounds + 1)]
+        page = browser.new_page(viewport={"width": 1440, "height": 950})
+        page.goto(address)
+        page.wait_for_function(STANDS)
+        clicks_s: dict[str, list[float]] = {name: [] for name in PAGES}
+        for _ in range(asked.rounds + 1):
+            for name in (*PAGES[1:], PAGES[0]):
+                clicks_s[name].append(click(page, name))
+        reload_s = [timed(lambda: titled(page, page.reload)) for _ in range(asked.rounds + 1)]
+        browser.close()
+    for name, seen_s in (*clicks_s.items(), ("reload to title", reload_s), ("fresh browser to title", fresh_s)):
+        rows.append((name, seen_s[0], statistics.median(seen_s[1:])))
+    title = f"seconds, median of {asked.rounds} after the first; matmul {matmul_seconds():.3f} s"
+    Console().print(table(("click to last figure", "first", "median"), rows, title=title))
+
+
+@contextmanager
+def running(home: Path) -> Iterator[str]:
+    """`lodestar app` on a free port, its scorer warm."""
+    port = next(port for port in range(8620, 8700) if port_is_free(port))
+    command = [sys.executable, "-P", "-m", "dashboard.cli", "app", "--home", str(home), "--port", str(port)]
+    app = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert app.stdout is not None
+        assert "Lodestar is at" in app.stdout.readline()
+        time.sleep(10)  # the scorer loads the champion meanwhile, as it has by the time that anyone comes
+        yield f"http://localhost:{port}/"
+    finally:
+        app.terminate()
+        app.wait(30)
+
+
+def click(page: Page, name: str) -> float:
+    """From a click in the sidebar to the page's last figure."""
+    before = page.locator("h1").inner_text()
+
+    def act() -> None:
+        page.locator('[data-testid="stSidebarNavLink"]', has_text=name).click()
+        page.wait_for_function("before => document.querySelector('h1')?.innerText !== before", arg=before)
+        page.wait_for_function(STANDS)
+
+    return timed(act)
+
+
+def titled(page: Page, act: Callable[[], object]) -> None:
+    """Act, then wait for the page's title."""
+    act()
+    page.locator("h1").wait_for()
+
+
+def fresh(browser: Browser, address: str) -> float:
+    """A new context, nothing cached, to the title."""
+    context = browser.new_context(viewport={"width": 1440, "height": 950})
+    page = context.new_page()
+    taken_s = timed(lambda: titled(page, lambda: page.goto(address)))
+    context.close()
+    return taken_s
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Seconds of one act."""
+    begun = time.perf_counter()
+    act()
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()
