@@ -257,6 +257,7 @@ def _train(
         "best_epoch": last.best_epoch + 1,
         "epochs": {name: stage.epoch for name, stage in stages.items()},
         "blend": dict(zip(blend.names, blend.weight, strict=True)),
+        "attempt": context.attempt,  # seconds are those of the last attempt alone
         "stages_s": progress.seconds,
         "seconds": round(time.perf_counter() - progress.begun, 1),
     }

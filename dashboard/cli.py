@@ -5,21 +5,20 @@ so that `lodestar jobs` starts without loading torch.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from core.ops.ledger import BuildRow, Ledger, current_build, utc_now
+from core.ops.ledger import current_build, utc_now
 from dashboard import terminal
-from dashboard.settings import Settings, settings
+from dashboard.cli_jobs import jobs_app
+from dashboard.desk import AsJson, Dataset, Home, await_job, desk, submit_training, supervisor_argv
+from dashboard.settings import Settings
 from data.errors import InputError, InvalidConfig, LodestarError
-from data.publish import full_disk_reported
 
 app = typer.Typer(
     help="Lodestar: predict, guide, explain and audit recommendations.",
@@ -27,67 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-jobs_app = typer.Typer(
-    help="Jobs: list them, or resume, cancel, pause one, or read its log.", invoke_without_command=True
-)
 app.add_typer(jobs_app, name="jobs")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Home = Annotated[Path | None, typer.Option("--home", help="The store; default LODESTAR_HOME or ./.lodestar.")]
-Dataset = Annotated[str | None, typer.Option("--dataset", help="Default: the one ingested last.")]
 Run = Annotated[str, typer.Argument(help="A run's id, or `champion`.")]
 User = Annotated[str | None, typer.Option("--user", help="A user's key.")]
-
-IDLE_EXIT_S = 20.0
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What a command works with: the settings with its own store, and that store's ledger."""
-
-    settings: Settings
-    ledger: Ledger
-
-    @property
-    def home(self) -> Path:
-        """The store."""
-        return self.settings.home
-
-
-@contextmanager
-def desk(home: Path | None) -> Iterator[Desk]:
-    """Open the store that a command names. Raises InvalidConfig for a malformed environment, DiskFull."""
-    try:
-        mine = settings() if home is None else settings().model_copy(update={"home": home.expanduser().resolve()})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(["LODESTAR", *(str(part).upper() for part in first["loc"])])
-        raise InvalidConfig(f"{name}: {first['msg']}", remedy="mend or unset that variable") from error
-    with full_disk_reported(mine.home):
-        try:
-            mine.home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot write to {mine.home}: {error}", remedy="name another with --home") from error
-        ledger = Ledger.open(mine.home)
-        try:
-            yield Desk(mine, ledger)
-        finally:
-            ledger.close()
-
-
-def supervisor_argv(home: Path) -> list[str]:
-    """The command that becomes a store's supervisor."""
-    return [
-        sys.executable,
-        "-P",
-        "-m",
-        "dashboard.cli",
-        "supervise",
-        "--home",
-        str(home),
-        "--idle-exit",
-        str(IDLE_EXIT_S),
-    ]
 
 
 @app.command()
@@ -241,26 +183,6 @@ def train(
             + (f"; NDCG@10 {terminal.interval(result['metrics']['ndcg@10'])}" if result else "")
         ),
     )
-
-
-def submit_training(ledger: Ledger, build: BuildRow, config: Mapping[str, Any]) -> str:
-    """Queue a training job on a build; its id."""
-    from core.ops.jobs import submit
-
-    payload = {"build_id": build.build_id, "config": dict(config)}
-    return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now())
-
-
-def await_job(d: Desk, job_id: str, *, detach: bool = False) -> Any:
-    """The job's row once it is done, with a supervisor running meanwhile; at once with `detach`."""
-    from core.ops.jobs import status
-    from core.ops.supervisor import ensure_supervisor, wait_for
-
-    if detach:
-        ensure_supervisor(d.home, supervisor_argv(d.home))
-        return status(d.ledger, job_id)
-    with terminal.Bar(f"job {job_id}") as bar:
-        return wait_for(d.ledger, d.home, job_id, supervisor_argv=supervisor_argv(d.home), on_change=bar.follow)
 
 
 @app.command()
@@ -534,80 +456,6 @@ def verify(file: Path, as_json: AsJson = False, home: Home = None) -> None:
         raise typer.Exit(1)
 
 
-@jobs_app.callback()
-def jobs(
-    context: typer.Context,
-    as_json: AsJson = False,
-    home: Home = None,
-    limit: Annotated[int, typer.Option("--limit")] = 50,
-) -> None:
-    """Jobs, newest first."""
-    if context.invoked_subcommand is not None:
-        return
-    from core.ops.jobs import jobs as listed
-
-    with desk(home) as d:
-        rows = [row.as_json() for row in listed(d.ledger, limit)]
-    lines = [
-        (r["job_id"], r["kind"], r["state"], f"{r['progress']:.0%}", r["run_id"] or "", r["submitted"]) for r in rows
-    ]
-    terminal.show(
-        {"jobs": rows},
-        as_json=as_json,
-        human=lambda console: console.print(
-            terminal.table(("job", "kind", "state", "done", "run", "submitted (UTC)"), lines)
-        ),
-    )
-
-
-@jobs_app.command("resume")
-def jobs_resume(job: str, as_json: AsJson = False, home: Home = None) -> None:
-    """Take over a job whose worker is dead; does nothing when it lives."""
-    from core.ops.jobs import resume, status
-    from core.ops.supervisor import ensure_supervisor
-
-    with desk(home) as d:
-        resume(d.ledger, job, now=utc_now())
-        ensure_supervisor(d.home, supervisor_argv(d.home))
-        _told_job(status(d.ledger, job).as_json(), as_json=as_json)
-
-
-@jobs_app.command("cancel")
-def jobs_cancel(job: str, as_json: AsJson = False, home: Home = None) -> None:
-    """Ask a job to save and end."""
-    from core.ops.jobs import request_cancel
-
-    with desk(home) as d:
-        _told_job(request_cancel(d.ledger, job, now=utc_now()).as_json(), as_json=as_json)
-
-
-@jobs_app.command("pause")
-def jobs_pause(job: str, as_json: AsJson = False, home: Home = None) -> None:
-    """Ask a job to save and wait; `resume` goes on with it."""
-    from core.ops.jobs import request_pause
-
-    with desk(home) as d:
-        _told_job(request_pause(d.ledger, job, now=utc_now()).as_json(), as_json=as_json)
-
-
-@jobs_app.command("logs")
-def jobs_logs(job: str, as_json: AsJson = False, home: Home = None) -> None:
-    """What a job's worker printed, and its events."""
-    from core.ops.events import read_events
-    from core.ops.jobs import events_path, log_path, status
-
-    with desk(home) as d:
-        row = status(d.ledger, job)
-        log = log_path(d.home, job)
-        text = log.read_text(errors="replace") if log.is_file() else ""
-        events = read_events(events_path(d.home, job, row.run_id))
-    terminal.show(
-        {"job_id": job, "log": text, "events": events},
-        as_json=as_json,
-        human=lambda console: console.print(text, markup=False),
-    )
-
-
 @app.command(hidden=True)
 def work(job: str, home: Home = None) -> None:
     """Run one claimed job in this process; the supervisor starts it."""
@@ -683,12 +531,6 @@ def _launch(mine: Settings, port: int | None, *, open_browser: bool = False) -> 
     from dashboard.launch import launch
 
     raise typer.Exit(launch(mine, port=port or mine.port, open_browser=open_browser))
-
-
-def _told_job(row: Mapping[str, Any], *, as_json: bool) -> None:
-    terminal.show(
-        {"jobs": [row]}, as_json=as_json, human=lambda console: console.print(f"{row['job_id']} is {row['state']}")
-    )
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -137,3 +137,13 @@ def _first_number(name: str) -> tuple[float, bool]:
     number = float(re.findall(r"\d+", name)[0])
     below = re.match(r"\s*(under|below|less|up to|<)", name, re.IGNORECASE) is not None
     return number, not below
+
+
+def guide_against_push(targets: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """ahead, behind: the judged targets on which guiding's interval lies wholly above, or below, pushing's; all targets
+    count, so that no headline is the best of several."""
+    lifts = {name: (judged["lift"]["guide"], judged["lift"]["push"]) for name, judged in targets.items()}
+    return {
+        "ahead": sorted(name for name, (guide, push) in lifts.items() if guide["low"] > push["high"]),
+        "behind": sorted(name for name, (guide, push) in lifts.items() if guide["high"] < push["low"]),
+    }

@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from dashboard import svg, words
 from dashboard.charts.evidence import POLICIES, gap_rows, group_rows, model_rows
 from dashboard.charts.frame import Look
-from dashboard.findings import gaps_in_order, groups_in_order, visible_gaps
+from dashboard.findings import gaps_in_order, groups_in_order, guide_against_push, visible_gaps
 from dashboard.theme import DARK, LIGHT, RADIUS_PX, policy_colours
 from dashboard.words import Words
 
@@ -76,7 +76,8 @@ def report_html(payload: Mapping[str, Any]) -> str:
             components=_ranked(payload["evaluation"].get("components") or {}),
             gaps=visible_gaps(payload["audit"].get("gaps") or [], metric="ndcg@10"),
             metrics=[m for m in COLUMNS if m in payload["evaluation"]["metrics"]],
-            targets=_targets(payload["lift"]),
+            targets=sorted((payload["lift"] or {}).get("targets") or {}),
+            verdicts=guide_against_push((payload["lift"] or {}).get("targets") or {}),
             policies=POLICIES,
             cuts=_cuts(payload["evaluation"]["metrics"]),
             style=_style(),
@@ -168,12 +169,6 @@ def _cuts(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
     slate = [name for name, measure in metrics.items() if "low" not in measure]
     return {"heads": heads, "rows": rows, "slate": slate}
-
-
-def _targets(lift: Mapping[str, Any] | None) -> list[str]:
-    """The judged targets, those that guiding lifts most first."""
-    targets = (lift or {}).get("targets") or {}
-    return sorted(targets, key=lambda name: -(targets[name]["lift"]["guide"]["estimate"] or 0.0))
 
 
 def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:

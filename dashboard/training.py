@@ -16,7 +16,7 @@ from core.ops.events import read_events
 from core.ops.jobrow import JobRow
 from core.ops.supervisor import ensure_supervisor
 from dashboard import charts, parts
-from dashboard.cli import submit_training, supervisor_argv
+from dashboard.desk import submit_training, supervisor_argv
 from dashboard.scene import Scene
 
 KIND = "train"

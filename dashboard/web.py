@@ -30,7 +30,7 @@ NEEDED = (
     "core.ops.supervisor",
     "core.serve.client",
     "dashboard.charts",
-    "dashboard.cli",
+    "dashboard.desk",
     "dashboard.publishing",
     "data.reads",
 )

@@ -4,6 +4,7 @@ Everything that ranks, explains, guides or audits asks this one object, so that 
 The language model itself is not loaded: the run holds its vectors of the catalogue.
 """
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -50,9 +51,8 @@ class Catalogue:
         try:
             return self.keys.index(str(key))
         except ValueError as error:
-            raise UnknownItem(
-                f"no item has the key {str(key)!r}", remedy="`lodestar similar` and the console list items"
-            ) from error
+            near = difflib.get_close_matches(str(key), self.keys, n=3, cutoff=0.5) or list(self.keys[:3])
+            raise UnknownItem(f"no item has the key {str(key)!r}", remedy=f"there are {', '.join(near)}") from error
 
 
 @dataclass(frozen=True)

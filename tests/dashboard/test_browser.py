@@ -114,7 +114,7 @@ def test_the_main_job_from_training_to_a_verified_report(
 
 def train(page: Page, console: str, model: Path) -> None:
     page.goto(f"{console}/studio")
-    expect(page.locator("h1")).to_have_text("What shall we train on tiny?", timeout=120_000)
+    expect(page.locator("h1")).to_have_text("What shall we train on tiny?", timeout=30_000)
     page.get_by_role("radio", name="Fast").click()
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("At most this many epochs", exact=True).fill("2")
@@ -124,7 +124,7 @@ def train(page: Page, console: str, model: Path) -> None:
     expect(page.get_by_text("--set epochs=2")).to_be_visible(timeout=15_000)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Start training").click()
-    expect(page.locator("h1")).to_have_text("What is the trainer doing on tiny?", timeout=120_000)
+    expect(page.locator("h1")).to_have_text("What is the trainer doing on tiny?", timeout=30_000)
     page.reload()  # training survives the page
     expect(page.get_by_text("· done")).to_be_visible(timeout=240_000)
     expect(page.get_by_text("Best validation NDCG@10 so far")).to_be_visible(timeout=15_000)
@@ -135,24 +135,24 @@ def promote(page: Page, console: str) -> None:
     page.get_by_label("Why should this run serve?", exact=True).fill("the first one")
     page.get_by_label("Why should this run serve?", exact=True).press("Enter")
     page.get_by_role("button", name="Make").click()
-    expect(page.get_by_text("is the champion: it serves")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("is the champion: it serves")).to_be_visible(timeout=30_000)
 
 
 def read_an_explanation(page: Page, console: str) -> None:
     page.goto(f"{console}/profile?user=u7")
     expect(page.locator("h1")).to_contain_text("Why does user u7 get", timeout=60_000)
-    expect(page.get_by_text("This explains the model, not the person.").first).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("This explains the model, not the person.").first).to_be_visible(timeout=30_000)
     waterfall = page.locator(".js-plotly-plot").first
-    expect(waterfall.get_by_text("change in log-probability")).to_be_visible(timeout=120_000)
+    expect(waterfall.get_by_text("change in log-probability")).to_be_visible(timeout=30_000)
 
 
 def switch_the_language(page: Page) -> None:
     page.get_by_role("radio", name="中文").click()
-    expect(page.locator("h1")).to_contain_text("为什么给用户 u7 推荐", timeout=120_000)
+    expect(page.locator("h1")).to_contain_text("为什么给用户 u7 推荐", timeout=30_000)
     settled(page)
     keep(page, "profile-zh")
     page.get_by_role("radio", name="English").click()
-    expect(page.locator("h1")).to_contain_text("Why does user u7 get", timeout=120_000)
+    expect(page.locator("h1")).to_contain_text("Why does user u7 get", timeout=30_000)
 
 
 def turn_the_scheme(page: Page, console: str) -> None:
@@ -171,7 +171,7 @@ def turn_the_scheme(page: Page, console: str) -> None:
 def download_and_verify(page: Page, console: str, home: Path, folder: Path) -> None:
     page.goto(f"{console}/publish")
     button = page.get_by_role("button", name="Download report")
-    expect(button).to_be_visible(timeout=120_000)
+    expect(button).to_be_visible(timeout=30_000)
     with page.expect_download() as download:
         button.click()
     file = folder / "report.html"

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dashboard.cli import app
 
 SPEC = """
 [dataset]
@@ -120,3 +123,15 @@ def test_answering_loads_no_language_model() -> None:
     code = "import sys, core.serve.scorer; assert not {'transformers', 'peft'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_command_that_people_are_told_of_exists() -> None:
+    """In the README, and in the remedies of errors wherever they are written."""
+    root = Path(__file__).parents[2]
+    sources = [root / "README.md", *(f for part in ("data", "core", "dashboard") for f in (root / part).rglob("*.py"))]
+    sources += (root / "dashboard" / "catalogues").glob("*.toml")
+    texts = [file.read_text(encoding="utf-8") for file in sources]
+    told = {name for text in texts for name in re.findall(r"(?:`|^)lodestar ([a-z][a-z-]+)", text, re.MULTILINE)}
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert {"ingest", "train", "recommend", "report"} <= told
+    assert told <= known | {"jobs"}

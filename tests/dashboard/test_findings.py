@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pandas as pd
 
@@ -78,3 +79,16 @@ def test_groups_keep_an_order_of_their_own_or_go_by_value() -> None:
     assert list(findings.groups_in_order(table)["group"]) == ["writer", "artist", "doctor"]
     gaps = pd.DataFrame({"a": ["25-34", "under 18"], "b": ["55+", "55+"], "gap": [0.3, 0.1]})
     assert list(findings.gaps_in_order(gaps)["a"]) == ["under 18", "25-34"]
+
+
+def test_guiding_is_counted_over_every_target() -> None:
+    def judged(guide: tuple[float, float], push: tuple[float, float]) -> dict[str, Any]:
+        pairs = {"guide": guide, "push": push}
+        return {"lift": {name: {"low": low, "high": high} for name, (low, high) in pairs.items()}}
+
+    targets = {
+        "a": judged((0.3, 0.4), (0.1, 0.2)),
+        "b": judged((0.0, 0.3), (0.1, 0.2)),
+        "c": judged((0.0, 0.1), (0.2, 0.3)),
+    }
+    assert findings.guide_against_push(targets) == {"ahead": ["a"], "behind": ["c"]}

@@ -1,0 +1,90 @@
+"""`lodestar jobs`: list them, or resume, cancel, pause one, or read its log."""
+
+from typing import Annotated
+
+import typer
+
+from core.ops import jobs as queue
+from core.ops.events import read_events
+from core.ops.ledger import utc_now
+from core.ops.supervisor import ensure_supervisor
+from dashboard import terminal
+from dashboard.desk import AsJson, Desk, Home, desk, supervisor_argv
+
+jobs_app = typer.Typer(
+    help="Jobs: list them, or resume, cancel, pause one, or read its log.", invoke_without_command=True
+)
+
+
+@jobs_app.callback()
+def jobs(
+    context: typer.Context,
+    as_json: AsJson = False,
+    home: Home = None,
+    limit: Annotated[int, typer.Option("--limit")] = 50,
+) -> None:
+    """Jobs, newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    with desk(home) as d:
+        rows = [row.as_json() for row in queue.jobs(d.ledger, limit)]
+    lines = [
+        (r["job_id"], r["kind"], r["state"], f"{r['progress']:.0%}", r["run_id"] or "", r["submitted"]) for r in rows
+    ]
+    terminal.show(
+        {"jobs": rows},
+        as_json=as_json,
+        human=lambda console: console.print(
+            terminal.table(("job", "kind", "state", "done", "run", "submitted (UTC)"), lines)
+        ),
+    )
+
+
+@jobs_app.command("resume")
+def jobs_resume(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Take over a job whose worker is dead; does nothing when it lives."""
+    with desk(home) as d:
+        queue.resume(d.ledger, job, now=utc_now())
+        _told(d, job, as_json=as_json)
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Ask a job to save and end."""
+    with desk(home) as d:
+        queue.request_cancel(d.ledger, job, now=utc_now())
+        _told(d, job, as_json=as_json)
+
+
+@jobs_app.command("pause")
+def jobs_pause(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Ask a job to save and wait; `resume` goes on with it."""
+    with desk(home) as d:
+        queue.request_pause(d.ledger, job, now=utc_now())
+        _told(d, job, as_json=as_json)
+
+
+@jobs_app.command("logs")
+def jobs_logs(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """What a job's worker printed, and its events."""
+    with desk(home) as d:
+        row = queue.status(d.ledger, job)
+        log = queue.log_path(d.home, job)
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        events = read_events(queue.events_path(d.home, job, row.run_id))
+    terminal.show(
+        {"job_id": job, "log": text, "events": events},
+        as_json=as_json,
+        human=lambda console: console.print(text, markup=False),
+    )
+
+
+def _told(d: Desk, job: str, *, as_json: bool) -> None:
+    """See to a supervisor, which acts on what was asked of an unfinished job, and print where the job stands."""
+    row = queue.status(d.ledger, job)
+    if not row.done:
+        ensure_supervisor(d.home, supervisor_argv(d.home))
+        row = queue.status(d.ledger, job)
+    terminal.show(
+        {"jobs": [row.as_json()]}, as_json=as_json, human=lambda console: console.print(f"{job} is {row.state}")
+    )

@@ -1,0 +1,90 @@
+"""What every command stands on: the settings with its store, that store's ledger, and the options they all share."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from core.ops.jobrow import JobRow
+from core.ops.jobs import status, submit
+from core.ops.ledger import BuildRow, Ledger, utc_now
+from core.ops.supervisor import ensure_supervisor, wait_for
+from dashboard import terminal
+from dashboard.settings import Settings, settings
+from data.errors import InputError, InvalidConfig
+from data.publish import full_disk_reported
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Home = Annotated[Path | None, typer.Option("--home", help="The store; default LODESTAR_HOME or ./.lodestar.")]
+Dataset = Annotated[str | None, typer.Option("--dataset", help="Default: the one ingested last.")]
+
+IDLE_EXIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a command works with: the settings with its own store, and that store's ledger."""
+
+    settings: Settings
+    ledger: Ledger
+
+    @property
+    def home(self) -> Path:
+        """The store."""
+        return self.settings.home
+
+
+@contextmanager
+def desk(home: Path | None) -> Iterator[Desk]:
+    """Open the store that a command names. Raises InvalidConfig for a malformed environment, DiskFull."""
+    try:
+        mine = settings() if home is None else settings().model_copy(update={"home": home.expanduser().resolve()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(["LODESTAR", *(str(part).upper() for part in first["loc"])])
+        raise InvalidConfig(f"{name}: {first['msg']}", remedy="mend or unset that variable") from error
+    with full_disk_reported(mine.home):
+        try:
+            mine.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write to {mine.home}: {error}", remedy="name another with --home") from error
+        ledger = Ledger.open(mine.home)
+        try:
+            yield Desk(mine, ledger)
+        finally:
+            ledger.close()
+
+
+def supervisor_argv(home: Path) -> list[str]:
+    """The command that becomes a store's supervisor."""
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "dashboard.cli",
+        "supervise",
+        "--home",
+        str(home),
+        "--idle-exit",
+        str(IDLE_EXIT_S),
+    ]
+
+
+def submit_training(ledger: Ledger, build: BuildRow, config: Mapping[str, Any]) -> str:
+    """Queue a training job on a build; its id."""
+    payload = {"build_id": build.build_id, "config": dict(config)}
+    return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now())
+
+
+def await_job(d: Desk, job_id: str, *, detach: bool = False) -> JobRow:
+    """The job's row once it is done, with a supervisor running meanwhile; at once with `detach`."""
+    if detach:
+        ensure_supervisor(d.home, supervisor_argv(d.home))
+        return status(d.ledger, job_id)
+    with terminal.Bar(f"job {job_id}") as bar:
+        return wait_for(d.ledger, d.home, job_id, supervisor_argv=supervisor_argv(d.home), on_change=bar.follow)
