@@ -122,8 +122,11 @@ class Progress:
         self.context.emit("log", message=message)
 
 
-def train_run(context: JobContext, *, cache: Path, offline: bool) -> dict[str, Any]:
-    """The body of a `train` job. payload: {"config": ..., "build_id": ...}. Returns the run's `evaluate` JSON."""
+def train_run(context: JobContext, *, cache: Path, offline: bool, hub: str | None = None) -> dict[str, Any]:
+    """The body of a `train` job. payload: {"config": ..., "build_id": ...}. Returns the run's `evaluate` JSON.
+
+    cache, offline and hub say where language models come from: see `core.learn.weights`.
+    """
     config = TrainConfig.model_validate(context.payload["config"])
     build = build_of(context.ledger, context.payload["build_id"])
     run_id = context.run_id or new_run(
@@ -139,7 +142,7 @@ def train_run(context: JobContext, *, cache: Path, offline: bool) -> dict[str, A
     (folder / "config.toml").write_text(config.to_toml())
     progress = Progress(context, config)
     with Warehouse.open(build.path) as warehouse:
-        evaluation = _train(context, progress, config, warehouse, folder, cache=cache, offline=offline)
+        evaluation = _train(context, progress, config, warehouse, folder, cache=cache, offline=offline, hub=hub)
     write_manifest(folder, extra={"run_id": run_id, "build_id": build.build_id})
     summary = {key: evaluation[key] for key in ("metrics", "components", "protocol", "seconds", "best_epoch", "seed")}
     finish_run(context.ledger, run_id, summary=summary, now=context.clock())
@@ -156,6 +159,7 @@ def _train(
     *,
     cache: Path,
     offline: bool,
+    hub: str | None,
 ) -> dict[str, Any]:
     facts = warehouse.facts
     torch.manual_seed(config.seed)
@@ -168,7 +172,7 @@ def _train(
     encoder, language = None, None
     if config.text.tune != "none":
         with progress.stage("text"):
-            source = weights_folder(config.text.model, cache=cache, offline=offline)
+            source = weights_folder(config.text.model, cache=cache, offline=offline, endpoint=hub)
             encoder = TextEncoder(source, config.text, texts=texts, device=device)
             frozen = encoder.encode()
             language = Language(frozen, fit_whitening(frozen, config.text.dim))

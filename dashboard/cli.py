@@ -470,7 +470,7 @@ def work(job: str, home: Home = None) -> None:
         mine = d.settings
 
         def train_body(context: JobContext) -> dict[str, Any]:
-            return train_run(context, cache=mine.cache, offline=mine.offline)
+            return train_run(context, cache=mine.cache, offline=mine.offline, hub=mine.hub)
 
         raise typer.Exit(run_job(d.ledger, d.home, job, {"train": train_body}))
 

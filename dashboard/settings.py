@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     tz: str = Field(default="UTC", description="the zone that dates and hours are shown in; stored times are UTC")
     language: Language | None = Field(default=None, description="the console's first language; None asks the browser")
     offline: bool = Field(default=False, description="never open a connection beyond this machine")
+    hub: str | None = Field(
+        default=None, pattern="^https?://", description="the address of a model hub; None is huggingface.co"
+    )
     port: int = Field(default=8501, ge=1, le=65535, description="where the console listens, on loopback")
     threads: int = Field(default=2, ge=1, description="threads for the warehouse and the models")
 
