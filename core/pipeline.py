@@ -4,11 +4,13 @@ Each stage may be interrupted. The training stages continue from their checkpoin
 done again. The manifest is written last, so a run without one is unfinished, whatever else lies in its folder.
 """
 
+import copy
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,10 @@ from core.learn.closed import fit_closed_forms
 from core.learn.config import TrainConfig
 from core.learn.model import Recommender
 from core.learn.scoring import neural_scores
-from core.learn.sequences import Queries, Split, histories_from, leave_last_out
+from core.learn.sequences import Histories, Queries, Split, histories_from
+from core.learn.splits import split_histories
 from core.learn.text import TextEncoder, Whitening, fit_whitening
-from core.learn.train import Stage, Stopped, Trainer
+from core.learn.train import MAX_VALIDATION, Stage, Stopped, Trainer
 from core.learn.weights import weights_folder
 from core.ops.ledger import build_of
 from core.ops.registry import log_test_read
@@ -41,6 +44,7 @@ from core.predict.evaluate import (
     Scored,
     compare,
     figures,
+    in_blocks,
     popularity_scores,
     score_queries,
     slices,
@@ -53,8 +57,9 @@ from data import reads
 from data.publish import write_manifest
 from data.warehouse import Warehouse
 
-PROTOCOL = "last"
 SERVED = "served"
+UNMASKED = "unmasked"
+LANGUAGE_EFFECTS = {"text_vs_shuffled": "shuffled", "tuned_vs_zeroed": "zeroed", "lora_vs_frozen": "frozen"}
 WEIGHT = {
     "text": 4,
     "frozen": 36,
@@ -166,7 +171,8 @@ def _train(
     device = pick_device(config.device)
     kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
     histories = histories_from(reads.histories(warehouse), kinds)
-    split = leave_last_out(histories, facts.spec.task)
+    split = split_histories(histories, facts.spec.task, config.protocol)
+    split = replace(split, valid=split.valid.sample(MAX_VALIDATION, seed=config.seed))
     texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]
     vocabulary = fit_vocabulary(split.train, kinds, buckets=config.network.value_buckets)
     encoder, language = None, None
@@ -193,8 +199,9 @@ def _train(
 
     stages = {"frozen": train_stage("frozen")}
     valid = {"neural": neural_scores(network, split.valid.context, vocabulary)}
-    test = {"frozen": neural_scores(network, split.test.context, vocabulary)}
+    first_network: Recommender | None = None
     if encoder is not None and language is not None and config.text.tune in ("lora", "full"):
+        first_network = copy.deepcopy(network).cpu()
         encoder.adapt(seed=config.seed)
         tuned = train_stage(config.text.tune, encoder=encoder, whitening=language.whitening)
         stages[config.text.tune] = tuned
@@ -230,8 +237,8 @@ def _train(
     )
     served.save(folder)
     with progress.stage("evaluate"):
-        log_test_read(context.ledger, folder.name, PROTOCOL, context.clock())
-        evaluation, users = evaluate_split(served, split, frozen=test["frozen"], language=language, seed=config.seed)
+        log_test_read(context.ledger, folder.name, config.protocol, context.clock())
+        evaluation, users = evaluate_split(served, split, frozen=first_network, language=language, seed=config.seed)
         users.to_parquet(folder / "users.parquet", index=False)
     with progress.stage("score"):
         pq.write_table(top_of_everyone(served, histories), folder / "scores.parquet")
@@ -249,7 +256,9 @@ def _train(
         "run_id": folder.name,
         "dataset": facts.dataset,
         "build_id": facts.build_id,
-        "protocol": PROTOCOL,
+        "protocol": config.protocol,
+        "cuts": [datetime.fromtimestamp(cut, UTC).isoformat() for cut in split.cuts or ()],
+        "n_queries": len(split.test),
         "masked": split.task == "next-new",
         "task": split.task,
         "seed": config.seed,
@@ -270,37 +279,70 @@ def _train(
 
 
 def evaluate_split(
-    served: ServedModel, split: Split, *, frozen: Tensor | None, language: Language | None, seed: int
-) -> tuple[dict[str, Any], Any]:
+    served: ServedModel, split: Split, *, frozen: Recommender | None, language: Language | None, seed: int
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Figures of the served score and of each component on the test queries, and the table of tested users.
 
-    frozen (Q, I): the first stage's network, when the run tuned its language model after it.
+    frozen: the first stage's network, when the run tuned its language model after it.
     """
     queries, n_items = split.test, served.n_items
-    scores = dict(served.components(queries.context))
-    blended = served.blend.logits(scores)
-    if language is not None and language.tuned is not None and frozen is not None:
-        scores["frozen"] = frozen
-    scores["popularity"] = popularity_scores(split.train, queries, n_items=n_items)
-    scored = {SERVED: score_queries(blended, queries, task=split.task)}
-    for name, one in scores.items():
-        scored[name] = score_queries(one.nan_to_num(nan=-1e9), queries, task=split.task)
+    texts = _other_texts(served, language, seed=seed)
+    everything = in_blocks(
+        queries, lambda some: _answers(served, some, train=split.train, frozen=frozen, texts=texts), n_items=n_items
+    )
+    scored = {name: one for name, one in everything.items() if name != UNMASKED and name not in texts}
 
     def told(one: Scored) -> Figures:
         return figures(one, queries, train=split.train, n_items=n_items, seed=seed)
 
-    unmasked = score_queries(blended, queries, task=split.task, masked=split.task != "next-new")
     evaluation: dict[str, Any] = {
         "metrics": told(scored[SERVED]),
         "components": {name: told(one) for name, one in scored.items() if name != SERVED},
         "against": {
             name: compare(scored[SERVED], one, queries, seed=seed) for name, one in scored.items() if name != SERVED
         },
-        "other_masking": told(unmasked),
+        "other_masking": told(everything[UNMASKED]),
         "slices": slices(scored[SERVED], queries, train=split.train, n_items=n_items, seed=seed),
-        "language_model": _language_effects(served, queries, scored, language, seed=seed),
+        "language_model": {
+            name: compare(everything["neural"], everything[other], queries, seed=seed)
+            for name, other in LANGUAGE_EFFECTS.items()
+            if other in everything
+        },
     }
     return evaluation, user_table(scored, queries, served=SERVED)
+
+
+def _answers(
+    served: ServedModel, some: Queries, *, train: Histories, frozen: Recommender | None, texts: Mapping[str, Tensor]
+) -> dict[str, Scored]:
+    """One block of queries: the served score, each component, the other masking, the network on other texts."""
+    task = served.task
+    scores = dict(served.components(some.context))
+    blended = served.blend.logits(scores)
+    if frozen is not None:
+        scores["frozen"] = neural_scores(frozen, some.context, served.vocabulary)
+    scores["popularity"] = popularity_scores(train, some, n_items=served.n_items)
+    out = {SERVED: score_queries(blended, some, task=task)}
+    for name, one in scores.items():
+        out[name] = score_queries(one.nan_to_num(nan=-1e9), some, task=task)
+    out[UNMASKED] = score_queries(blended, some, task=task, masked=task != "next-new")
+    network = served.network
+    kept = network.text.clone()
+    for name, text in texts.items():
+        network.text.copy_(text)
+        out[name] = score_queries(neural_scores(network, some.context, served.vocabulary), some, task=task)
+    network.text.copy_(kept)
+    return out
+
+
+def _other_texts(served: ServedModel, language: Language | None, *, seed: int) -> dict[str, Tensor]:
+    """What the language model does is seen by taking it away: the texts shuffled among items, the tuning undone."""
+    if language is None:
+        return {}
+    text = served.network.text
+    order = torch.randperm(len(text), generator=torch.Generator().manual_seed(seed))
+    undone = {} if language.tuned is None else {"zeroed": language.whitening(language.frozen)}
+    return {"shuffled": text[order].clone(), **undone}
 
 
 def pick_device(wanted: str) -> str:
@@ -308,30 +350,6 @@ def pick_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return wanted
-
-
-def _language_effects(
-    served: ServedModel, queries: Queries, scored: dict[str, Scored], language: Language | None, *, seed: int
-) -> dict[str, Any]:
-    """What the language model does to the network's ranking, by taking it away: paired, on the test queries."""
-    if language is None:
-        return {}
-    vocabulary, network = served.vocabulary, served.network
-    kept = network.text.clone()
-
-    def with_text(text: Tensor) -> Scored:
-        network.text.copy_(text)
-        scores = neural_scores(network, queries.context, vocabulary)
-        network.text.copy_(kept)
-        return score_queries(scores, queries, task=served.task)
-
-    order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))
-    out: dict[str, Any] = {"text_vs_shuffled": compare(scored["neural"], with_text(kept[order]), queries, seed=seed)}
-    if language.tuned is not None:
-        zeroed = with_text(language.whitening(language.frozen))
-        out["tuned_vs_zeroed"] = compare(scored["neural"], zeroed, queries, seed=seed)
-        out["lora_vs_frozen"] = compare(scored["neural"], scored["frozen"], queries, seed=seed)
-    return out
 
 
 def _save(checkpoints: Path, trainer: Trainer) -> None:

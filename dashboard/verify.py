@@ -25,7 +25,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from core.learn.sequences import histories_from, leave_last_out
+from core.learn.sequences import histories_from
+from core.learn.splits import split_histories
 from core.ops.ledger import Ledger, build_of
 from core.ops.runs import MANIFEST, finished_run, run_folder
 from core.predict.intervals import bootstrap_mean, paired_gap
@@ -233,7 +234,8 @@ def _audit_anew(payload: Mapping[str, Any], users: pd.DataFrame, warehouse: Ware
     facts, activity = warehouse.facts, None
     if any(group["attribute"] == ACTIVITY for group in payload["audit"]["groups"]):
         kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
-        split = leave_last_out(histories_from(reads.histories(warehouse), kinds), facts.spec.task)
+        protocol = payload["evaluation"]["protocol"]
+        split = split_histories(histories_from(reads.histories(warehouse), kinds), facts.spec.task, protocol)
         activity = pd.Series(split.train.lengths)
     people, seed = reads.user_table(warehouse).to_pandas(), int(payload["evaluation"]["seed"])
     return audit(users, people, attributes=list(facts.spec.sensitive), seed=seed, activity=activity).as_json()

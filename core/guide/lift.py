@@ -16,7 +16,8 @@ from core.guide.judges import JudgeConfig, Judges, train_judges
 from core.guide.plan import FLOOR, LAMBDA, TOP
 from core.guide.trials import CURVES, POLICIES, Progress, Trial, run_trials
 from core.learn.ranking import ndcg, ranks
-from core.learn.sequences import Histories, IntArray, Split, histories_from, leave_last_out
+from core.learn.sequences import Histories, IntArray, Split, histories_from
+from core.learn.splits import leave_last_out
 from core.predict.intervals import Measure, bootstrap_mean
 from core.predict.served import ServedModel
 from data import reads

@@ -15,6 +15,7 @@ from data.errors import InvalidConfig, UnreadableFile
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Protocol = Literal["last", "last-five", "time"]  # which targets are kept for the test: see core.learn.splits
 
 
 class _Frozen(BaseModel):
@@ -53,9 +54,11 @@ class TextConfig(_Frozen):
 
 
 class TrainConfig(_Frozen):
-    """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier."""
+    """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier.
+    `protocol` is the split that the run learns from and is judged on."""
 
     seed: Annotated[int, Field(ge=0)] = 0
+    protocol: Protocol = "last"
     epochs: Positive = 30
     patience: Positive = 10
     batch_tokens: Positive = 2048

@@ -1,8 +1,8 @@
-"""Histories as flat arrays, and which part of each may be learned from, validated on, and tested on.
+"""Histories as flat arrays, and the questions that can be asked of them.
 
 A history is a user's events in time order (ties keep file order). All users' events lie one after the other in flat
-arrays with offsets (a CSR layout), so that a million histories cost no Python objects. The split is made here and
-nowhere else: everything fitted, closed forms included, sees `Split.train` alone.
+arrays with offsets (a CSR layout), so that a million histories cost no Python objects. `core.learn.splits` decides
+which part of them may be learned from: everything fitted, closed forms included, sees `Split.train` alone.
 """
 
 from collections.abc import Sequence
@@ -61,6 +61,10 @@ class Histories:
         """Each history's first `ends[h]` events. ends (H,)."""
         return self._pick(self.offsets[:-1], self.offsets[:-1] + ends)
 
+    def before(self, rows: IntArray) -> "Histories":
+        """For each event of `rows` (Q,), what came before it in its history: Q histories."""
+        return self._pick(self.offsets[self.owner[rows]], rows)
+
     def latest(self, length: int) -> "Histories":
         """Each history's last `length` events."""
         return self._pick(np.maximum(self.offsets[:-1], self.offsets[1:] - length), self.offsets[1:])
@@ -82,7 +86,8 @@ class Histories:
 class Queries:
     """Q questions "what comes next?": the context each is asked with and the items that came.
 
-    user (Q,); context: Q histories; target_offsets (Q + 1,) into target (T,): one item or one basket a query.
+    user (Q,), a user's questions one after another; context: Q histories; target_offsets (Q + 1,) into target (T,):
+    one item or one basket a query.
     """
 
     user: IntArray
@@ -114,12 +119,14 @@ class Queries:
 
 @dataclass(frozen=True)
 class Split:
-    """What a model may learn from, and the two question sets that judge it. `train` has one row per user."""
+    """What a model may learn from, and the two question sets that judge it. `train` has one row per user, perhaps
+    empty. cuts: the moments (seconds) at which validation and testing begin, where the split is one in time."""
 
     task: Task
     train: Histories
     valid: Queries
     test: Queries
+    cuts: tuple[int, int] | None = None
 
 
 def histories_from(table: pa.Table, kinds: Sequence[str]) -> Histories:
@@ -151,36 +158,9 @@ def one_history(items: Sequence[int], ts: Sequence[int], kinds: Sequence[int], v
     )
 
 
-def leave_last_out(histories: Histories, task: Task) -> Split:
-    """Test = each user's last target, validation = the one before it, training = what comes before both.
-
-    A target is one event that is the user's first with its item (`next-new`), any one event (`next-any`), or the set
-    of items of one basket, that is of events that share a time stamp (`repurchase`). The test context holds the
-    validation target's events. Users with fewer than two targets behind a first event are learned from, not tested.
-    """
-    starts = target_starts(histories, task)
-    ordinal = _ordinal(histories, starts)  # (N,) which target an event belongs to, counted from each history's end
-    ends = histories.lengths
-    valid_end, test_end = ends.copy(), ends.copy()
-    usable = np.zeros(len(histories), dtype=bool)
-    owner = histories.owner
-    for distance, store in ((1, test_end), (2, valid_end)):
-        rows = np.flatnonzero(starts & (ordinal == distance))
-        store[owner[rows]] = rows - histories.offsets[owner[rows]]
-    counts = np.bincount(owner[starts], minlength=len(histories))
-    usable = (counts >= 3) & (valid_end > 0)
-    users = np.flatnonzero(usable).astype(np.int64)
-    train = histories.until(np.where(usable, valid_end, ends))
-    return Split(
-        task=task,
-        train=train,
-        valid=_queries(histories, users, valid_end[users], ordinal == 2, starts, task),
-        test=_queries(histories, users, test_end[users], ordinal == 1, starts, task),
-    )
-
-
 def target_starts(histories: Histories, task: Task) -> npt.NDArray[np.bool_]:
-    """(N,) true where a target begins: see `leave_last_out`."""
+    """(N,) true where a target begins: one event that is the user's first with its item (`next-new`), any one event
+    (`next-any`), or one basket, that is the events that share a time stamp (`repurchase`)."""
     if task == "next-any":
         return np.ones(len(histories.item), dtype=bool)
     owner = histories.owner
@@ -212,34 +192,6 @@ def pad(histories: Histories, length: int, *, n_items: int) -> dict[str, npt.NDA
         grid[row, column] = source
         out[name] = grid
     return out
-
-
-def _ordinal(histories: Histories, starts: npt.NDArray[np.bool_]) -> IntArray:
-    """(N,) number of targets that begin at or after the start of the event's own target, within its history."""
-    running = np.cumsum(starts)
-    total = np.concatenate([[0], running])[histories.offsets[1:]]
-    return np.repeat(total, histories.lengths) - running + 1
-
-
-def _queries(
-    histories: Histories,
-    users: IntArray,
-    ends: IntArray,
-    chosen: npt.NDArray[np.bool_],
-    starts: npt.NDArray[np.bool_],
-    task: Task,
-) -> Queries:
-    member = chosen if task == "repurchase" else chosen & starts
-    member = member & np.isin(histories.owner, users)
-    owner, item = histories.owner[member], histories.item[member]
-    pairs = np.unique(np.stack([np.searchsorted(users, owner), item], axis=1), axis=0)  # a basket is a set
-    counts = np.bincount(pairs[:, 0], minlength=len(users))
-    return Queries(
-        user=users,
-        context=histories.take(users).until(ends),
-        target_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        target=pairs[:, 1].astype(np.int64),
-    )
 
 
 def _seconds(ts: pa.Array) -> IntArray:

@@ -1,25 +1,28 @@
 """Evaluation: every component and the served blend on the same test queries, ranked over every item.
 
-HR, NDCG and MRR at 5, 10 and 20 are means over users with percentile intervals from a bootstrap over users; coverage,
-novelty and the Gini index describe the slates as a whole. What the language model adds is measured by taking it away:
-frozen instead of tuned text, the tuned weights zeroed, the texts shuffled among items.
+HR, NDCG and MRR at 5, 10 and 20 are means over users with percentile intervals from a bootstrap over users; a user who
+was asked several times is one user, with the mean over their queries. Coverage, novelty and the Gini index describe the
+slates as a whole. What the language model adds is measured by taking it away: frozen instead of tuned text, the tuned
+weights zeroed, the texts shuffled among items. Queries are scored in blocks, so that memory does not grow with them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
 
 from core.learn.ranking import Ranks, hit_rate, mask_seen, ndcg, ranks, reciprocal_rank
 from core.learn.sequences import Histories, IntArray, Queries, Task
-from core.predict.intervals import bootstrap_mean, paired_gap
+from core.predict.intervals import Measure, bootstrap_mean, paired_gap
 
 CUTS = (5, 10, 20)
 RESAMPLES = 2000
+BLOCK_CELLS = 8_000_000  # scores of one component held at once
 Figures = dict[str, Any]
 
 
@@ -38,13 +41,30 @@ def score_queries(scores: Tensor, queries: Queries, *, task: Task, masked: bool 
     return Scored(ranks(shown, queries, task=task, masked=False), top)
 
 
+def in_blocks(
+    queries: Queries, answer: Callable[[Queries], Mapping[str, Scored]], *, n_items: int
+) -> dict[str, Scored]:
+    """What `answer` gives for all queries, asked a block of them at a time."""
+    parts = [answer(some) for some in _blocks(queries, max(1, BLOCK_CELLS // n_items))]
+    return {
+        name: Scored(np.concatenate([part[name].rank for part in parts]), np.concatenate([p[name].top for p in parts]))
+        for name in parts[0]
+    }
+
+
+def _blocks(queries: Queries, size: int) -> Iterator[Queries]:
+    """At least one, perhaps empty."""
+    for begin in range(0, max(len(queries), 1), size):
+        yield queries.take(np.arange(begin, min(begin + size, len(queries)), dtype=np.int64))
+
+
 def popularity_scores(train: Histories, queries: Queries, *, n_items: int) -> Tensor:
     """(Q, I): how often each item occurs in the training part, the same for everyone."""
     counts = np.bincount(train.item, minlength=n_items).astype(np.float32)
     return torch.from_numpy(counts).repeat(len(queries), 1)
 
 
-def per_user(scored: Scored, queries: Queries) -> dict[str, Ranks]:
+def per_query(scored: Scored, queries: Queries) -> dict[str, Ranks]:
     """hr@k, ndcg@k and mrr@k, each (Q,)."""
     out: dict[str, Ranks] = {}
     for k in CUTS:
@@ -54,12 +74,23 @@ def per_user(scored: Scored, queries: Queries) -> dict[str, Ranks]:
     return out
 
 
+def by_user(values: Ranks, queries: Queries, *, among: npt.NDArray[np.bool_] | None = None) -> Ranks:
+    """(U,) mean of values (Q,) over each asked user's queries, users ascending; NaN for a user who has none `among`
+    (Q,) those to look at."""
+    chosen = np.ones(len(queries)) if among is None else among.astype(np.float64)
+    users, place = np.unique(queries.user, return_inverse=True)
+    total = np.bincount(place, weights=np.where(chosen > 0, values, 0.0), minlength=len(users))
+    count = np.bincount(place, weights=chosen, minlength=len(users))
+    mean: Ranks = np.divide(total, count, out=np.full(len(users), np.nan), where=count > 0)
+    return mean
+
+
 def figures(scored: Scored, queries: Queries, *, train: Histories, n_items: int, seed: int) -> Figures:
     """name -> {"estimate", "low", "high", "n"} for the ranking metrics; coverage@10, novelty@10 (mean self-information
     in bits of the shown items), gini@10 without intervals (low = high = NaN left out)."""
     out: Figures = {
-        name: bootstrap_mean(values, seed=seed, resamples=RESAMPLES)
-        for name, values in per_user(scored, queries).items()
+        name: bootstrap_mean(by_user(values, queries), seed=seed, resamples=RESAMPLES)
+        for name, values in per_query(scored, queries).items()
     }
     if len(queries):
         shown = scored.top[:, :10]
@@ -81,8 +112,9 @@ def gini(exposure: IntArray) -> float:
 
 
 def slices(scored: Scored, queries: Queries, *, train: Histories, n_items: int, seed: int) -> dict[str, Figures]:
-    """HR@10 and NDCG@10 of users with a short, middling or long history, and of targets in the popular head (the
-    items that make up half of all training events) or the tail. Single-target queries only enter the last two."""
+    """HR@10 and NDCG@10 after a short, middling or long history, of targets in the popular head (the items that make up
+    half of all training events) or the tail, and of users without a training event where there are some. A user's
+    figure is the mean over their queries of the slice. Baskets do not enter the popular and the long-tail one."""
     values = {"hr@10": hit_rate(scored.rank, queries, k=10), "ndcg@10": ndcg(scored.rank, queries, k=10)}
     length = queries.context.lengths
     short, long = np.quantile(length, [1 / 3, 2 / 3]) if len(length) else (0, 0)
@@ -98,8 +130,14 @@ def slices(scored: Scored, queries: Queries, *, train: Histories, n_items: int, 
     if len(queries) == len(queries.target):
         parts["popular target"] = head[queries.target]
         parts["long-tail target"] = ~head[queries.target]
+    unknown = train.lengths[queries.user] == 0
+    if unknown.any():
+        parts["no training history"] = unknown
     return {
-        name: {metric: bootstrap_mean(v[part], seed=seed, resamples=RESAMPLES) for metric, v in values.items()}
+        name: {
+            metric: bootstrap_mean(by_user(v, queries, among=part), seed=seed, resamples=RESAMPLES)
+            for metric, v in values.items()
+        }
         for name, part in parts.items()
     }
 
@@ -107,25 +145,29 @@ def slices(scored: Scored, queries: Queries, *, train: Histories, n_items: int, 
 def compare(better: Scored, worse: Scored, queries: Queries, *, seed: int) -> Figures:
     """Paired gain of one scoring over another, per user, with intervals; and how much of the top ten they share."""
     shared = [len(np.intersect1d(a, b)) / 10 for a, b in zip(better.top[:, :10], worse.top[:, :10], strict=True)]
+
+    def gain(metric: Callable[..., Ranks]) -> Measure:
+        a, b = (by_user(metric(one.rank, queries, k=10), queries) for one in (better, worse))
+        return paired_gap(a, b, seed=seed, resamples=RESAMPLES)
+
     return {
-        "ndcg@10": paired_gap(
-            ndcg(better.rank, queries, k=10), ndcg(worse.rank, queries, k=10), seed=seed, resamples=RESAMPLES
-        ),
-        "hr@10": paired_gap(
-            hit_rate(better.rank, queries, k=10), hit_rate(worse.rank, queries, k=10), seed=seed, resamples=RESAMPLES
-        ),
-        "top10_shared": bootstrap_mean(np.asarray(shared), seed=seed, resamples=RESAMPLES),
+        "ndcg@10": gain(ndcg),
+        "hr@10": gain(hit_rate),
+        "top10_shared": bootstrap_mean(by_user(np.asarray(shared), queries), seed=seed, resamples=RESAMPLES),
     }
 
 
 def user_table(scored: Mapping[str, Scored], queries: Queries, *, served: str) -> pd.DataFrame:
-    """One row a tested user: user_id, rank (of the best target), hr@10 and ndcg@10 of the served score, and the same
-    two of every other component as `<component>:hr@10`."""
-    best = np.full(len(queries), np.inf)
-    np.minimum.at(best, queries.owner, scored[served].rank)
-    columns: dict[str, Any] = {"user_id": queries.user, "rank": best}
+    """One row a tested user: user_id, queries (how many), rank (of the best target), every metric of the served score,
+    and hr@10 and ndcg@10 of every other component as `<component>:hr@10`; means over the user's queries."""
+    users, place = np.unique(queries.user, return_inverse=True)
+    best = np.full(len(users), np.inf)
+    np.minimum.at(best, place[queries.owner], scored[served].rank)
+    columns: dict[str, Any] = {"user_id": users, "queries": np.bincount(place, minlength=len(users)), "rank": best}
     for name, one in scored.items():
-        prefix = "" if name == served else f"{name}:"
-        columns[f"{prefix}hr@10"] = hit_rate(one.rank, queries, k=10)
-        columns[f"{prefix}ndcg@10"] = ndcg(one.rank, queries, k=10)
+        for metric, values in per_query(one, queries).items():
+            if name == served:
+                columns[metric] = by_user(values, queries)
+            elif metric in ("hr@10", "ndcg@10"):
+                columns[f"{name}:{metric}"] = by_user(values, queries)
     return pd.DataFrame(columns)

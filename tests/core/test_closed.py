@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from core.learn.closed import Estimate, ages, decayed, fit_closed_forms, fit_ease, regression, root
-from core.learn.sequences import Histories, Task, leave_last_out
+from core.learn.sequences import Histories, Task
+from core.learn.splits import leave_last_out
 
 N_ITEMS = 7
 

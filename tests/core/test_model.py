@@ -7,7 +7,8 @@ from core.learn.batches import epoch, fit_vocabulary, to_events
 from core.learn.config import NetworkConfig
 from core.learn.model import Recommender
 from core.learn.ranking import hit_rate, ndcg, ranks
-from core.learn.sequences import Histories, leave_last_out
+from core.learn.sequences import Histories
+from core.learn.splits import leave_last_out
 
 
 def histories(lengths: list[int], *, n_items: int = 40, seed: int = 0) -> Histories:

@@ -18,11 +18,13 @@ from safetensors.torch import load_file
 from core import pipeline
 from core.learn.config import load_config
 from core.learn.scoring import neural_scores
-from core.learn.sequences import histories_from, leave_last_out
+from core.learn.sequences import histories_from
+from core.learn.splits import leave_last_out, split_histories
 from core.ops.claims import claim
 from core.ops.jobs import submit
 from core.ops.ledger import Ledger, record_build
 from core.ops.processes import Process
+from core.ops.registry import count_test_reads
 from core.ops.runs import finished_run
 from core.ops.worker import JobContext, Stopped
 from core.serve import answers
@@ -196,6 +198,26 @@ def test_a_user_a_new_history_and_none(made: Made) -> None:
             answers.recommend(run, k=5)
         with pytest.raises(InputError):
             answers.recommend(run, user=key, k=0)
+
+
+@pytest.mark.parametrize("protocol", ["last-five", "time"])
+def test_a_run_of_another_protocol_is_measured_by_it_user_by_user(
+    made: Made, tiny_language_model: Path, protocol: str
+) -> None:
+    build_id = made.evaluation["build_id"]
+    order(made.ledger, build_id, tiny_language_model, protocol=protocol, epochs=2, **{"text.tune": "none"})
+    told = pipeline.train_run(context_of(made.ledger, made.home), cache=made.home / "cache", offline=True)
+    with Warehouse.open(made.build) as warehouse:
+        histories = histories_from(reads.histories(warehouse), ("view",))
+        split = split_histories(histories, warehouse.facts.spec.task, protocol)  # type: ignore[arg-type]
+    users = pq.read_table(made.home / "runs" / told["run_id"] / "users.parquet").to_pandas()
+    assert told["protocol"] == protocol
+    assert told["n_queries"] == len(split.test) == users["queries"].sum() > len(users)
+    assert users["user_id"].tolist() == sorted(set(split.test.user.tolist()))
+    assert told["metrics"]["mrr@5"]["n"] == len(users)
+    assert told["metrics"]["mrr@5"]["estimate"] == pytest.approx(users["mrr@5"].mean())
+    assert len(told["cuts"]) == (2 if protocol == "time" else 0)
+    assert count_test_reads(made.ledger, "synthetic", protocol=protocol) == 1
 
 
 def test_stopped_then_resumed_is_the_same_run(made: Made, tiny_language_model: Path) -> None:

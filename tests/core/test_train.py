@@ -11,7 +11,8 @@ from core.learn.batches import fit_vocabulary
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
 from core.learn.config import NetworkConfig, TextConfig, TrainConfig, load_config
 from core.learn.model import Recommender
-from core.learn.sequences import Histories, Split, leave_last_out
+from core.learn.sequences import Histories, Split
+from core.learn.splits import leave_last_out
 from core.learn.text import TextEncoder, fit_whitening
 from core.learn.train import Diverged, Stopped, Trainer
 from data.errors import InvalidConfig

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.learn.sequences import histories_from, leave_last_out
+from core.learn.sequences import histories_from
+from core.learn.splits import leave_last_out
 from core.ops import registry, runs
 from core.ops.ledger import Ledger, current_build, record_build
 from core.predict.intervals import bootstrap_mean
