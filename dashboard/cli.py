@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.learn.config import Protocol
 from core.ops.ledger import current_build, utc_now
 from dashboard import terminal
 from dashboard.cli_jobs import jobs_app
@@ -188,21 +189,35 @@ def train(
 @app.command()
 def evaluate(
     run: Run,
+    protocol: Annotated[
+        Protocol | None, typer.Option("--protocol", help="Which targets are the test; default: the run's own.")
+    ] = None,
     unmasked: Annotated[bool, typer.Option("--unmasked", help="The other masking of seen items.")] = False,
     dataset: Dataset = None,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """A run's figures on its test split: HR, NDCG and MRR with intervals, beside each component's."""
+    """A run's figures on its test split: HR, NDCG and MRR with intervals, beside each component's.
+
+    Under another protocol than the run's own, those of its recipe trained anew without that protocol's test.
+    """
+    from core.ops.runs import finished_run
     from dashboard.measuring import evaluation_of
+    from dashboard.recipes import twin
 
     with desk(home) as d:
-        told = evaluation_of(d.ledger, d.home, run, unmasked=unmasked, dataset=dataset)
+        asked = finished_run(d.ledger, d.home, run, dataset)
+        row = asked
+        if protocol is not None:
+            row = twin(d.ledger, d.home, asked, protocol, supervisor_argv=supervisor_argv(d.home))
+        told = evaluation_of(d.ledger, d.home, row.run_id, unmasked=unmasked) | {"asked_run": asked.run_id}
     rows = [
         (name, *(terminal.interval(m[key]) for key in ("hr@10", "ndcg@10", "mrr@10")))
         for name, m in {"served": told["metrics"], **told["components"]}.items()
     ]
-    title = f"{told['dataset']}, {told['run_id']}, leave-last-out, n = {told['metrics']['ndcg@10']['n']}, 95% intervals"
+    users = told["metrics"]["ndcg@10"]["n"]
+    about = f"protocol {told['protocol']}: {users} users, {told.get('n_queries', users)} queries, 95% intervals"
+    title = f"{told['dataset']}, {told['run_id']}, {about}"
     terminal.show(
         told,
         as_json=as_json,
@@ -375,11 +390,12 @@ def promote(
             expected_version=registry.champion_version(d.ledger, row.dataset),
             now=utc_now(),
         )
+    label = "" if row.protocol == "last" else f"; its figures are those of the protocol {row.protocol}"
     terminal.show(
-        {"dataset": made.dataset, "run_id": made.run_id, "version": made.version},
+        {"dataset": made.dataset, "run_id": made.run_id, "version": made.version, "protocol": row.protocol},
         as_json=as_json,
         human=lambda console: console.print(
-            f"{made.run_id} is the champion of {made.dataset} (version {made.version})"
+            f"{made.run_id} is the champion of {made.dataset} (version {made.version}){label}"
         ),
     )
 

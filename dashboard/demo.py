@@ -17,16 +17,15 @@ from rich.console import Console
 from core.guide.lift import judge_run
 from core.learn.config import TrainConfig
 from core.ops import registry
-from core.ops.jobs import jobs, submit, succeeded
 from core.ops.ledger import BuildRow, Ledger, builds, utc_now
-from core.ops.runs import RunRow, finished_run, run_folder, runs
-from core.ops.supervisor import wait_for
+from core.ops.runs import RunRow, run_folder
 from core.serve.answers import open_run
 from core.trust.explain import attributions
 from dashboard import terminal
 from dashboard.intake import ingest_dataset
 from dashboard.measuring import stored
 from dashboard.publishing import report_of, write_report
+from dashboard.recipes import run_of
 from dashboard.settings import Settings
 from data.publish import staged
 
@@ -79,24 +78,13 @@ def _build(mine: Settings, ledger: Ledger, dataset: str) -> BuildRow:
 
 def _run(mine: Settings, ledger: Ledger, build: BuildRow, supervisor_argv: Sequence[str]) -> RunRow:
     """A finished run of the default recipe on this build: an earlier one, one that is being made, or a new one."""
-    config = TrainConfig().model_dump()
-    payload = {"build_id": build.build_id, "config": config}
-    done = [run for run in runs(ledger, build.dataset) if run.build_id == build.build_id and run.config == config]
-    for run in done:
-        if run.state == "finished":
-            return finished_run(ledger, mine.home, run.run_id)
-    open_jobs = [job for job in jobs(ledger) if job.kind == "train" and job.payload == payload and not job.done]
-    job_id = (
-        open_jobs[0].job_id
-        if open_jobs
-        else submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now())
-    )
-    terminal.say(f"2/5 training (job {job_id}): language model, sequence model, closed forms, blend, evaluation, audit")
-    with terminal.Bar("train") as bar:
-        job = wait_for(ledger, mine.home, job_id, supervisor_argv=supervisor_argv, on_change=bar.follow)
-    succeeded(job)
-    assert job.run_id is not None, "a training job that succeeded has made its run"
-    return finished_run(ledger, mine.home, job.run_id)
+
+    def announce(job_id: str) -> None:
+        terminal.say(
+            f"2/5 training (job {job_id}): language model, sequence model, closed forms, blend, evaluation, audit"
+        )
+
+    return run_of(ledger, mine.home, build, TrainConfig(), supervisor_argv=supervisor_argv, announce=announce)
 
 
 def _accompany(mine: Settings, ledger: Ledger, run: RunRow, folder: Path) -> None:

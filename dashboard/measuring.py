@@ -32,8 +32,8 @@ def stored(ledger: Ledger, home: Path, run: str, name: str, *, dataset: str | No
 def evaluation_of(
     ledger: Ledger, home: Path, run: str, *, unmasked: bool = False, dataset: str | None = None
 ) -> dict[str, Any]:
-    """The `evaluate` JSON. The figures are those computed when the run was made, so a test set is read once a run;
-    `unmasked` puts those with the other masking of seen items in their place."""
+    """The `evaluate` JSON. The figures are those computed when the run was made, by its own protocol, so a test set is
+    read once a run; `unmasked` puts those with the other masking of seen items in their place."""
     told = stored(ledger, home, run, "evaluation.json", dataset=dataset)
     if unmasked:
         told = {**told, "metrics": told["other_masking"], "components": {}, "masked": not told["masked"]}

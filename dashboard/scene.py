@@ -52,6 +52,12 @@ class Scene:
         """Finished runs of this dataset, newest first."""
         return [run for run in all_runs(self.ledger, self.dataset) if run.finished is not None]
 
+    @property
+    def champion_protocol(self) -> str:
+        """What the champion was measured by, and so what a rival should be; the default where there is none."""
+        serving = [run for run in self.finished_runs() if run.run_id == self.champion]
+        return serving[0].protocol if serving else "last"
+
     def run(self) -> RunRow:
         """The run in view: the one chosen, else the champion, else the newest; ends the page where there is
         none.

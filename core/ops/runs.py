@@ -38,6 +38,11 @@ class RunRow:
     finished: datetime | None
     state: str
 
+    @property
+    def protocol(self) -> str:
+        """The split that the run learns from and is measured by."""
+        return str(self.config.get("protocol", "last"))
+
 
 def new_run(
     ledger: Ledger,

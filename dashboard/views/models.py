@@ -27,7 +27,8 @@ def main() -> None:
         t.md(
             "models.context",
             run=run.run_id,
-            n=evaluation["n_users"],
+            n=evaluation["metrics"]["ndcg@10"]["n"],
+            protocol=t.name("protocol_short", run.protocol),
             items=evaluation["n_items"],
             seed=evaluation["seed"],
         ),
@@ -86,22 +87,30 @@ def verdict(s: Scene, against: dict[str, Any], metric: str) -> str:
 
 
 def runs_table(s: Scene) -> None:
-    """Every finished run with its two headline metrics, the champion first."""
+    """Every finished run with its two headline metrics, the champion and then those of its protocol first."""
     t, rows, shown = s.t, [], []
-    for row in sorted(s.finished_runs(), key=lambda row: row.run_id != s.champion):
+    ours = s.champion_protocol
+    for row in sorted(s.finished_runs(), key=lambda row: (row.run_id != s.champion, row.protocol != ours)):
         told = loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
         metrics = {name: told.get("metrics", {}).get(name) for name in METRICS}
         serves = row.run_id == s.champion
         flat = {
             f"{name}_{part}": m[part] for name, m in metrics.items() if m for part in ("estimate", "low", "high", "n")
         }
-        about = {"build_id": row.build_id, "seed": told.get("seed"), "finished": row.finished}
+        about = {"protocol": row.protocol, "build_id": row.build_id, "seed": told.get("seed"), "finished": row.finished}
         rows.append({"run_id": row.run_id, "champion": serves, **flat, **about})
         named = t("models.serving", run=row.run_id) if serves else row.run_id
         shown.append(
-            {"run": named, **{name: parts.interval(t, m) for name, m in metrics.items()}, "ended": row.finished}
+            {
+                "run": named,
+                "protocol": t.name("protocol_short", row.protocol),
+                **{name: parts.interval(t, m) for name, m in metrics.items()},
+                "ended": row.finished,
+            }
         )
     parts.section(t("models.runs"))
+    if len({row["protocol"] for row in rows}) > 1:
+        parts.note(t("models.protocols"))
     parts.table(
         pd.DataFrame(rows),
         t=t,
@@ -109,6 +118,7 @@ def runs_table(s: Scene) -> None:
         shown=pd.DataFrame(shown),
         columns={
             "run": st.column_config.TextColumn(t("column.run")),
+            "protocol": st.column_config.TextColumn(t("column.protocol")),
             **{name: st.column_config.TextColumn(t.name("metric", name)) for name in METRICS},
             "ended": st.column_config.DatetimeColumn(t("column.ended"), format="YYYY-MM-DD"),
         },
@@ -123,6 +133,8 @@ def promotion(s: Scene, run: RunRow) -> None:
     if run.run_id == s.champion:
         parts.note(t("models.is_champion", run=run.run_id))
     else:
+        if run.protocol != s.champion_protocol:
+            parts.note(t.md("models.other_protocol", run=run.run_id, protocol=t.name("protocol", run.protocol)))
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
             reason = st.text_input(t("models.reason"), key="promote-reason", placeholder=t("models.reason_hint"))
             asked = st.button(

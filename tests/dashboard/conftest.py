@@ -97,29 +97,32 @@ def write_files(folder: Path, *, name: str = "tiny") -> None:
         out.writerow(["u0", "i1", "not a time", 3])
 
 
-def write_run(folder: Path, *, build: Path, build_id: str, seed: int = 0) -> dict[str, Any]:
+def write_run(folder: Path, *, build: Path, build_id: str, seed: int = 0, protocol: str = "last") -> dict[str, Any]:
     """The files of a finished run, by the contract's names; returns its evaluation."""
     rng = np.random.default_rng(seed)
     users = pd.DataFrame({"user_id": np.arange(USERS)})
     users["rank"] = rng.integers(1, ITEMS, USERS).astype(float)
     users["hr@10"] = (users["rank"] <= 10).astype(float)
     users["ndcg@10"] = np.where(users["rank"] <= 10, 1 / np.log2(users["rank"] + 1), 0.0)
+    users["mrr@10"] = np.where(users["rank"] <= 10, 1 / users["rank"], 0.0)
     for component in COMPONENTS:
         rank = users["rank"] + rng.integers(0, 8, USERS)
         users[f"{component}:hr@10"] = (rank <= 10).astype(float)
         users[f"{component}:ndcg@10"] = np.where(rank <= 10, 1 / np.log2(rank + 1), 0.0)
+        users[f"{component}:mrr@10"] = np.where(rank <= 10, 1 / rank, 0.0)
     users.to_parquet(folder / "users.parquet", index=False)
 
     def measure(values: pd.Series) -> dict[str, Any]:
         return dict(bootstrap_mean(values, seed=seed))
 
-    metrics = {m: measure(users[m]) for m in ("hr@10", "ndcg@10")}
+    names = ("hr@10", "ndcg@10", "mrr@10")
+    metrics = {m: measure(users[m]) for m in names}
     evaluation = {
         "run_id": folder.name,
         "dataset": "tiny",
-        "protocol": "last",
+        "protocol": protocol,
         "metrics": metrics,
-        "components": {c: {m: measure(users[f"{c}:{m}"]) for m in ("hr@10", "ndcg@10")} for c in COMPONENTS},
+        "components": {c: {m: measure(users[f"{c}:{m}"]) for m in names} for c in COMPONENTS},
         "against": {c: {m: measure(users[m] - users[f"{c}:{m}"]) for m in metrics} for c in COMPONENTS},
         "slices": {},
         "seconds": 1.5,
@@ -363,6 +366,12 @@ def scorer() -> type[FakeScorer]:
     """The stand-in for the scorer's client."""
     FakeScorer.asked.clear()
     return FakeScorer
+
+
+@pytest.fixture(scope="session", name="write_run")
+def writes_run() -> Callable[..., dict[str, Any]]:
+    """Writes the files of a finished run into its folder."""
+    return write_run
 
 
 @pytest.fixture(scope="session", name="write_files")

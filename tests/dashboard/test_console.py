@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from core.ops import jobs, registry, runs
-from core.ops.ledger import Ledger
+from core.ops.ledger import Ledger, current_build
 from dashboard import loaders, settings, training
 from dashboard.words import Words
 
@@ -246,6 +246,40 @@ def test_a_run_becomes_champion_with_a_reason(opened: Opened, new_store: Callabl
     with Ledger.open(own.home) as ledger:
         (row,) = registry.promotions(ledger, "tiny")
     assert (row.run_id, row.reason) == (own.run_id, "the first one")
+
+
+def test_runs_of_different_protocols_are_told_apart(
+    opened: Opened, new_store: Callable[..., Any], write_run: Callable[..., Any]
+) -> None:
+    own = new_store()
+    now = datetime.now(UTC)
+    with Ledger.open(own.home) as ledger:
+        build = current_build(ledger)
+        config = {"seed": 0, "protocol": "time"}
+        twin = runs.new_run(
+            ledger, own.home, dataset="tiny", build_id=build.build_id, job_id=None, config=config, now=now
+        )
+        write_run(runs.run_folder(own.home, twin), build=build.path, build_id=build.build_id, protocol="time")
+        runs.finish_run(ledger, twin, summary={}, now=now)
+    apart = EN("models.protocols")
+    labelled = EN.md("models.other_protocol", run=twin, protocol=EN.name("protocol", "time"))
+    test = opened(own.home, "models")
+    assert not test.exception
+    (table,) = [one.value for one in test.dataframe if "protocol" in one.value.columns]
+    assert table["protocol"].tolist() == ["last event", "split in time"]
+    assert apart in notes(test)
+    assert labelled not in notes(test)
+    test = opened(own.home, "models", run=twin)
+    assert labelled in notes(test)
+    test.text_input(key="promote-reason").set_value("newer data").run()
+    test.button(key="promote").click().run()
+    with Ledger.open(own.home) as ledger:
+        assert registry.champion(ledger, "tiny") == twin
+
+
+def notes(test: AppTest) -> list[str]:
+    """What the page says beside its figures."""
+    return [one.value for one in test.caption]
 
 
 def test_a_promotion_that_came_second_changes_nothing_and_says_so(
