@@ -102,17 +102,17 @@ class Handler(BaseHTTPRequestHandler):
         head = {"ETag": f'"{etag}"', "X-Repo-Commit": HUB_COMMIT, "Accept-Ranges": "bytes"}
         if name.endswith(".safetensors"):
             head |= {"X-Linked-Size": str(len(body)), "X-Linked-ETag": f'"{etag}"'}
-            if self.command == "GET" and hub.fault == "cut":
+            if self.command == "GET" and hub.fault in ("cut", "breaks off"):
                 body = body[: len(body) // 2]
             if self.command == "GET" and hub.fault == "flipped":
                 body = body[:-1] + bytes([body[-1] ^ 1])
-        self._send(200, body, head)
+        self._send(200, body, head, told=len(hub.files[name]) if hub.fault == "breaks off" else len(body))
 
-    def _send(self, status: int, body: bytes, head: dict[str, str]) -> None:
+    def _send(self, status: int, body: bytes, head: dict[str, str], *, told: int | None = None) -> None:
         self.send_response(status)
         for key, value in head.items():
             self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) if told is None else told))
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)

@@ -9,10 +9,12 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils.tqdm import tqdm
 
 from data.download import fetch_wheel
 from data.errors import FetchFailed, WeightsMissing
@@ -20,6 +22,7 @@ from data.publish import sha256_of, staged
 
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 HUB_SECONDS = 10.0  # that a hub may keep silent
+MOST_TIMES = 4  # that a download's bytes may come over again
 # What the hub's client raises: by its version httpx's errors or httpx2's, of which HfHubHTTPError is always one;
 # OSError for bytes cut short and what is not in the cache; ValueError and KeyError where something else answers.
 _HUB_ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError, KeyError)
@@ -45,6 +48,20 @@ BUNDLES = {
         weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
 }
+
+
+class _Bar(tqdm):
+    """The hub's progress bar, which also ends a download that gets nowhere: from a server that breaks off and cannot
+    go on in the middle, the hub's client would fetch a large file from its start for ever."""
+
+    received = 0.0
+
+    def update(self, n: float | None = 1) -> Any:
+        """Raises OSError when the same bytes have come too often."""
+        self.received += max(n or 0, 0)
+        if self.total and self.received > MOST_TIMES * self.total:
+            raise OSError("the connection breaks off again and again")
+        return super().update(n)
 
 
 def weights_folder(model: str, *, cache: Path, offline: bool = False, endpoint: str | None = None) -> Path:
@@ -87,6 +104,7 @@ def _snapshot(model: str, *, cache: Path, endpoint: str | None, local: bool) -> 
             local_files_only=local,
             endpoint=endpoint,
             etag_timeout=HUB_SECONDS,
+            tqdm_class=_Bar,
         )
     )
     for file in folder.glob("*.safetensors"):

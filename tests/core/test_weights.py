@@ -6,11 +6,12 @@ import socket
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 
 from core.learn import weights
 from core.learn.config import TextConfig
@@ -95,6 +96,14 @@ def test_a_hub_that_answers_badly(
     hub.fault = None
     hub.release.set()
     assert encoded(weights_folder(MODEL, cache=tmp_path, endpoint=hub.url)).shape == (3, 32)
+
+
+def test_a_hub_that_breaks_off_for_ever_is_left(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that came count as progress for the hub's client, which begins anew each time, once a second."""
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda _: None))
+    hub.fault = "breaks off"
+    assert "breaks off again and again" in refused(MODEL, cache=tmp_path, endpoint=hub.url).message
 
 
 def test_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
