@@ -39,6 +39,7 @@ from core.ops.runs import finish_run, new_run, run_folder
 from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
 from core.predict.blend import fit_blend
+from core.predict.cold import place_cold_items
 from core.predict.evaluate import (
     Figures,
     Scored,
@@ -220,21 +221,22 @@ def _train(
         )
         for name, form in closed.items():
             valid[name] = form.scores(split.valid.context, n_items=len(texts))
-            valid[name][:, ~trained] = torch.nan
     with progress.stage("blend"):
         catalogue = catalogue_of(warehouse, trained=trained)
-        blend, loss = fit_blend(valid, split.valid, task=split.task, available=catalogue.available, seed=config.seed)
+        known = catalogue.available & trained
+        blend, loss = fit_blend(valid, split.valid, task=split.task, available=known, seed=config.seed)
         progress.log(f"blend {dict(zip(blend.names, blend.weight, strict=True))}, validation loss {loss:.4f}")
-    served = ServedModel(
-        run_id=folder.name,
-        build_id=facts.build_id,
-        task=split.task,
-        network=network.cpu(),
-        vocabulary=vocabulary,
-        closed=closed,
-        blend=blend,
-        catalogue=catalogue,
-    )
+        served = ServedModel(
+            run_id=folder.name,
+            build_id=facts.build_id,
+            task=split.task,
+            network=network.cpu(),
+            vocabulary=vocabulary,
+            closed=closed,
+            blend=blend,
+            catalogue=catalogue,
+        )
+        served = place_cold_items(served, split.valid, seed=config.seed, log=progress.log)
     served.save(folder)
     with progress.stage("evaluate"):
         log_test_read(context.ledger, folder.name, config.protocol, context.clock())
@@ -318,13 +320,13 @@ def _answers(
     """One block of queries: the served score, each component, the other masking, the network on other texts."""
     task = served.task
     scores = dict(served.components(some.context))
-    blended = served.blend.logits(scores)
+    blended = served.blend.logits(scores, trained=served.catalogue.trained)
     if frozen is not None:
         scores["frozen"] = neural_scores(frozen, some.context, served.vocabulary)
     scores["popularity"] = popularity_scores(train, some, n_items=served.n_items)
     out = {SERVED: score_queries(blended, some, task=task)}
     for name, one in scores.items():
-        out[name] = score_queries(one.nan_to_num(nan=-1e9), some, task=task)
+        out[name] = score_queries(one, some, task=task)
     out[UNMASKED] = score_queries(blended, some, task=task, masked=task != "next-new")
     network = served.network
     kept = network.text.clone()

@@ -86,7 +86,7 @@ class Walks:
         """(W, I) float32: log-probability of what comes next, -inf where it may not be recommended."""
         lens = self._lens
         neural = torch.addmm(lens.bias, self._prefix.state, lens.vectors.T)
-        logits = lens.terms.logits(neural, [sums.sum(0) for sums in self._sums], constant=lens.terms.constant)
+        logits = lens.terms.logits(neural, [sums.sum(0) for sums in self._sums])
         return logits.masked_fill(~self.allowed, -torch.inf).log_softmax(1).float()
 
     def masses_after(self, items: Tensor, members: Tensor, *, rows: Tensor | None = None) -> Tensor:
@@ -95,7 +95,8 @@ class Walks:
         lens, terms = self._lens, self._lens.terms
         rows = torch.arange(len(self.allowed)) if rows is None else rows
         states = self._states_after(items, rows)
-        vectors, bias = lens.vectors.T * terms.neural_scale, lens.bias * terms.neural_scale + terms.constant.float()
+        scale = terms.neural_scale.float()
+        vectors, bias = lens.vectors.T * scale, lens.bias * scale + terms.constant.float()
         aged = [self._aged(sums, form)[:, rows].sum(0) for form, sums in zip(terms.forms, self._sums, strict=True)]
         counted = torch.stack([self.counted[rows], self.counted[rows] & members], dim=2).float()  # (R, I, 2)
         out = torch.empty(items.shape)
@@ -106,7 +107,7 @@ class Walks:
             logits = torch.addmm(bias, states[part].flatten(0, 1), vectors).view(*ahead.shape, -1)  # (r, C, I)
             for number, form in enumerate(terms.forms):
                 plain = lens.added(number, ahead.flatten()).view_as(logits).add_(aged[number][part, None])
-                logits.add_(root(plain), alpha=form.scale)
+                logits.addcmul_(root(plain), form.scale.float())
             share = logits.sub_(logits.amax(2, keepdim=True)).exp_()
             total = share @ counted[part]
             out[part] = total[..., 1] / total[..., 0].clamp(min=1e-30)
@@ -164,8 +165,8 @@ class Walks:
 def _kernel(form: Form) -> Tensor | None:
     if any(weight is None for weight in form.weights):
         return None
-    total = torch.zeros(len(form.trained), len(form.trained))
+    total = torch.zeros(form.n_items, form.n_items)
     for weight in form.weights:
         assert weight is not None
         total += weight
-    return total.mul_(form.trained)
+    return total

@@ -137,8 +137,11 @@ class Recommender(nn.Module):
         states: Tensor = self.last_norm(x)
         return states
 
-    def forward(self, events: Events, vectors: Tensor, bias: Tensor) -> Tensor:
-        """(B, I) logits of what follows each history; an empty history answers from its start symbol."""
+    def last_states(self, events: Events, vectors: Tensor) -> Tensor:
+        """(B, d): the user's state at the end of each history; an empty one answers from its start symbol."""
         states = self.states(events, vectors)
-        last = states[torch.arange(len(states), device=states.device), events.lengths]
-        return last @ vectors.T + bias
+        return states[torch.arange(len(states), device=states.device), events.lengths]
+
+    def forward(self, events: Events, vectors: Tensor, bias: Tensor) -> Tensor:
+        """(B, I) logits of what follows each history."""
+        return self.last_states(events, vectors) @ vectors.T + bias

@@ -3,11 +3,14 @@
 p(i | history) is proportional to exp(sum over components of w_c s_c(i)), a conditional logit over the candidate items.
 Each s_c is standardised by one mean and one deviation a component, fitted on validation and then frozen (never per
 user: an empty history has none). The weights maximise the validation targets' likelihood, so that the softmax is
-calibrated. A component that cannot score an item adds 0 after standardising.
+calibrated. Items without a training event have weights of their own and an offset, since their scores are borrowed
+(`core.predict.cold` fits them).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -21,26 +24,38 @@ MAX_QUERIES = 4000
 
 @dataclass(frozen=True)
 class Blend:
-    """names (C,) and, in the same order, mean, deviation and weight (C,)."""
+    """names (C,) and, in the same order, mean, deviation, weight and cold_weight (C,)."""
 
     names: tuple[str, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     weight: tuple[float, ...]
+    cold_weight: tuple[float, ...]
+    cold_offset: float = 0.0
 
-    def logits(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """(H, I) float64 from each component's (H, I) scores; NaN marks an item that a component cannot score."""
-        total: Tensor | None = None
-        for name, mean, deviation, weight in zip(self.names, self.mean, self.deviation, self.weight, strict=True):
-            part = weight * standardise(scores[name], mean, deviation)
-            total = part if total is None else total + part
-        assert total is not None, "a blend has components"
+    def logits(self, scores: Mapping[str, Tensor], *, trained: Tensor) -> Tensor:
+        """(H, I) float64 from each component's (H, I) scores. trained (I,) bool: false for items with the cold
+        weights."""
+        total = torch.where(trained, 0.0, self.cold_offset).double()
+        for part, weight, cold in zip(self.standardised(scores), self.weight, self.cold_weight, strict=True):
+            total = total + torch.where(trained, weight, cold) * part
         return total
 
+    def to_json(self) -> str:
+        """The blend as its run keeps it."""
+        return json.dumps(asdict(self), indent=1)
 
-def standardise(scores: Tensor, mean: float, deviation: float) -> Tensor:
-    """(scores - mean) / deviation in float64, 0 where NaN."""
-    return ((scores.double() - mean) / deviation).nan_to_num(nan=0.0)
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote. Raises ValueError and TypeError for anything else."""
+        told = json.loads(text)
+        offset = float(told.pop("cold_offset"))
+        return cls(**{name: tuple(values) for name, values in told.items()}, cold_offset=offset)
+
+    def standardised(self, scores: Mapping[str, Tensor]) -> list[Tensor]:
+        """Each component's (scores - mean) / deviation, float64, in the order of `names`."""
+        moments = zip(self.names, self.mean, self.deviation, strict=True)
+        return [(scores[name].double() - mean) / deviation for name, mean, deviation in moments]
 
 
 def fit_blend(
@@ -59,25 +74,36 @@ def fit_blend(
     owner, target = torch.from_numpy(some.owner), torch.from_numpy(some.target)
     scored = allowed[owner, target]
     owner, target = owner[scored], target[scored]
+    even = Blend(names, means, deviations, (1.0,) * len(names), (1.0,) * len(names))
     if not len(target):
-        return Blend(names, means, deviations, tuple(1.0 for _ in names)), float("nan")
-    stack = torch.stack([standardise(picked[n], m, s) for n, m, s in zip(names, means, deviations, strict=True)])
-    weights = torch.ones(len(names), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+        return even, float("nan")
+    stack = torch.stack(even.standardised(picked))
 
-    def loss() -> Tensor:
+    def loss(weights: Tensor) -> Tensor:
         logits = torch.einsum("c,cqi->qi", weights, stack).masked_fill(~allowed, -torch.inf)
-        return -logits.log_softmax(1)[owner, target].mean() + 1e-4 * weights.square().sum()
+        return -logits.log_softmax(1)[owner, target].mean()
+
+    none = torch.zeros(len(names), dtype=torch.float64)
+    weights, reached = maximise_likelihood(loss, start=torch.ones_like(none), toward=none)
+    fitted = tuple(float(weight) for weight in weights)
+    return replace(even, weight=fitted, cold_weight=fitted), reached
+
+
+def maximise_likelihood(loss: Callable[[Tensor], Tensor], *, start: Tensor, toward: Tensor) -> tuple[Tensor, float]:
+    """The parameters (P,) float64 that minimise `loss`, pulled faintly `toward` (P,), and the loss there."""
+    parameters = start.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = loss()
+        value = loss(parameters) + 1e-4 * (parameters - toward).square().sum()
         torch.autograd.backward(value)
-        return value
+        return value.detach()
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    fitted = tuple(float(w) for w in weights.detach())
-    return Blend(names, means, deviations, fitted), float(loss().detach())
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    found = parameters.detach()
+    return found, float(loss(found))
 
 
 def candidates(queries: Queries, *, task: Task, available: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from data.errors import DamagedArtefact, SchemaMismatch, UnknownItem
 from data.publish import verify_manifest
 from data.warehouse import Warehouse
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,15 @@ class ServedModel:
         return len(self.catalogue)
 
     def components(self, histories: Histories) -> dict[str, Tensor]:
-        """Each component's (H, I) float32 scores; NaN where a closed form knows nothing of an item."""
+        """Each component's (H, I) float32 scores; those of untrained items are borrowed (`core.predict.cold`)."""
         out = {"neural": neural_scores(self.network, histories, self.vocabulary)}
         for name, form in self.closed.items():
-            scores = form.scores(histories, n_items=self.n_items)
-            scores[:, ~self.catalogue.trained] = torch.nan
-            out[name] = scores
+            out[name] = form.scores(histories, n_items=self.n_items)
         return out
 
     def logits(self, histories: Histories) -> Tensor:
         """(H, I) float64: the served score of every item, candidates or not."""
-        return self.blend.logits(self.components(histories))
+        return self.blend.logits(self.components(histories), trained=self.catalogue.trained)
 
     def candidates(self, histories: Histories) -> Tensor:
         """(H, I) bool: available items less, under `next-new`, the history's own."""
@@ -120,7 +118,7 @@ class ServedModel:
         save_file(state, folder / "model.safetensors")
         weights = {name: form.weights.contiguous() for name, form in self.closed.items() if form.weights is not None}
         save_file(weights, folder / "closed.safetensors")
-        (folder / "blend.json").write_text(json.dumps(asdict(self.blend), indent=1))
+        (folder / "blend.json").write_text(self.blend.to_json())
         told: dict[str, Any] = {
             "format": FORMAT,
             "run_id": self.run_id,
@@ -143,7 +141,7 @@ class ServedModel:
             told = json.loads((folder / "served.json").read_text())
             state = load_file(folder / "model.safetensors")
             weights = load_file(folder / "closed.safetensors")
-            blend = json.loads((folder / "blend.json").read_text())
+            blend = Blend.from_json((folder / "blend.json").read_text())
         except (OSError, ValueError, SafetensorError) as error:
             raise DamagedArtefact(
                 f"run {folder.name!r} cannot be loaded: {error}", remedy="train again with `lodestar train`"
@@ -173,7 +171,7 @@ class ServedModel:
             network=network,
             vocabulary=vocabulary,
             closed=closed,
-            blend=Blend(**{key: tuple(value) for key, value in blend.items()}),
+            blend=blend,
             catalogue=catalogue_of(warehouse, trained=torch.from_numpy(trained)),
         )
 

@@ -5,8 +5,9 @@ Every closed form is a fixed function (`core.learn.closed.root`) of a sum that i
     logits = neural_scale * neural + constant + sum over forms of scale * root(plain),
     plain  = sum over the form's decays d and the events e of d^age(e) * row_d(item of e).
 
-`plain` of an edited history follows from the rows of the events that change and the sums of those that do not. The
-result is `ServedModel.logits` up to float32 rounding.
+The scales and the constant are one number an item, since cold items have weights of their own. `plain` of an edited
+history follows from the rows of the events that change and the sums of those that do not. The result is
+`ServedModel.logits` up to float32 rounding.
 """
 
 from collections.abc import Sequence
@@ -22,69 +23,75 @@ from core.predict.served import ServedModel
 
 @dataclass(frozen=True)
 class Form:
-    """One closed form in the blend. decays (D,); weights: one (I, I) float32 a decay, or None for the identity.
-    trained (I,) bool: the items of which it knows anything."""
+    """One closed form in the blend. scale (I,) float64; decays (D,); weights: one (I, I) float32 a decay, or None for
+    the identity."""
 
     task: Task
-    scale: float
+    scale: Tensor
     decays: tuple[float, ...]
     weights: tuple[Tensor | None, ...]
-    trained: Tensor
+
+    @property
+    def n_items(self) -> int:
+        """I, the size of the catalogue."""
+        return len(self.scale)
 
     def rows(self, items: Tensor) -> Tensor:
         """(D, n, I) float32: what an event of each item (n,) int64 adds to `plain` at age 0, by decay."""
-        n_items = len(self.trained)
-        out = torch.zeros(len(self.decays), len(items), n_items)
+        out = torch.zeros(len(self.decays), len(items), self.n_items)
         for row, weight in zip(out, self.weights, strict=True):
             if weight is None:
                 row[torch.arange(len(items)), items] = 1.0
             else:
                 torch.index_select(weight, 0, items, out=row)
-        return out.mul_(self.trained)
+        return out
 
     def sums(self, histories: Histories) -> Tensor:
         """(D, H, I) float32: what each whole history adds to `plain`, by decay."""
         age = torch.from_numpy(ages(histories, self.task)).double()
         owner, item = torch.from_numpy(histories.owner), torch.from_numpy(histories.item)
-        out = torch.zeros(len(self.decays), len(histories), len(self.trained))
+        out = torch.zeros(len(self.decays), len(histories), self.n_items)
         for row, decay, weight in zip(out, self.decays, self.weights, strict=True):
             decayed = torch.zeros_like(row).index_put_((owner, item), (decay**age).float(), accumulate=True)
             row[:] = decayed if weight is None else decayed @ weight
-        return out.mul_(self.trained)
+        return out
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The blend of one served model; constant (I,) float64."""
+    """The blend of one served model; neural_scale and constant (I,) float64."""
 
-    neural_scale: float
+    neural_scale: Tensor
     constant: Tensor
     forms: tuple[Form, ...]
 
-    def logits(self, neural: Tensor, plain: Sequence[Tensor], *, constant: Tensor) -> Tensor:
-        """(H, J) float64 from the network's scores (H, J) and each form's `plain` (H, J), float32, over any J columns
-        of which `constant` (J,) is given."""
-        total = torch.add(constant, neural.double(), alpha=self.neural_scale)
+    def logits(self, neural: Tensor, plain: Sequence[Tensor], *, columns: Tensor | None = None) -> Tensor:
+        """(H, J) float64 from the network's scores (H, J) and each form's `plain` (H, J), float32, at the items
+        `columns` (J,) int64, by default all."""
+
+        def at(per_item: Tensor) -> Tensor:
+            return per_item if columns is None else per_item[columns]
+
+        total = torch.addcmul(at(self.constant), neural.double(), at(self.neural_scale))
         for form, part in zip(self.forms, plain, strict=True):
-            total.add_(root(part).double(), alpha=form.scale)
+            total.addcmul_(root(part).double(), at(form.scale))
         return total
 
 
 def terms_of(served: ServedModel) -> Terms:
     """The blend of a served model, taken apart."""
-    trained, n_items = served.catalogue.trained, served.n_items
-    constant = torch.zeros(n_items, dtype=torch.float64)
-    neural_scale = 0.0
+    blend, trained, n_items = served.blend, served.catalogue.trained, served.n_items
+    constant = torch.where(trained, 0.0, blend.cold_offset).double()
+    neural_scale = torch.zeros(n_items, dtype=torch.float64)
     forms = []
-    blend = served.blend
-    for name, mean, deviation, weight in zip(blend.names, blend.mean, blend.deviation, blend.weight, strict=True):
-        scale = weight / deviation
+    columns = (blend.names, blend.mean, blend.deviation, blend.weight, blend.cold_weight)
+    for name, mean, deviation, weight, cold_weight in zip(*columns, strict=True):
+        scale = torch.where(trained, weight, cold_weight).double() / deviation
+        constant -= scale * mean
         if name == "neural":
             neural_scale = scale
-            constant -= scale * mean
             continue
-        constant -= scale * mean * trained.double()
         form = served.closed[name]
         stacked = [None] * len(form.decays) if form.weights is None else list(torch.split(form.weights, n_items))
-        forms.append(Form(form.task, scale, form.decays, tuple(stacked), trained))
+        forms.append(Form(form.task, scale, form.decays, tuple(stacked)))
     return Terms(neural_scale, constant, tuple(forms))

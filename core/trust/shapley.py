@@ -127,7 +127,6 @@ def _worths(
     states = _states(served, background, players, vectors)
     vectors, bias = vectors[columns], bias[columns]
     terms = terms_of(served)
-    constant = terms.constant[columns]
     ages = _coalition_ages(served, background, players)
     closed = [_closed_part(form, background, players, ages, columns) for form in terms.forms]
     value = np.empty((len(states), len(items)))
@@ -136,7 +135,7 @@ def _worths(
     for begin in range(0, len(states), step):
         part = slice(begin, begin + step)
         neural = torch.addmm(bias, states[part], vectors.T)
-        logits = terms.logits(neural, [coefficients[part] @ rows for coefficients, rows in closed], constant=constant)
+        logits = terms.logits(neural, [coefficients[part] @ rows for coefficients, rows in closed], columns=columns)
         own = logits[:, place]
         value[part] = (own - logits.logsumexp(1, keepdim=True)).numpy()
         least = logits.topk(min(k, len(columns)), dim=1, sorted=False).values.amin(1, keepdim=True)

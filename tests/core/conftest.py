@@ -75,6 +75,8 @@ def make_served() -> Callable[..., ServedModel]:
                 tuple([0.3, 0.1, -0.2, 0.4][: len(names)]),
                 (2.0, 1.5, 1.0, 0.5)[: len(names)],
                 (1.2, 0.7, 0.5, 0.3)[: len(names)],
+                (0.9, 0.4, 0.8, 0.2)[: len(names)],
+                -0.4,
             ),
             catalogue=catalogue,
         )

@@ -1,0 +1,246 @@
+"""Items without a training event, placed by their texts, and weighed so that they neither sink nor flood.
+
+What a trained model holds for an item is linear in it: a vector and a bias in the network, a column in each closed
+form. A ridge regression of these on the items' whitened texts tells what an item of such a text would hold, had it been
+there; that is what an untrained item gets. How far such borrowed scores can be trusted is learned from trained items
+that play cold: each is predicted by a regression that left out its tenth of the catalogue, and a conditional logit of
+the validation targets over catalogues in which one tenth at a time plays cold gives the components' weights and an
+offset for cold items, while those of the others stay as they were fitted. Where that would cost the other items more
+than `WARM_LOSS` of their NDCG@10, the offset is lowered until it does not.
+
+The texts may have been tuned with the items that play cold in the training part; what this leaves of optimism is seen
+on items that were never there (`python -m tests.bench.cold`).
+"""
+
+import bisect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from core.learn.closed import ClosedForm
+from core.learn.model import Recommender
+from core.learn.scoring import user_states
+from core.learn.sequences import Queries, Task
+from core.predict.blend import Blend, candidates, maximise_likelihood
+from core.predict.served import ServedModel
+
+FOLDS = 10
+STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # of the ridge, in units of the texts' variance
+CONSTANT = 3.0  # the regression's constant feature: shrunk less than the texts, whose variance is 1
+WARM_LOSS = 0.015
+OFFSETS = tuple(-0.1 * step for step in range(61))  # what the guard may take off
+_ROWS = 512  # targets compared at once
+MOST_CELLS = 8_000_000  # validation scores of one component that the weights are fitted on
+
+
+@dataclass(frozen=True)
+class TextRegression:
+    """Ridge regressions on text, one for each fold left out and one on all trained items.
+
+    features (I, F) float32; fold (I,) int64 as `folds` gives it; solver (FOLDS + 1, F, F) float32, the inverse
+    Gram matrices of all trained items but a fold's, the last of all of them.
+    """
+
+    features: Tensor
+    fold: Tensor
+    solver: Tensor
+
+    @classmethod
+    def on(cls, text: Tensor, fold: Tensor, *, strength: float) -> Self:
+        """text (I, T) whitened; fold (I,) as `folds` gives it."""
+        features = torch.cat([text.new_full((len(text), 1), CONSTANT), text], dim=1)
+        exact = features.double()
+        grams = torch.stack([exact[fold == k].T @ exact[fold == k] for k in range(FOLDS)])
+        left = torch.cat([grams.sum(0) - grams, grams.sum(0, keepdim=True)])
+        penalty = strength * max(int((fold < FOLDS).sum()), 1) * torch.eye(features.shape[1], dtype=torch.float64)
+        return cls(features, fold, torch.linalg.inv(left + penalty).float())
+
+    def predict(self, columns: Tensor) -> Tensor:
+        """(R, I) float32: for every item what its text tells of its column of `columns` (R, I), its own fold unseen."""
+        where = [self.fold == k for k in range(FOLDS + 1)]
+        moments = [columns[:, rows] @ self.features[rows] for rows in where[:FOLDS]]
+        total = torch.stack(moments).sum(0)
+        out = torch.empty_like(columns)
+        for k, rows in enumerate(where):
+            learned = total if k == FOLDS else total - moments[k]
+            out[:, rows] = (learned @ self.solver[k]) @ self.features[rows].T
+        return out
+
+
+def folds(trained: Tensor, *, seed: int) -> Tensor:
+    """(I,) int64: a trained item's tenth of the catalogue in [0, FOLDS), FOLDS for an untrained item."""
+    rows = trained.nonzero().squeeze(1)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    fold = torch.full((len(trained),), FOLDS, dtype=torch.int64)
+    fold[rows[order]] = torch.arange(len(rows)) % FOLDS
+    return fold
+
+
+@torch.no_grad()
+def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Callable[[str], None]) -> ServedModel:
+    """`served`, whose blend was fitted on the trained items, with the untrained ones in place: their vectors and biases
+    (in the same network), their columns in the closed forms, and the blend's cold weights and offset.
+
+    Forms without weights (personal frequency) stay: nobody has had a new item before.
+    """
+    trained, n_items = served.catalogue.trained, served.n_items
+    network, closed = served.network, served.closed
+    some = valid.sample(max(1, MOST_CELLS // n_items), seed=seed)
+    states = user_states(network, some.context, served.vocabulary)
+    scores = {"neural": _scored(states, network.items())}
+    scores |= {name: form.scores(some.context, n_items=n_items) for name, form in closed.items()}
+    fold = folds(trained, seed=seed)
+    roles = Roles(
+        served.blend, scores, some, task=served.task, available=served.catalogue.available & trained, fold=fold
+    )
+    best: _Fit | None = None
+    for strength in STRENGTHS:
+        regression = TextRegression.on(network.text, fold, strength=strength)
+        borrowed = {"neural": _scored(states, _held(regression, network))}
+        for name, form in closed.items():
+            borrowed[name] = _borrowed(regression, form).scores(some.context, n_items=n_items)
+        blend, loss = roles.fit(borrowed)
+        if best is None or loss < best.loss:
+            best = _Fit(loss, strength, regression, blend, borrowed)
+    assert best is not None
+    blend = roles.guarded(best.blend, best.borrowed)
+    log(
+        f"cold items: ridge {best.strength:g}, weights {[round(w, 2) for w in blend.cold_weight]}, offset"
+        f" {blend.cold_offset:.2f} (likeliest {best.blend.cold_offset:.2f}), validation loss {best.loss:.4f}"
+    )
+    if not trained.all():
+        _put(network, _held(best.regression, network), rows=~trained)
+        closed = {name: _borrowed(best.regression, form, rows=~trained) for name, form in closed.items()}
+    return replace(served, closed=closed, blend=blend)
+
+
+class _Fit(NamedTuple):
+    """One strength of the ridge, and what it came to."""
+
+    loss: float
+    strength: float
+    regression: TextRegression
+    blend: Blend
+    borrowed: Mapping[str, Tensor]
+
+
+def _scored(states: Tensor, items: tuple[Tensor, Tensor]) -> Tensor:
+    """(Q, I) from states (Q, d) and the items' vectors (I, d) and biases (I,)."""
+    return torch.addmm(items[1], states, items[0].T)
+
+
+def _borrowed(regression: TextRegression, form: ClosedForm, *, rows: Tensor | None = None) -> ClosedForm:
+    """A form with the columns that the texts tell of, at all items or where `rows` (I,) bool."""
+    if form.weights is None:
+        return form
+    told = regression.predict(form.weights)
+    return replace(form, weights=told if rows is None else torch.where(rows, told, form.weights))
+
+
+@torch.no_grad()
+def _held(regression: TextRegression, network: Recommender) -> tuple[Tensor, Tensor]:
+    """(I, d) vectors and (I,) biases that the items' texts tell of."""
+    vectors, bias = network.items()
+    told = regression.predict(torch.cat([vectors.T, bias[None]]))
+    return told[:-1].T, told[-1]
+
+
+@torch.no_grad()
+def _put(network: Recommender, items: tuple[Tensor, Tensor], *, rows: Tensor) -> None:
+    """Give the items `rows` (I,) bool these vectors and biases: the id takes what the text's own path does not."""
+    vectors, bias = items
+    network.id_vector[rows] = 0.0
+    network.id_bias[rows] = 0.0
+    by_text, bias_by_text = network.items()
+    network.id_vector[rows] = (vectors - by_text)[rows]
+    network.id_bias[rows] = (bias - bias_by_text)[rows]
+
+
+class Roles:
+    """Validation queries over catalogues in which one fold's items at a time play cold.
+
+    Only sums over folds of each query's exp-logits change with the weights, so K catalogues cost as much as one.
+    """
+
+    def __init__(
+        self,
+        blend: Blend,
+        scores: Mapping[str, Tensor],
+        valid: Queries,
+        *,
+        task: Task,
+        available: Tensor,
+        fold: Tensor,
+    ) -> None:
+        """scores (Q, I) of each component; available (I,) bool; fold (I,) int64 as `folds` gives it."""
+        self.blend = blend
+        self.allowed = candidates(valid, task=task, available=available)
+        self.warm = self._masked(blend.logits(scores, trained=torch.ones_like(available)))
+        rows = available.nonzero().squeeze(1)
+        self.member = torch.zeros(len(available), FOLDS, dtype=torch.float64)
+        self.member[rows, fold[rows]] = 1.0
+        owner, target = torch.from_numpy(valid.owner), torch.from_numpy(valid.target)
+        kept = self.allowed[owner, target]
+        self.owner, self.target = owner[kept], target[kept]
+        self.own = self.warm[self.owner, self.target][:, None]  # (T, 1)
+        self.plays = self.member[self.target] > 0  # (T, K)
+        self.top = self.warm.amax(1, keepdim=True)
+        self.by_fold = (self.warm - self.top).exp() @ self.member  # (Q, K)
+
+    def fit(self, borrowed: Mapping[str, Tensor]) -> tuple[Blend, float]:
+        """The blend with the cold weights and offset of greatest likelihood for borrowed scores (Q, I), and its mean
+        negative log-likelihood; the warm weights and infinity where there is no target to fit to."""
+        if not len(self.target):
+            return self.blend, math.inf
+        stack = torch.stack(self.blend.standardised(borrowed))
+        start = torch.tensor([*self.blend.weight, 0.0], dtype=torch.float64)
+        found, loss = maximise_likelihood(lambda p: self._loss(self._mixed(stack, p)), start=start, toward=start)
+        *weights, offset = found.tolist()
+        return replace(self.blend, cold_weight=tuple(weights), cold_offset=offset), loss
+
+    def guarded(self, blend: Blend, borrowed: Mapping[str, Tensor]) -> Blend:
+        """The blend at its own offset, or the greatest below it at which warm targets lose at most WARM_LOSS of their
+        NDCG@10 against catalogues whose cold items are never shown."""
+        if not len(self.target):
+            return blend
+        cold = self._masked(blend.logits(borrowed, trained=torch.zeros_like(self.allowed[0])))
+        above = self._above(self.warm, 0.0)
+        others = above.sum(1, keepdim=True) - above  # (T, K) items that do not play cold
+        warm = ~self.plays
+        least = (1 - WARM_LOSS) * _gain(others)[warm].mean()
+
+        def bearable(offset: float) -> bool:
+            return bool(_gain(others + self._above(cold, offset))[warm].mean() >= least)
+
+        place = bisect.bisect_left(OFFSETS, True, key=bearable)
+        return replace(blend, cold_offset=blend.cold_offset + OFFSETS[min(place, len(OFFSETS) - 1)])
+
+    def _loss(self, cold: Tensor) -> Tensor:
+        """Mean negative log-likelihood over targets and catalogues, from every item's logit were it cold (Q, I)."""
+        played = (cold - self.top).exp() @ self.member
+        total = (self.by_fold.sum(1, keepdim=True) - self.by_fold + played).log() + self.top  # (Q, K)
+        own = torch.where(self.plays, cold[self.owner, self.target][:, None], self.own)
+        return (total[self.owner] - own).mean()
+
+    def _above(self, logits: Tensor, offset: float) -> Tensor:
+        """(T, K): how many items of each fold stand above each target, their logits (Q, I) raised by `offset`."""
+        parts = [
+            (logits[rows] + offset > own).double() @ self.member
+            for rows, own in zip(torch.split(self.owner, _ROWS), torch.split(self.own, _ROWS), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def _mixed(self, stack: Tensor, parameters: Tensor) -> Tensor:
+        return self._masked(torch.einsum("c,cqi->qi", parameters[:-1], stack) + parameters[-1])
+
+    def _masked(self, logits: Tensor) -> Tensor:
+        return logits.masked_fill(~self.allowed, -torch.inf)
+
+
+def _gain(above: Tensor) -> Tensor:
+    """NDCG@10 of one target below so many items."""
+    return torch.where(above < 10, 1 / torch.log2(above + 2), 0.0)
