@@ -16,6 +16,7 @@ from core.ops.ledger import Ledger
 from core.ops.runs import run_folder
 from core.serve.client import ScorerClient
 from dashboard.publishing import Report, report_of
+from dashboard.words import Words
 from data import reads
 from data.warehouse import BuildFacts, Warehouse
 
@@ -83,6 +84,13 @@ def user_choices(path: Path) -> dict[str, int]:
     """Every user's key and number of events, in the order of the users' file."""
     table = reads.user_choices(warehouse(path))
     return dict(zip(table["key"].to_pylist(), table["events"].to_pylist(), strict=True))
+
+
+@st.cache_data(**_TABLES)
+def user_names(path: Path, language: str) -> dict[str, str]:
+    """Every user's key and what a list to choose from calls them."""
+    t = Words(language)
+    return {key: t("profile.user_choice", user=key, n=events) for key, events in user_choices(path).items()}
 
 
 @st.cache_data(**_TABLES)

@@ -16,7 +16,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import state
-from dashboard.charts import lifted_title
+from dashboard.charts import take_title
 from dashboard.words import LANGUAGES, Words, escape
 from data.errors import LodestarError, ScorerUnavailable
 
@@ -46,12 +46,12 @@ def section(text: str) -> None:
 
 
 def figure(chart: go.Figure, *, key: str) -> None:
-    """A figure under its finding: the title is set as text, so that it wraps and is never cut."""
-    bare, title = lifted_title(chart)
+    """A figure, made for this call, under its finding: the title is set as text, so that it wraps and is never cut."""
+    title = take_title(chart)
     with st.container(gap="xsmall"):
         if title:
             st.markdown(f"##### {escape(title)}", anchors=False)
-        st.plotly_chart(bare, theme=None, config=_PLOTLY, key=key, alt=title or None)
+        st.plotly_chart(chart, theme=None, config=_PLOTLY, key=key, alt=title or None)
 
 
 def cards(shown: Sequence[Card]) -> None:

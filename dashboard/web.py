@@ -4,6 +4,7 @@ Streamlit imports what a page needs when the first browser asks for it, which wo
 Flags are Streamlit's own and are handed on.
 """
 
+import gc
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +43,7 @@ def main() -> None:
         import_module(module)
     for scheme in SCHEMES:
         template(scheme).to_plotly_json()  # plotly builds the classes of a figure's parts when they are first used
+    gc.freeze()  # Streamlit collects garbage after every run, and looking through what was imported takes .1 s
     sys.argv = ["streamlit", "run", str(APP), *sys.argv[1:]]
     streamlit()
 

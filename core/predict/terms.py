@@ -12,6 +12,7 @@ history follows from the rows of the events that change and the sums of those th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,6 +58,14 @@ class Form:
         return out
 
 
+class Scales(NamedTuple):
+    """Some items' scales and constants, each (J,) float64; one scale a closed form."""
+
+    neural: Tensor
+    constant: Tensor
+    forms: tuple[Tensor, ...]
+
+
 @dataclass(frozen=True)
 class Terms:
     """The blend of one served model; neural_scale and constant (I,) float64."""
@@ -65,17 +74,18 @@ class Terms:
     constant: Tensor
     forms: tuple[Form, ...]
 
-    def logits(self, neural: Tensor, plain: Sequence[Tensor], *, columns: Tensor | None = None) -> Tensor:
-        """(H, J) float64 from the network's scores (H, J) and each form's `plain` (H, J), float32, at the items
-        `columns` (J,) int64, by default all."""
-
-        def at(per_item: Tensor) -> Tensor:
-            return per_item if columns is None else per_item[columns]
-
-        total = torch.addcmul(at(self.constant), neural.double(), at(self.neural_scale))
+    def logits(self, neural: Tensor, plain: Sequence[Tensor]) -> Tensor:
+        """(H, I) float64 from the network's scores (H, I) and each form's `plain` (H, I), float32."""
+        total = torch.addcmul(self.constant, neural.double(), self.neural_scale)
         for form, part in zip(self.forms, plain, strict=True):
-            total.addcmul_(root(part).double(), at(form.scale))
+            total.addcmul_(root(part).double(), form.scale)
         return total
+
+    def at(self, columns: Tensor) -> Scales:
+        """The scales and constants of the items `columns` (J,) int64."""
+        return Scales(
+            self.neural_scale[columns], self.constant[columns], tuple(form.scale[columns] for form in self.forms)
+        )
 
 
 def terms_of(served: ServedModel) -> Terms:

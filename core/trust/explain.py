@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from core.learn.sequences import Histories, IntArray
@@ -130,8 +131,9 @@ def smallest_removal(value: npt.NDArray[np.float64], stays: npt.NDArray[np.bool_
     out = np.flatnonzero(~stays)
     if not stays[whole] or not len(out):
         return None
-    removed = np.asarray([int(whole - mask).bit_count() for mask in out.tolist()])
-    mask = whole - int(out[np.lexsort((value[out], removed))[0]])
+    removed = np.bitwise_count(whole - out)
+    fewest = out[removed == removed.min()]
+    mask = whole - int(fewest[value[fewest].argmin()])
     return [player for player in range(whole.bit_length()) if mask >> player & 1]
 
 
@@ -147,13 +149,15 @@ def run_removals(
     served: ServedModel, history: Histories, removals: Sequence[tuple[int, IntArray]], *, allowed: Tensor
 ) -> list[Removal]:
     """Really remove events and ask the served model again, apart from the game: for each (item, places in the history)
-    its rank (1 + candidates above) and probability before and after. `allowed` (1, I) are the candidates throughout."""
-    n_events = len(history.item)
-    keep = np.ones((1 + len(removals), n_events), dtype=bool)
+    its rank (1 + candidates above) and probability before and after. `allowed` (1, I) are the candidates throughout.
+
+    Items often share their reasons: a history that is asked for twice is run once."""
+    keep = np.ones((1 + len(removals), len(history.item)), dtype=bool)
     for row, (_, places) in enumerate(removals, start=1):
         keep[row, places] = False
-    edited = history.take(np.zeros(len(keep), dtype=np.int64)).events(keep.ravel())
-    log_p = served.log_probability(edited, allowed=allowed)
+    histories, run_of = np.unique(keep, axis=0, return_inverse=True)
+    edited = history.take(np.zeros(len(histories), dtype=np.int64)).events(histories.ravel())
+    log_p = served.log_probability(edited, allowed=allowed)[torch.from_numpy(run_of)]
     found = []
     for row, (item, _) in enumerate(removals, start=1):
         before, after = log_p[0], log_p[row]

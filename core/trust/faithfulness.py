@@ -27,8 +27,8 @@ def faithfulness(value: Floats, phi: Floats) -> dict[str, Any]:
         "recency": np.arange(n)[::-1],
         "leave_one_out": np.argsort(-leave_one_out(value), kind="stable"),
     }
-    sizes = np.asarray([int(mask).bit_count() for mask in range(len(value))])
-    by_size = np.asarray([value[sizes == size].mean() for size in range(n + 1)])  # a random coalition's expected worth
+    sizes = np.bitwise_count(np.arange(len(value)))
+    by_size = np.bincount(sizes, weights=value) / np.bincount(sizes)  # a random coalition's expected worth
     curves = {name: (_removed(value, places), _inserted(value, places)) for name, places in order.items()}
     curves["random"] = (value[-1] - by_size[::-1][1:], by_size[1:] - value[0])
     if n == 0:

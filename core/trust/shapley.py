@@ -9,11 +9,12 @@ enumeration of all 2^n coalitions, so that base + sum of phi = v(all) to roundin
 A history longer than the network's window is treated as it is when served: the network reads the latest events that
 fit, so with fewer survivors its window reaches further back. Every coalition's worth is therefore what the served model
 gives the really edited history. One enumeration serves all items; the background is read once (once for each number of
-survivors where the window moves); the network is float32, blend and v are float64.
+survivors where the window moves). All of it is float32 but the values' own arithmetic: the games' sums hold to
+rounding, and v to about 1e-6 of what is served, as the network's own order of summing does.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,11 +28,11 @@ from core.learn.model import Events
 from core.learn.prefix import Prefix, grow, read
 from core.learn.sequences import Histories, IntArray, target_starts
 from core.predict.served import ServedModel
-from core.predict.terms import Form, terms_of
+from core.predict.terms import Form, Scales, terms_of
 from data.errors import InputError
 
 MOST_PLAYERS = 12
-_CHUNK_CELLS = 600_000  # logits held at once: a chunk stays in the processor's cache
+_CHUNK_CELLS = 400_000  # scores held at once: a chunk stays in the processor's cache
 
 Floats = npt.NDArray[np.float64]
 
@@ -124,23 +125,48 @@ def _worths(
     place = torch.searchsorted(columns, torch.from_numpy(items))
     with torch.no_grad():
         vectors, bias = served.network.items()
-    states = _states(served, background, players, vectors)
-    vectors, bias = vectors[columns], bias[columns]
     terms = terms_of(served)
     ages = _coalition_ages(served, background, players)
-    closed = [_closed_part(form, background, players, ages, columns) for form in terms.forms]
-    value = np.empty((len(states), len(items)))
-    stays = np.empty((len(states), len(items)), dtype=bool)
-    step = max(1, _CHUNK_CELLS // max(len(columns), 1))
-    for begin in range(0, len(states), step):
-        part = slice(begin, begin + step)
-        neural = torch.addmm(bias, states[part], vectors.T)
-        logits = terms.logits(neural, [coefficients[part] @ rows for coefficients, rows in closed], columns=columns)
-        own = logits[:, place]
-        value[part] = (own - logits.logsumexp(1, keepdim=True)).numpy()
-        least = logits.topk(min(k, len(columns)), dim=1, sorted=False).values.amin(1, keepdim=True)
-        stays[part] = (own >= least).numpy()
+    chunks = _logits(
+        terms.at(columns),
+        _states(served, background, players, vectors),
+        [_closed_part(form, background, players, ages, columns) for form in terms.forms],
+        vectors=vectors[columns],
+        bias=bias[columns],
+    )
+    value = np.empty((1 << len(players.item), len(items)))
+    stays = np.empty(value.shape, dtype=bool)
+    kth = max(len(columns) - k, 0)  # its place in ascending order
+    for part, logits in chunks:
+        log_p = logits.log_softmax(1)
+        own, ranked = log_p[:, place].numpy(), log_p.numpy()
+        ranked.partition(kth, axis=1)
+        value[part], stays[part] = own, own >= ranked[:, [kth]]
     return value, stays
+
+
+def _logits(
+    scales: Scales, states: Tensor, closed: Sequence[tuple[Tensor, Tensor]], *, vectors: Tensor, bias: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """The blend of all coalitions, some at a time: (their rows, their logits (R, J) float32, until the next are made).
+
+    scales, vectors (J, d) and bias (J,) are the candidates'; states (2^n, d); closed: `_closed_part` of each form.
+    Its buffers are used again and again, since asking the system for fresh memory costs as much as the arithmetic.
+    """
+    neural = scales.neural.float() * vectors.T
+    constant = (scales.neural * bias.double() + scales.constant).float()
+    form_scales = [scale.float() for scale in scales.forms]
+    step = min(len(states), max(1, _CHUNK_CELLS // max(len(constant), 1)))
+    buffers = [torch.empty(step, len(constant)) for _ in range(3)]
+    for begin in range(0, len(states), step):
+        part = slice(begin, min(begin + step, len(states)))
+        logits, plain, rooted = (buffer[: part.stop - begin] for buffer in buffers)
+        torch.addmm(constant, states[part], neural, out=logits)
+        for scale, (coefficients, rows) in zip(form_scales, closed, strict=True):
+            torch.mm(coefficients[part], rows, out=plain)
+            torch.abs(plain, out=rooted).sqrt_().copysign_(plain)  # `core.learn.closed.root`
+            logits.addcmul_(rooted, scale)
+        yield part, logits
 
 
 def _closed_part(
@@ -186,17 +212,24 @@ def _states(served: ServedModel, background: Histories, players: Histories, vect
     window = served.network.config.max_length
     sizes = _sizes(n)
     out = torch.empty(1 << n, served.network.config.dim)
-    reach: dict[int, list[int]] = {}  # how many older events the window holds -> numbers of survivors
-    for survivors in range(n + 1):
-        reach.setdefault(min(older, window - survivors), []).append(survivors)
-    for held, counts in reach.items():
-        seen = background.latest(held)
-        prefix = read(
-            served.network, to_events(seen, served.vocabulary, length=window, n_items=served.n_items), vectors
-        )
-        where = np.flatnonzero(np.isin(sizes, counts))
-        out[torch.from_numpy(where)] = _grown(served, prefix, seen, players, where, vectors)
+    held = np.minimum(older, window - np.arange(n + 1))  # how many older events the window holds, by survivors
+    reaches = np.unique(held)
+    seen = background.take(np.zeros(len(reaches), dtype=np.int64))
+    seen = seen.events(seen.age < np.repeat(reaches, older))
+    prefixes = read(served.network, to_events(seen, served.vocabulary, length=window, n_items=served.n_items), vectors)
+    for row, reach in enumerate(reaches.tolist()):
+        where = np.flatnonzero(held[sizes] == reach)
+        out[torch.from_numpy(where)] = _grown(served, _one(prefixes, row), seen.take([row]), players, where, vectors)
     return out
+
+
+def _one(prefixes: Prefix, row: int) -> Prefix:
+    """One prefix of several, without the others' padding."""
+    width = int(prefixes.lengths[row]) + 1
+    keys, values = (
+        [cache[row : row + 1, :, :width] for cache in caches] for caches in (prefixes.keys, prefixes.values)
+    )
+    return Prefix(keys, values, prefixes.lengths[row : row + 1], prefixes.state[row : row + 1])
 
 
 def _grown(
@@ -213,7 +246,9 @@ def _grown(
     number[tokens] = np.arange(len(tokens))
     inside = (tokens[:, None] >> np.arange(n)) & 1 > 0
     upto = tokens[:, None] & ((2 << np.arange(n)) - 1)  # the beginning that ends with each player
-    chain = np.where(inside, number[upto], -1)
+    most = int(inside.sum(1).max())
+    survivors_first = np.argsort(~inside, axis=1, kind="stable")[:, :most]
+    chain = np.take_along_axis(np.where(inside, number[upto], -1), survivors_first, axis=1)
     x = _inputs(served, prefix, seen, players, inside, vectors)
     grown = grow(served.network, prefix, x[None], torch.from_numpy(chain))[0]
     filled = coalitions > 0
@@ -261,5 +296,5 @@ def _inputs(
 
 def _sizes(n: int) -> IntArray:
     """(2^n,) how many players each coalition has."""
-    sizes: IntArray = ((np.arange(1 << n)[:, None] >> np.arange(n)) & 1).sum(1)
+    sizes: IntArray = np.bitwise_count(np.arange(1 << n)).astype(np.int64)
     return sizes

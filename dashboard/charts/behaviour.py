@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import Look, Table, canvas, frame, label, plain
+from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, upright
 
 _SHORT_DAYS = 120
 
@@ -159,8 +159,8 @@ def timeline(table: Table, *, title: str, look: Look, tz: str, unit: str) -> go.
         tickangle=0,
     )
     figure.update_yaxes(title_text=plain(unit) if valued else "", nticks=6)
-    for i in ticks[1:]:
-        figure.add_vline(x=i + 0.5, line={"color": c.hairline, "width": 1}, layer="below")
+    days = [upright(i + 0.5, {"color": c.hairline, "width": 1}) | {"layer": "below"} for i in ticks[1:]]
+    figure.update_layout(shapes=days)
     return figure
 
 

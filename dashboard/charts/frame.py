@@ -3,6 +3,7 @@ theme.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -64,13 +65,19 @@ def canvas(look: Look, *, title: str, height: int) -> go.Figure:
     return go.Figure(layout={"template": template(look.scheme), "title": {"text": plain(title)}, "height": height})
 
 
-def lifted_title(figure: go.Figure) -> tuple[go.Figure, str]:
-    """The figure without its title, and the title as plain text; for pages, where text wraps and figures'
-    titles do not.
+def upright(x: float, line: dict[str, Any]) -> dict[str, Any]:
+    """A line from bottom to top of the plot at `x`, as one of the layout's `shapes`. A figure takes all its shapes at
+    once: plotly's own `add_vline` reads those already there anew with every line.
+    """
+    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain", "line": line}
+
+
+def take_title(figure: go.Figure) -> str:
+    """Takes the title off a figure and gives it back as plain text; for pages, where text wraps and figures' titles do
+    not.
     """
     text = (figure.layout.title.text or "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    bare = go.Figure(figure)
     room = max(figure.layout.margin.t or _TITLE_PX, _TITLE_PX)
     height = figure.layout.height and figure.layout.height - _TITLE_PX
-    bare.update_layout(title={"text": ""}, margin={"t": room - _TITLE_PX + 4}, height=height)
-    return bare, text
+    figure.update_layout(title={"text": ""}, margin={"t": room - _TITLE_PX + 4}, height=height)
+    return text

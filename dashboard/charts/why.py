@@ -4,7 +4,7 @@ import math
 
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, width_px
+from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, upright, width_px
 
 _ROW_PX = 32
 
@@ -38,24 +38,33 @@ def waterfall(table: Table, *, title: str, look: Look) -> go.Figure:
         + plain(t("chart.hover_phi", phi="%{customdata[1]}", times="%{customdata[2]}"))
         + "<extra></extra>",
     )
-    for row, end in enumerate(ends[:-1]):
-        figure.add_shape(
-            type="line", x0=end, x1=end, y0=row + 0.31, y1=row + 0.69, line={"color": c.reference, "width": 1}
-        )
-    for row, phi in enumerate(data["phi"]):
-        figure.add_annotation(
-            x=1,
-            xref="paper",
-            y=row,
-            text=plain(_signed(phi)),
-            showarrow=False,
-            xanchor="left",
-            xshift=8,
-            font={"size": 12, "color": c.text},
-        )
+    steps = [
+        {
+            "type": "line",
+            "x0": end,
+            "x1": end,
+            "y0": row + 0.31,
+            "y1": row + 0.69,
+            "line": {"color": c.reference, "width": 1},
+        }
+        for row, end in enumerate(ends[:-1])
+    ]
+    zero = upright(0, {"color": c.reference, "width": 1.5, "dash": "dot"})
+    numbers = [
+        {
+            "x": 1,
+            "xref": "paper",
+            "y": row,
+            "text": plain(_signed(phi)),
+            "showarrow": False,
+            "xanchor": "left",
+            "xshift": 8,
+            "font": {"size": 12, "color": c.text},
+        }
+        for row, phi in enumerate(data["phi"])
+    ]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     room = (high - low or 1.0) * 0.04
-    figure.add_vline(x=0, line={"color": c.reference, "width": 1.5, "dash": "dot"})
     figure.update_xaxes(
         title_text=plain(t("chart.phi_axis")),
         range=[low - room, high + room],
@@ -68,7 +77,11 @@ def waterfall(table: Table, *, title: str, look: Look) -> go.Figure:
         showgrid=False,
         tickfont={"color": c.text},
     )
-    figure.update_layout(margin={"r": 24 + max((width_px(_signed(p)) for p in data["phi"]), default=0)})
+    figure.update_layout(
+        shapes=[*steps, zero],
+        annotations=numbers,
+        margin={"r": 24 + max((width_px(_signed(p)) for p in data["phi"]), default=0)},
+    )
     return figure
 
 

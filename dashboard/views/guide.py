@@ -27,7 +27,7 @@ def main() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.selectbox(
             t("profile.pick_user"),
-            format_func=lambda key: t("profile.user_choice", user=key, n=users[key]),
+            format_func=loaders.user_names(s.build.path, t.language).__getitem__,
             width=320,
             **state.tied("user", list(users), default=user if user in users else None),
         )

@@ -25,8 +25,8 @@ def pickers(s: Scene, *, subject: str) -> str:
     """User or item, and which; returns the key in view (the busiest user, or the most popular item, at
     first).
     """
-    t = s.t
-    names = loaders.item_choices(s.build.path) if subject == "item" else loaders.user_choices(s.build.path)
+    t, path = s.t, s.build.path
+    names = loaders.item_choices(path) if subject == "item" else loaders.user_names(path, t.language)
     chosen = state.chosen(subject) or next(iter(names))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.segmented_control(
@@ -38,9 +38,7 @@ def pickers(s: Scene, *, subject: str) -> str:
         )
         st.selectbox(
             t(f"profile.pick_{subject}"),
-            format_func=lambda key: (
-                names[key] if subject == "item" else t("profile.user_choice", user=key, n=names[key])
-            ),
+            format_func=names.__getitem__,
             label_visibility="collapsed",
             placeholder=t(f"profile.pick_{subject}"),
             width=420,

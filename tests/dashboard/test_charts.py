@@ -95,7 +95,7 @@ def test_titles_cannot_become_markup_in_any_figure() -> None:
         charts.timeline(events, title=evil, look=LOOK, tz="UTC", unit="value"),
     ):
         assert "<a" not in figure.to_json().replace("\\u003c", "<")
-        assert charts.lifted_title(figure)[1] == evil
+        assert charts.take_title(figure) == evil
 
 
 def test_the_timeline_runs_in_order_and_marks_days() -> None:
@@ -183,12 +183,11 @@ def test_the_path_is_in_percent() -> None:
     assert charts.path(table, title="t", look=LOOK, target="Sci-Fi").layout.yaxis.tickformat == ".0%"
 
 
-def test_a_lifted_title_leaves_room_for_what_stands_above_the_plot() -> None:
+def test_a_taken_title_leaves_room_for_what_stands_above_the_plot() -> None:
     figure = charts.model_dots({"champion": {"ndcg@10": M}}, metric="ndcg@10", title="A finding", look=LOOK)
-    bare, title = charts.lifted_title(figure)
-    assert (title, bare.layout.title.text) == ("A finding", "")
-    assert bare.layout.margin.t >= 20
-    assert figure.layout.title.text == "A finding"
+    assert charts.take_title(figure) == "A finding"
+    assert figure.layout.title.text == ""
+    assert figure.layout.margin.t >= 20
 
 
 @pytest.mark.parametrize(
