@@ -67,7 +67,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--envs", type=Path, default=own_settings().cache / "peers", help="where environments live")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=100, help="the most epochs of any sequence model but the recipe")
-    parser.add_argument("--patience", type=int, default=10)
+    parser.add_argument(
+        "--patience", type=int, default=20, help="epochs without a gain: large steps start on a plateau"
+    )
     parser.add_argument("--budget-minutes", type=float, default=60, help="training minutes after which a run ends")
     parser.add_argument("--fresh", action="store_true", help="run again what has finished")
     parser.add_argument("--smoke", action="store_true", help="two epochs each, short histories for RecBole: minutes")

@@ -1,4 +1,4 @@
-"""The peers' bench on a terminal and as one self-contained page: accuracy, courses over seconds, scoring speed."""
+"""The peers' bench on a terminal and as one self-contained page: accuracy, and its course over seconds."""
 
 from html import escape
 from statistics import mean
@@ -10,8 +10,11 @@ from plotly.subplots import make_subplots
 from rich.console import Console
 
 from dashboard.terminal import interval, table
-from dashboard.theme import template, tokens
+from dashboard.theme import FONT, template, tokens
 
+QUIET = {"displayModeBar": False}
+RATIOS = ("ratio", "ratio_in_matmuls")
+STYLE = f"<style>body {{ font-family: {FONT}; margin: 2rem auto; max-width: 72rem }}</style>"
 WIDTH = 170  # columns, also where there is no terminal
 TITLE = {"hr@10": "HR@10", "ndcg@10": "NDCG@10"}
 
@@ -49,11 +52,13 @@ def show(figures: dict[str, Any]) -> None:
     ]
     console.print(table(("", "over", *TITLE.values()), gains, title="paired gains, p after Holm"))
     races = [
-        (name, peer, one["ratio"] if one["ratio"] is not None else "not reached", reached(one))
+        (name, peer, *(f"{one[kind]:.2f}" if one[kind] else "not reached" for kind in RATIOS), reached(one))
         for peer, by in figures["seconds_to"].items()
         for name, one in by.items()
     ]
-    console.print(table(("", "to the best of", "times faster", "seeds that got there"), races, title="seconds to"))
+    console.print(
+        table(("", "to the best of", "times faster", "in matmuls", "seeds that got there"), races, title="seconds to")
+    )
     console.print(f"best peer by validation: {figures['best_peer']}")
 
 
@@ -67,13 +72,15 @@ def page(figures: dict[str, Any]) -> str:
     split = figures["split"]
     title = f"Peers on {split['dataset']}: {split['n_test']:,} users, {split['n_items']:,} items, leave-last-out"
     parts = [draw_accuracy(figures), draw_courses(figures)]
-    drawn = [to_html(part, full_html=False, include_plotlyjs=not index) for index, part in enumerate(parts)]
+    drawn = [
+        to_html(part, full_html=False, include_plotlyjs=not index, config=QUIET) for index, part in enumerate(parts)
+    ]
     note = "SMOKE: two epochs, the figures mean nothing. " if figures["smoke"] else ""
     note += (
         f"Bars are 95% intervals over users of seed averages; {figures['threads']} threads; split {split['sha256']}."
     )
     body = f"<h1>{escape(title)}</h1><p>{escape(note)}</p>{''.join(drawn)}"
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>{body}</html>'
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>{STYLE}{body}</html>'
 
 
 def colours(figures: dict[str, Any]) -> dict[str, str]:
@@ -128,4 +135,5 @@ def draw_courses(figures: dict[str, Any]) -> go.Figure:
                 )
     figure.update_xaxes(title="seconds of training, evaluation excluded (log)", type="log")
     figure.update_yaxes(title="validation NDCG@10", rangemode="tozero")
-    return figure.update_layout(template=template("light"), height=560, title="How fast they learn: one line a seed")
+    title = "How fast they learn: one line a seed; lodestar's counts its validation and ends with the served blend"
+    return figure.update_layout(template=template("light"), height=560, title=title, showlegend=True)

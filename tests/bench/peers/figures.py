@@ -81,7 +81,7 @@ def averaged(runs: Sequence[Result]) -> dict[str, np.ndarray]:
 def model_figures(runs: Sequence[Result], users: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """One model's accuracy with intervals, and what it costs; a list has one entry a seed."""
     told = [run.told for run in runs]
-    epochs = [t["curve"][-1]["seconds"] / len(t["curve"]) for t in told]
+    epochs = [t.get("seconds_per_epoch", t["curve"][-1]["seconds"] / len(t["curve"])) for t in told]
     return {
         "metrics": {metric: bootstrap_mean(values, seed=0) for metric, values in users.items()},
         "seeds": [run.seed for run in runs],
@@ -118,18 +118,33 @@ def gains(ours: str, users: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str,
 
 def seconds_to(peer: str, results: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
     """Each of ours -> seeds, each with the peer's best validation NDCG and both's seconds to it; None where not
-    reached. `ratio` is the median over seeds of peer / ours, None unless every seed got there."""
-    out = {}
+    reached. `ratio` is the median over seeds of peer / ours, None unless every seed got there; `ratio_in_matmuls` the
+    same with seconds in units of each run's own calibration, which differs from it where the machine was not quiet."""
+    out: dict[str, Any] = {}
     for name in (name for name in results if is_ours(name)):
-        mine = {run.seed: run.told["curve"] for run in results[name]}
+        mine = {run.seed: run.told for run in results[name]}
         seeds = []
         for run in (run for run in results[peer] if run.seed in mine):
             mark = at_best(run.told)
-            own_s = next((p["seconds"] for p in mine[run.seed] if p["ndcg@10"] >= mark["ndcg@10"]), None)
+            curve = mine[run.seed]["curve"]
+            own_s = next((point["seconds"] for point in curve if point["ndcg@10"] >= mark["ndcg@10"]), None)
             ratio = mark["seconds"] / own_s if own_s else None
-            seeds.append({"seed": run.seed, **mark, "peer_s": mark["seconds"], "ours_s": own_s, "ratio": ratio})
-        ratios = [seed["ratio"] for seed in seeds]
-        out[name] = {"seeds": seeds, "ratio": median(ratios) if ratios and None not in ratios else None}
+            mood = mean(mine[run.seed]["calibration_s"]) / mean(run.told["calibration_s"])
+            seeds.append(
+                {
+                    "seed": run.seed,
+                    "ndcg@10": mark["ndcg@10"],
+                    "peer_s": mark["seconds"],
+                    "peer_stopped": run.told["stopped"],
+                    "ours_s": own_s,
+                    "ratio": ratio,
+                    "ratio_in_matmuls": ratio and ratio * mood,
+                }
+            )
+        out[name] = {"seeds": seeds}
+        for kind in ("ratio", "ratio_in_matmuls"):
+            ratios = [seed[kind] for seed in seeds]
+            out[name][kind] = median(ratios) if ratios and None not in ratios else None
     return out
 
 

@@ -45,7 +45,8 @@ MODELS: dict[str, Model] = {
         "rectools_sasrec.py",
         {**_RECTOOLS, "loss": "sampled_softmax", "layers": "ligr", "negatives": 256},
     ),
-    "recbole-sasrec": Model("recbole", "recbole_sasrec.py", _RECBOLE, smoke=_SHORT),
+    # a prefix of 200 an example: RecBole's 2,048 of them would take some 14 GB, 512 take 4
+    "recbole-sasrec": Model("recbole", "recbole_sasrec.py", {**_RECBOLE, "batch": 512}, smoke=_SHORT),
     # its own default length and dropout
     "recbole-sasrec-50": Model(
         "recbole", "recbole_sasrec.py", {**_RECBOLE, "length": 50, "dropout": 0.5}, smoke=_SHORT
