@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+PEERS ?=
 
 .PHONY: setup demo app test check bench
 
@@ -29,6 +30,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-
+# The recipe against its own parts (ARGS), then the peers beside it (PEERS), then scoring alone. A quick look at all
+# that runs: make bench ARGS='--seeds 0' PEERS='--smoke --seeds 0'
 bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.peers $(PEERS)
+	$(BIN)/python -m tests.bench.peers.scoring --out build/bench/scoring.json
