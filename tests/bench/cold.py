@@ -1,0 +1,254 @@
+"""Items that training never saw: `python -m tests.bench.cold --home HOME` on the newest build of a data set.
+
+A draw takes a tenth of the items that have events out of all histories; the default recipe learns from the rest. A user
+is asked with the whole history that is left, and what is looked for are all their positives (the build's own rule)
+among the items taken out. Ranked among those alone: NDCG@10; among all items new to the user: the share of positives in
+the first fifty. Beside it stand nearest neighbours in the frozen language model's vectors and in the categories, for
+the mean of the whole history and of its last ten events, of which the best counts. `shuffled`: the same run, its items
+placed by one another's texts. `warm`: NDCG@10 of the ordinary test targets, against the same scores with the items
+taken out left out.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor
+
+from core.learn.batches import Vocabulary, fit_vocabulary
+from core.learn.closed import fit_closed_forms
+from core.learn.config import TrainConfig, load_config
+from core.learn.model import Recommender
+from core.learn.ranking import ndcg, ranks
+from core.learn.scoring import neural_scores
+from core.learn.sequences import Histories, Split, histories_from
+from core.learn.splits import leave_last_out
+from core.learn.text import TextEncoder, fit_whitening
+from core.learn.train import Trainer
+from core.learn.weights import weights_folder
+from core.predict.blend import fit_blend
+from core.predict.cold import place_cold_items
+from core.predict.intervals import bootstrap_mean
+from core.predict.served import Catalogue, ServedModel, catalogue_of
+from dashboard.settings import Settings
+from dashboard.terminal import interval, table
+from data import reads
+from data.warehouse import Warehouse
+
+SHARE = 10  # one item in so many is taken out
+RECENT = 10
+
+
+class Silent:
+    """A training monitor that says nothing and never stops."""
+
+    def epoch(self, **fields: Any) -> None:
+        """Nothing."""
+
+    def stopping(self) -> bool:
+        """Never."""
+        return False
+
+
+@dataclass(frozen=True)
+class World:
+    """A build's histories and catalogue. positive (N,) bool: events that count as liked."""
+
+    histories: Histories
+    positive: Any
+    catalogue: Catalogue
+    texts: Sequence[str]
+    kinds: tuple[str, ...]
+    task: Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Users with positives among the items taken out: their contexts, wanted and seen (U, I) bool, cold (I,) bool."""
+
+    context: Histories
+    wanted: Tensor
+    seen: Tensor
+    cold: Tensor
+
+    def among_cold(self, scores: Tensor) -> Tensor:
+        """(U,) NDCG@10 among the items taken out."""
+        top = scores[:, self.cold].topk(10, dim=1).indices
+        found = self.wanted[:, self.cold].gather(1, top).double()
+        discount = 1 / torch.log2(torch.arange(10).double() + 2)
+        return (found * discount).sum(1) / discount.cumsum(0)[self.wanted.sum(1).clamp(max=10) - 1]
+
+    def in_fifty(self, scores: Tensor) -> Tensor:
+        """(U,) share of the positives in the first fifty of all items new to the user."""
+        top = scores.masked_fill(self.seen, -torch.inf).topk(50, dim=1).indices
+        return self.wanted.gather(1, top).double().sum(1) / self.wanted.sum(1)
+
+
+def main() -> None:
+    """Train on each draw, print the figures, and write them as JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--dataset", default="movielens-100k")
+    parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    config = load_config(overrides=[tuple(setting.split("=", 1)) for setting in asked.set])
+    world = world_of(newest(asked.home, asked.dataset))
+    draws = [draw_figures(world, draw, config, cache=Settings().cache) for draw in asked.draws]
+    told = {name: bootstrap_mean(np.concatenate([one[name] for one in draws]), seed=0) for name in draws[0]}
+    rows = [(name, interval(measure)) for name, measure in told.items()]
+    title = f"{asked.dataset}, draws {asked.draws}, seed {config.seed}; n counts a user once a draw"
+    Console().print(table(("", "95% over users"), rows, title=title))
+    if asked.out is not None:
+        asked.out.write_text(json.dumps({"draws": asked.draws, "config": config.model_dump(), "figures": told}))
+
+
+def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -> Mapping[str, Any]:
+    """Per-user figures of one draw, by name."""
+    n_items = len(world.catalogue)
+    counts = np.bincount(world.histories.item, minlength=n_items)
+    rng = np.random.default_rng([7, draw])
+    cold = np.zeros(n_items, dtype=bool)
+    cold[rng.choice(np.flatnonzero(counts), int((counts > 0).sum()) // SHARE, replace=False)] = True
+    left = world.histories.events(~cold[world.histories.item])
+    split = leave_last_out(left, world.task)
+    served, raw = trained(world, split, config, cache=cache)
+    asked = questions(world, left, cold)
+    placed = place_cold_items(copied(served), split.valid, seed=config.seed, log=print)
+    mixed = torch.randperm(n_items, generator=torch.Generator().manual_seed(draw))
+    shuffled = place_cold_items(retold(copied(served), mixed), split.valid, seed=config.seed, log=print)
+    scores, false = placed.logits(asked.context), shuffled.logits(asked.context)
+    near = neighbours(asked.context, {"text": raw, "categories": one_hot(world.catalogue)})
+    best_cold = max((asked.among_cold(one) for one in near), key=lambda figure: float(figure.mean()))
+    best_fifty = max((asked.in_fifty(one) for one in near), key=lambda figure: float(figure.mean()))
+    warm = placed.logits(split.test.context)
+    without = warm.masked_fill(~placed.catalogue.trained, -1e9)
+    return {
+        "among cold, NDCG@10": asked.among_cold(scores).numpy(),
+        "among cold, nearest neighbours": best_cold.numpy(),
+        "among cold, shuffled": asked.among_cold(false).numpy(),
+        "among all, positives in 50": asked.in_fifty(scores).numpy(),
+        "among all, nearest neighbours": best_fifty.numpy(),
+        "among all, shuffled": asked.in_fifty(false).numpy(),
+        "warm, NDCG@10": ndcg(ranks(warm, split.test, task=split.task), split.test, k=10),
+        "warm, cold left out": ndcg(ranks(without, split.test, task=split.task), split.test, k=10),
+    }
+
+
+def trained(world: World, split: Split, config: TrainConfig, *, cache: Path) -> tuple[ServedModel, Tensor]:
+    """The recipe on one split, cold items not yet placed, and the frozen text vectors (I, D)."""
+    torch.manual_seed(config.seed)
+    vocabulary: Vocabulary = fit_vocabulary(split.train, world.kinds, buckets=config.network.value_buckets)
+    encoder = TextEncoder(weights_folder(config.text.model, cache=cache), config.text, texts=world.texts)
+    raw = encoder.encode()
+    whitening = fit_whitening(raw, config.text.dim)
+    network = Recommender(config.network, text=whitening(raw), n_kinds=max(len(world.kinds), 1))
+    stages: list[tuple[str, dict[str, Any]]] = [("frozen", {})]
+    if config.text.tune in ("lora", "full"):
+        stages.append((config.text.tune, {"encoder": encoder, "whitening": whitening}))
+    for name, tuning in stages:
+        if tuning:
+            encoder.adapt(seed=config.seed)
+        trainer = Trainer(network, split, vocabulary, config, stage=name, **tuning)
+        network.load_state_dict(trainer.run(Silent(), lambda _: None).best_state)
+    n_items = len(world.texts)
+    closed = fit_closed_forms(split, n_items=n_items, budget_gb=config.closed_form_gb, seed=config.seed, log=print)
+    scores = {"neural": neural_scores(network, split.valid.context, vocabulary)}
+    scores |= {name: form.scores(split.valid.context, n_items=n_items) for name, form in closed.items()}
+    seen = torch.from_numpy(np.bincount(split.train.item, minlength=n_items) > 0)
+    known = world.catalogue.available & seen
+    blend, _ = fit_blend(scores, split.valid, task=split.task, available=known, seed=config.seed)
+    catalogue = replace(world.catalogue, trained=seen)
+    return ServedModel("bench", "bench", split.task, network.eval(), vocabulary, closed, blend, catalogue), raw
+
+
+def questions(world: World, left: Histories, cold: Any) -> Asked:
+    """What the users liked among the items taken out, asked with what is left of their histories."""
+    histories, n_items = world.histories, len(cold)
+    chosen = cold[histories.item] & world.positive
+    wanted = torch.zeros(len(histories), n_items, dtype=torch.bool)
+    wanted[torch.from_numpy(histories.owner[chosen]), torch.from_numpy(histories.item[chosen])] = True
+    users = wanted.any(1).nonzero().squeeze(1)
+    context = left.take(users.numpy())
+    seen = torch.zeros(len(users), n_items, dtype=torch.bool)
+    seen[torch.from_numpy(context.owner), torch.from_numpy(context.item)] = True
+    return Asked(context, wanted[users], seen, torch.from_numpy(cold))
+
+
+def neighbours(context: Histories, vectors: Mapping[str, Tensor]) -> list[Tensor]:
+    """(U, I) cosines between each item and the mean of the history, by vectors and by how much of the history."""
+    out = []
+    for one in vectors.values():
+        unit = F.normalize(one, dim=1)
+        for part in (context, context.latest(RECENT)):
+            ones = np.ones(len(part.item), dtype=np.float32)
+            taken = sp.csr_matrix((ones, (part.owner, part.item)), shape=(len(part), len(unit)))
+            out.append(F.normalize(torch.from_numpy(taken @ unit.numpy()), dim=1) @ unit.T)
+    return out
+
+
+def one_hot(catalogue: Catalogue) -> Tensor:
+    """(I, categories)."""
+    names = sorted({name for some in catalogue.categories for name in some})
+    out = torch.zeros(len(catalogue), max(len(names), 1))
+    for item, some in enumerate(catalogue.categories):
+        out[item, [names.index(name) for name in some]] = 1.0
+    return out
+
+
+def copied(served: ServedModel) -> ServedModel:
+    """The same model with a network of its own, since placing changes it."""
+    network = Recommender(served.network.config, text=served.network.text, n_kinds=served.network.kind.num_embeddings)
+    network.load_state_dict(served.network.state_dict())
+    return replace(served, network=network.eval())
+
+
+@torch.no_grad()
+def retold(served: ServedModel, order: Tensor) -> ServedModel:
+    """The model with the items' texts exchanged, though every item keeps the vector and bias that it had."""
+    network = served.network
+    vectors, bias = network.items()
+    network.text.copy_(network.text[order])
+    changed, changed_bias = network.items()
+    network.id_vector += vectors - changed
+    network.id_bias += bias - changed_bias
+    return served
+
+
+def newest(home: Path, dataset: str) -> Path:
+    """The newest build of a data set in a home."""
+    builds = sorted((home / "warehouse").glob("*.duckdb"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in builds:
+        with Warehouse.open(path) as warehouse:
+            if warehouse.facts.dataset == dataset:
+                return path
+    raise SystemExit(f"{home} has no build of {dataset}: run `lodestar ingest {dataset} --home {home}`")
+
+
+def world_of(path: Path) -> World:
+    """A build, read."""
+    with Warehouse.open(path) as warehouse:
+        kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
+        histories = histories_from(reads.histories(warehouse), kinds)
+        least = warehouse.facts.spec.positive.min_value
+        return World(
+            histories=histories,
+            positive=np.ones(len(histories.item), dtype=bool) if least is None else histories.value >= least,
+            catalogue=catalogue_of(warehouse, trained=None),
+            texts=[str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()],
+            kinds=kinds,
+            task=warehouse.facts.spec.task,
+        )
+
+
+if __name__ == "__main__":
+    main()
