@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from core.ops.ledger import Ledger, record_build
 from dashboard.theme import SCHEMES
@@ -124,10 +124,17 @@ def train(page: Page, console: str, model: Path) -> None:
     expect(page.get_by_text("--set epochs=2")).to_be_visible(timeout=15_000)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Start training").click()
-    expect(page.locator("h1")).to_have_text("What is the trainer doing on tiny?", timeout=30_000)
+    expect(page.locator("h1").last).to_have_text("What is the trainer doing on tiny?", timeout=30_000)
     page.reload()  # training survives the page
-    expect(page.get_by_text("· done")).to_be_visible(timeout=240_000)
-    expect(page.get_by_text("Best validation NDCG@10 so far")).to_be_visible(timeout=15_000)
+    shown_once(page.get_by_text("· done"), timeout=240_000)
+    shown_once(page.get_by_text("Best validation NDCG@10 so far"), timeout=15_000)
+
+
+def shown_once(sought: Locator, *, timeout: float) -> None:
+    """Visible, and in the end one: when a job ends, Streamlit paints the new page beside the last of the old one for a
+    moment."""
+    expect(sought.last).to_be_visible(timeout=timeout)
+    expect(sought).to_have_count(1, timeout=15_000)
 
 
 def promote(page: Page, console: str) -> None:
