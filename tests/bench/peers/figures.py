@@ -16,7 +16,7 @@ import torch
 
 from core.learn.ranking import ndcg
 from core.learn.sequences import Queries
-from core.predict.evaluate import Scored, per_user, score_queries
+from core.predict.evaluate import Scored, by_user, per_query, score_queries
 from core.predict.intervals import bootstrap_mean, paired_gap
 from core.predict.significance import holm, paired_permutation
 from tests.bench.peers.models import MODELS, is_ours
@@ -32,7 +32,7 @@ class Result:
 
     seed: int
     told: dict[str, Any]
-    users: dict[str, np.ndarray]  # hr@k, ndcg@k, mrr@k, each (Q,)
+    users: dict[str, np.ndarray]  # hr@k, ndcg@k, mrr@k, each (U,)
 
 
 def read_result(folder: Path, split: Path, *, seed: int) -> Result:
@@ -45,7 +45,8 @@ def read_result(folder: Path, split: Path, *, seed: int) -> Result:
             for name in ("valid", "test")
         )
     reached = float(ndcg(valid.rank, read_part(split, "valid"), k=10).mean())
-    users = per_user(test, read_part(split, "test"))
+    asked = read_part(split, "test")
+    users = {name: by_user(values, asked) for name, values in per_query(test, asked).items()}
     claims = [("validation ndcg@10", told["curve"][told["best_epoch"] - 1]["ndcg@10"], reached)]
     claims += [(f"test {name}", value, float(users[name].mean())) for name, value in told.get("metrics", {}).items()]
     for name, claimed, found in claims:
@@ -74,7 +75,7 @@ def figures_of(results: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
 
 
 def averaged(runs: Sequence[Result]) -> dict[str, np.ndarray]:
-    """Each metric's mean over seeds, (Q,)."""
+    """Each metric's mean over seeds, (U,)."""
     return {metric: np.mean([run.users[metric] for run in runs], axis=0) for metric in runs[0].users}
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from core.learn.sequences import Histories, Queries, histories_from, leave_last_out
+from core.learn.sequences import Histories, Queries, histories_from
+from core.learn.splits import leave_last_out
 from core.ops.ledger import Ledger, current_build
 from data import reads
 from data.publish import staged

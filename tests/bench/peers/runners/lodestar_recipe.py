@@ -15,7 +15,8 @@ from exchange import Course, Lists, give_back, lists_of_scores, ndcg, take_order
 from core import pipeline
 from core.learn.config import load_config
 from core.learn.ranking import mask_seen
-from core.learn.sequences import Queries, histories_from, leave_last_out
+from core.learn.sequences import Queries, histories_from
+from core.learn.splits import leave_last_out
 from core.ops.claims import claim, finish
 from core.ops.events import read_events
 from core.ops.jobs import events_path, status

@@ -1,16 +1,13 @@
-"""Ways to the ten best in plain torch, and Lodestar's own as soon as `core.predict.topk` is there."""
+"""Ways to the ten best in plain torch."""
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 
 import numpy as np
 import torch
-from scoring_turn import K, Work, hand_back, take_work
+from scoring_turn import K, hand_back, take_work
 from torch import Tensor
 
 BLOCK = 512  # users at once
-OURS = "core.predict.topk"
 
 
 def main() -> None:
@@ -47,20 +44,8 @@ def main() -> None:
         "naive: whole matrix, mask, topk": naive,
         f"blocked by {BLOCK}: mm(out=), mask, topk": blocked,
     }
-    if (fused := own(work)) is not None:
-        ways["lodestar: " + OURS] = fused
     with torch.no_grad():
         hand_back(ways)
-
-
-def own(work: Work) -> Callable[[], Tensor] | None:
-    """Lodestar's exact top-k over these factors, None while there is none. This is the one place to name its call."""
-    if find_spec(OURS) is None:
-        return None
-    top_k = import_module(OURS).top_k
-    users, items = torch.from_numpy(work.users), torch.from_numpy(work.items)
-    offsets, seen = torch.from_numpy(work.offsets), torch.from_numpy(work.seen)
-    return lambda: top_k(users, items, k=K, seen_offsets=offsets, seen=seen)
 
 
 if __name__ == "__main__":
