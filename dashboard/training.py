@@ -50,12 +50,21 @@ def latest(s: Scene) -> JobRow | None:
     return next((job for job in ours if job.state == "running"), ours[0] if ours else None)
 
 
-def watch(s: Scene, job_id: str) -> None:
-    """One look at a job at work; run again and again while it is, and once more in full when it ends."""
-    job = jobs.status(s.ledger, job_id)
-    if job.done:
-        st.rerun()
-    show(s, job)
+def watch(s: Scene, job: JobRow) -> None:
+    """The job in view, looked at again and again while it is at work, and the whole page once more when it ends.
+
+    One that has ended is drawn as a fragment too: what a page draws in another place than before stands at both until
+    the browser has all of it.
+    """
+    active = not job.done
+
+    def look() -> None:
+        now = jobs.status(s.ledger, job.job_id)
+        if active and now.done:
+            st.rerun()
+        show(s, now)
+
+    st.fragment(look, run_every=2.0 if active else None)()
 
 
 def show(s: Scene, job: JobRow) -> None:
@@ -76,17 +85,20 @@ def show(s: Scene, job: JobRow) -> None:
                 on_click=cancel,
                 args=(s, job.job_id),
             )
+    # Places that are kept even when nothing is in them: what follows must not move up when the job ends.
+    progress, trouble, curves = st.empty(), st.empty(), st.container()
     if job.state == "running":
         said = t.name("stage", job.stage or "text")
         left = t("studio.left", seconds=job.eta_s) if job.eta_s is not None else ""
-        st.progress(min(max(job.progress, 0.0), 1.0), text=f"{said} {left}".strip())
+        progress.progress(min(max(job.progress, 0.0), 1.0), text=f"{said} {left}".strip())
     if job.error:
-        st.error(f"{job.error.get('message', '')}; {job.error.get('remedy', '')}", icon=":material/error:")
+        trouble.error(f"{job.error.get('message', '')}; {job.error.get('remedy', '')}", icon=":material/error:")
     epochs = [e for e in read_events(jobs.events_path(s.home, job.job_id, job.run_id)) if e.get("type") == "epoch"]
-    if epochs:
-        parts.figure(charts.curves(epochs, title=finding(s, epochs), look=s.look), key=f"curves-{job.job_id}")
-    elif not job.done:
-        parts.note(t("studio.no_epoch"))
+    with curves:
+        if epochs:
+            parts.figure(charts.curves(epochs, title=finding(s, epochs), look=s.look), key=f"curves-{job.job_id}")
+        elif not job.done:
+            parts.note(t("studio.no_epoch"))
     log(s, job)
 
 

@@ -88,6 +88,8 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
     Forms without weights (personal frequency) stay: nobody has had a new item before.
     """
     trained, n_items = served.catalogue.trained, served.n_items
+    if trained.all():
+        return served
     network, closed = served.network, served.closed
     some = valid.sample(max(1, MOST_CELLS // n_items), seed=seed)
     states = user_states(network, some.context, served.vocabulary)
@@ -112,9 +114,8 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
         f"cold items: ridge {best.strength:g}, weights {[round(w, 2) for w in blend.cold_weight]}, offset"
         f" {blend.cold_offset:.2f} (likeliest {best.blend.cold_offset:.2f}), validation loss {best.loss:.4f}"
     )
-    if not trained.all():
-        _put(network, _held(best.regression, network), rows=~trained)
-        closed = {name: _borrowed(best.regression, form, rows=~trained) for name, form in closed.items()}
+    _put(network, _held(best.regression, network), rows=~trained)
+    closed = {name: _borrowed(best.regression, form, rows=~trained) for name, form in closed.items()}
     return replace(served, closed=closed, blend=blend)
 
 

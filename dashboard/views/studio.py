@@ -23,10 +23,8 @@ def main() -> None:
     order(s, busy=active)
     if job is None:
         parts.note(t("studio.never"))
-    elif active:
-        st.fragment(training.watch, run_every=2.0)(s, job.job_id)
     else:
-        training.show(s, job)
+        training.watch(s, job)
     training.queue(s)
 
 
