@@ -4,6 +4,7 @@ everyone who has the console open.
 """
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,17 @@ def slate(home: Path, run_id: str, user: str, history: tuple[str, ...] | None, k
     if history is None:
         return client.recommend(run_id, user=user, k=k, explain=True)
     return client.recommend(run_id, history=list(history), k=k, explain=False)
+
+
+@st.cache_resource(show_spinner=False)
+def _askers() -> ThreadPoolExecutor:
+    """Threads that wait for the scorer."""
+    return ThreadPoolExecutor(max_workers=8, thread_name_prefix="asks-scorer")
+
+
+def slate_soon(home: Path, run_id: str, user: str, k: int) -> "Future[dict[str, Any]]":
+    """A user's slate with explanations, asked for now: a page draws what it knows meanwhile."""
+    return _askers().submit(slate, home, run_id, user, None, k)
 
 
 @st.cache_data(**_ANSWERS)

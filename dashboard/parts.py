@@ -6,7 +6,7 @@ Markdown sees it.
 import getpass
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,17 @@ def _cells(count: int) -> list[DeltaGenerator]:
     halves = st.grid(2, min_column_width=330, gap="small")
     inner = [halves.cell().grid(2, min_column_width=120, gap="small", border=True, height="stretch") for _ in range(2)]
     return [grid.cell() for grid in inner for _ in range(2)]
+
+
+def reserved(*, height: int, known: bool) -> Callable[[], DeltaGenerator]:
+    """Room on the page for what is drawn later; call it to draw there. Until then a skeleton of `height` pixels stands
+    in it, unless what comes is `known` and takes no time.
+    """
+    if known:
+        room = st.container(gap="small")
+        return lambda: room
+    waiting = st.skeleton(height=height)
+    return lambda: waiting.container(gap="small")
 
 
 def pair(*, level: bool = False) -> tuple[DeltaGenerator, DeltaGenerator]:

@@ -6,6 +6,7 @@ and the reasons of those users whose attributions the run keeps.
 """
 
 import math
+from concurrent.futures import Future, wait
 from typing import Any
 
 import pandas as pd
@@ -19,14 +20,24 @@ from data.errors import InputError, NotFound, ScorerUnavailable
 K = 10
 SHOWN = 5
 EDITABLE = 60
+_AT_ONCE_S = 0.02
+
+Answer = Future[dict[str, Any]]
 
 
-def serve(s: Scene, run_id: str, key: str, user: int) -> dict[str, Any]:
+def ask(s: Scene, run_id: str, key: str) -> Answer:
+    """Asks the scorer for the user's slate. An answer that is known already is there when this returns."""
+    answer = loaders.slate_soon(s.home, run_id, key, K)
+    wait([answer], timeout=_AT_ONCE_S)
+    return answer
+
+
+def served(s: Scene, run_id: str, key: str, user: int, answer: Answer) -> dict[str, Any]:
     """The user's slate: `items` as the command `recommend` gives them, and `live`: whether the scorer gave
     them.
     """
     try:
-        return {**loaders.slate(s.home, run_id, key, None, K), "live": True}
+        return {**answer.result(), "live": True}
     except ScorerUnavailable as error:
         items = loaders.stored_slate(s.home, run_id, s.build.path, user)[:K]
         return {"user": key, "run_id": run_id, "items": items, "live": False, "error": error}

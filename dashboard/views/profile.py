@@ -53,36 +53,19 @@ def pickers(s: Scene, *, subject: str) -> str:
 
 
 def user_profile(s: Scene) -> None:
+    """While the scorer answers, all is drawn that does not wait for it."""
     t, path = s.t, s.build.path
-    head = st.container(gap="small")
+    place = st.container()
     key = pickers(s, subject="user")
     state.link(dataset=state.chosen("dataset"), user=key, item=state.chosen("item"), run=state.chosen("run"))
-    user = loaders.user_id(path, key)
+    user, run = loaders.user_id(path, key), s.run()
+    answer = slate.ask(s, run.run_id, key)
+    known = answer.done()
+    with place:
+        head = parts.reserved(height=104, known=known)
     facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, loaders.EVERYTHING)
-    run = s.run()
-    with st.skeleton(height=480):
-        served = slate.serve(s, run.run_id, key, user)
-    picked = slate.picked(s, served)
-    with head:
-        title = user_title(s, key, picked)
-        parts.heading(
-            title,
-            t(
-                "profile.context",
-                run=run.run_id,
-                n=facts["events"],
-                first=facts["first_ts"],
-                last=facts["last_ts"],
-                tz=s.tz,
-            ),
-        )
     parts.cards(user_cards(s, facts))
-    left, right = parts.pair()
-    with left:
-        parts.section(t("profile.recommended"))
-        slate.recommendations(s, served, picked)
-    with right:
-        slate.explanation(s, served, picked)
+    reasons = parts.reserved(height=960, known=known)
     recent = events.head(TIMELINE)
     parts.figure(
         charts.timeline(
@@ -90,7 +73,7 @@ def user_profile(s: Scene) -> None:
         ),
         key="timeline",
     )
-    slate.what_if(s, run.run_id, key, events, served)
+    editor = parts.reserved(height=168, known=known)
     parts.section(t("profile.history"))
     parts.table(
         events,
@@ -98,6 +81,26 @@ def user_profile(s: Scene) -> None:
         name=f"{s.dataset}-user-{key}",
         columns=parts.event_columns(t, events),
         shown=parts.kinds_named(t, events),
+    )
+    served = slate.served(s, run.run_id, key, user, answer)
+    picked = slate.picked(s, served)
+    with head():
+        parts.heading(user_title(s, key, picked), context(s, run.run_id, facts))
+    with reasons():
+        left, right = parts.pair()
+    with left:
+        parts.section(t("profile.recommended"))
+        slate.recommendations(s, served, picked)
+    with right:
+        slate.explanation(s, served, picked)
+    with editor():
+        slate.what_if(s, run.run_id, key, events, served)
+
+
+def context(s: Scene, run_id: str, facts: dict[str, Any]) -> str:
+    """The line under the title: which run, and how much is known of the user."""
+    return s.t(
+        "profile.context", run=run_id, n=facts["events"], first=facts["first_ts"], last=facts["last_ts"], tz=s.tz
     )
 
 
