@@ -9,9 +9,11 @@ import math
 from concurrent.futures import Future, wait
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
+from core.trust.words import leading
 from dashboard import charts, findings, loaders, parts, state
 from dashboard.scene import Scene
 from dashboard.words import escape
@@ -160,6 +162,9 @@ def removal(s: Scene, told: dict[str, Any], item: dict[str, Any]) -> str:
     if found is None:
         return t.md("profile.no_removal", item=item["title"], k=K)
     titles = list(dict.fromkeys(players[place]["title"] for place in found["players"]))
+    same = sorted(found["players"]) == sorted(leading(np.asarray([player["phi"] for player in players])))
+    if same and all(title in told["words"][t.language] for title in titles):  # told just before, with the ranks
+        return t("profile.removal_same", n=len(found["players"]))
     ranks = {"before": found["rank_before"], "after": found["rank_after"]}
     return t.md("profile.removal", events=t.titles(titles), item=item["title"], **ranks)
 

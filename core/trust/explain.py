@@ -21,10 +21,9 @@ from core.learn.sequences import Histories, IntArray
 from core.predict.served import ServedModel
 from core.trust.faithfulness import faithfulness
 from core.trust.shapley import MOST_PLAYERS, HistoryGame, play
-from core.trust.words import Claims, words
+from core.trust.words import Claims, leading, words
 from data.warehouse import Warehouse
 
-MOST_LEADS = 3
 ATTRIBUTIONS = pa.schema(
     [
         ("user_id", pa.int64()),
@@ -135,14 +134,6 @@ def smallest_removal(value: npt.NDArray[np.float64], stays: npt.NDArray[np.bool_
     fewest = out[removed == removed.min()]
     mask = whole - int(fewest[value[fewest].argmin()])
     return [player for player in range(whole.bit_length()) if mask >> player & 1]
-
-
-def leading(phi: npt.NDArray[np.float64]) -> list[int]:
-    """The players that raise the item most, largest first: as few as hold half of all that raises it, at most three."""
-    order = np.argsort(-phi, kind="stable")
-    raised = phi[order].clip(min=0)
-    enough = int(np.searchsorted(np.cumsum(raised), raised.sum() / 2)) + 1 if raised.sum() > 0 else 0
-    return [int(place) for place in order[: min(enough, MOST_LEADS)] if phi[place] > 0]
 
 
 def run_removals(

@@ -6,6 +6,10 @@ Both languages are written as prose of their own. Every sentence ends by saying 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+MOST_LEADS = 3
 _MODEL = {"en": "This explains the model, not the person.", "zh": "以上解释的是模型，而不是这个人。"}
 _COUNTED = {1: "这次行为", 2: "这两次行为", 3: "这三次行为"}
 
@@ -29,6 +33,14 @@ class Claims:
     n_players: int
     rank_without: int
     probability_without: float
+
+
+def leading(phi: npt.NDArray[np.float64]) -> list[int]:
+    """The players that raise the item most, largest first: as few as hold half of all that raises it, at most three."""
+    order = np.argsort(-phi, kind="stable")
+    raised = phi[order].clip(min=0)
+    enough = int(np.searchsorted(np.cumsum(raised), raised.sum() / 2)) + 1 if raised.sum() > 0 else 0
+    return [int(place) for place in order[: min(enough, MOST_LEADS)] if phi[place] > 0]
 
 
 def words(claims: Claims) -> dict[str, str]:

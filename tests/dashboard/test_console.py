@@ -1,8 +1,10 @@
 """Every page, through the frame, on an empty store and on a small real one, in both languages."""
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -14,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from core.ops import jobs, registry, runs
 from core.ops.ledger import Ledger, current_build
-from dashboard import loaders, settings, training
+from dashboard import loaders, settings, slate, training
 from dashboard.words import Words
 
 APP = Path(dashboard.__file__).parent / "app.py"
@@ -195,6 +197,34 @@ def test_without_a_scorer_the_store_still_shows_its_slate_and_reasons(opened: Op
     other = opened(store.home, "profile", user="u40", scored=False)
     assert not other.exception
     assert EN("profile.why") not in [button.label for button in other.button]
+
+
+def test_a_scorer_that_takes_its_time_changes_nothing_of_the_page(
+    opened: Opened, store: Any, scorer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = said(opened(store.home, "profile", user="u7"))
+    prompt = scorer.recommend
+
+    def slow(*args: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return prompt(*args, **options)
+
+    monkeypatch.setattr(scorer, "recommend", slow)
+    assert said(opened(store.home, "profile", user="u7")) == at_once
+
+
+def test_the_smallest_removal_is_not_told_twice() -> None:
+    players = [{"key": f"k{phi}", "title": f"Film {phi}", "phi": phi} for phi in (0.1, 2.0, -1.0, 0.2)]
+    found = {"players": [1], "remove": ["k2.0"], "verified": True, "rank_before": 1, "rank_after": 12}
+    told = {
+        "games": [{"game": "history", "players": players}],
+        "counterfactual": [found],
+        "words": {"en": "Heat is recommended mainly because of Film 2.0: without it, it would fall from rank 1 to 12."},
+    }
+    view, item = SimpleNamespace(t=EN), {"title": "Heat"}
+    assert slate.removal(view, told, item) == EN("profile.removal_same", n=1)
+    other = told | {"counterfactual": [found | {"players": [1, 3], "remove": ["k2.0", "k0.2"]}]}
+    assert "rank 1 to 12" in slate.removal(view, other, item)
 
 
 def test_an_item_has_a_page_of_its_own(opened: Opened, store: Any) -> None:
