@@ -4,6 +4,7 @@ would change it.
 
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import charts, findings, loaders, parts, slate, state
@@ -62,18 +63,28 @@ def user_profile(s: Scene) -> None:
     answer = slate.ask(s, run.run_id, key)
     known = answer.done()
     with place:
-        head = parts.reserved(height=104, known=known)
+        head = parts.reserved(height=68, known=known)
     facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, loaders.EVERYTHING)
+
+    def told() -> dict[str, Any]:
+        served = slate.served(s, run.run_id, key, user, answer)
+        picked = slate.picked(s, served)
+        with head():
+            parts.heading(user_title(s, key, picked), context(s, run.run_id, facts))
+        with reasons():
+            left, right = parts.pair()
+        with left:
+            parts.section(t("profile.recommended"))
+            slate.recommendations(s, served, picked)
+        with right:
+            slate.explanation(s, served, picked)
+        return served
+
     parts.cards(user_cards(s, facts))
-    reasons = parts.reserved(height=960, known=known)
-    recent = events.head(TIMELINE)
-    parts.figure(
-        charts.timeline(
-            recent, title=t("profile.timeline", n=len(recent)), look=s.look, tz=s.tz, unit=t("chart.value")
-        ),
-        key="timeline",
-    )
-    editor = parts.reserved(height=168, known=known)
+    reasons = parts.reserved(height=912, known=known)
+    served = told() if known else None
+    timeline(s, events)
+    editor = parts.reserved(height=148, known=known)
     parts.section(t("profile.history"))
     parts.table(
         events,
@@ -82,19 +93,16 @@ def user_profile(s: Scene) -> None:
         columns=parts.event_columns(t, events),
         shown=parts.kinds_named(t, events),
     )
-    served = slate.served(s, run.run_id, key, user, answer)
-    picked = slate.picked(s, served)
-    with head():
-        parts.heading(user_title(s, key, picked), context(s, run.run_id, facts))
-    with reasons():
-        left, right = parts.pair()
-    with left:
-        parts.section(t("profile.recommended"))
-        slate.recommendations(s, served, picked)
-    with right:
-        slate.explanation(s, served, picked)
+    served = served or told()
     with editor():
         slate.what_if(s, run.run_id, key, events, served)
+
+
+def timeline(s: Scene, events: pd.DataFrame) -> None:
+    """The latest events as a figure."""
+    recent = events.head(TIMELINE)
+    title = s.t("profile.timeline", n=len(recent))
+    parts.figure(charts.timeline(recent, title=title, look=s.look, tz=s.tz, unit=s.t("chart.value")), key="timeline")
 
 
 def context(s: Scene, run_id: str, facts: dict[str, Any]) -> str:
