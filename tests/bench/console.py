@@ -3,7 +3,9 @@
     python -m tests.bench.console --home .lodestar
 
 Figures are medians of several rounds after a first, reported apart: from a click in the sidebar to the page's last
-figure, from a reload to the title, and from a fresh browser to the title. The calibration matmul stands beside them.
+figure, from choosing a user to the last figure of their Profile (users that nobody has opened since the start, then
+the same once more), from a reload to the title, and from a fresh browser to the title. The calibration matmul stands
+beside them.
 """
 
 import argparse
@@ -18,8 +20,11 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 
+from core.ops.ledger import Ledger, current_build
 from dashboard.launch import port_is_free
 from dashboard.terminal import table
+from data import reads
+from data.warehouse import Warehouse
 from tests.bench.__main__ import matmul_seconds
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -51,9 +56,19 @@ def main() -> None:
         for _ in range(asked.rounds + 1):
             for name in (*PAGES[1:], PAGES[0]):
                 clicks_s[name].append(click(page, name))
+        users = some_users(asked.home, asked.rounds + 1)
+        click(page, "Profile")
+        unopened_s = [choose(page, user) for user in users]
+        opened_s = [choose(page, user) for user in users]
         reload_s = [timed(lambda: titled(page, page.reload)) for _ in range(asked.rounds + 1)]
         browser.close()
-    for name, seen_s in (*clicks_s.items(), ("reload to title", reload_s), ("fresh browser to title", fresh_s)):
+    others = {
+        "Profile of a user not yet opened": unopened_s,
+        "Profile of a user opened before": opened_s,
+        "reload to title": reload_s,
+        "fresh browser to title": fresh_s,
+    }
+    for name, seen_s in (clicks_s | others).items():
         rows.append((name, seen_s[0], statistics.median(seen_s[1:])))
     title = f"seconds, median of {asked.rounds} after the first; matmul {matmul_seconds():.3f} s"
     Console().print(table(("click to last figure", "first", "median"), rows, title=title))
@@ -82,6 +97,28 @@ def click(page: Page, name: str) -> float:
     def act() -> None:
         page.locator('[data-testid="stSidebarNavLink"]', has_text=name).click()
         page.wait_for_function("before => document.querySelector('h1')?.innerText !== before", arg=before)
+        page.wait_for_function(STANDS)
+
+    return timed(act)
+
+
+def some_users(home: Path, n: int) -> list[str]:
+    """Keys of n users evenly through the newest data set's list, which no page opens by itself."""
+    with Ledger.open(home) as ledger, Warehouse.open(current_build(ledger).path) as warehouse:
+        keys = reads.user_choices(warehouse)["key"].to_pylist()
+    return [str(keys[(2 * place + 1) * len(keys) // (2 * n)]) for place in range(n)]
+
+
+def choose(page: Page, user: str) -> float:
+    """From choosing a user in Profile's list to the last figure."""
+    box = page.get_by_role("combobox").first
+    box.click()
+    box.fill(f"User {user} ")
+    page.get_by_role("option", name=f"User {user} ·").first.wait_for()
+
+    def act() -> None:
+        page.keyboard.press("Enter")
+        page.wait_for_function("title => document.querySelector('h1')?.innerText.includes(title)", arg=f"user {user} ")
         page.wait_for_function(STANDS)
 
     return timed(act)
