@@ -87,10 +87,12 @@ def verdict(s: Scene, against: dict[str, Any], metric: str) -> str:
 
 
 def runs_table(s: Scene) -> None:
-    """Every finished run with its two headline metrics, the champion and then those of its protocol first."""
+    """Every finished run with its two headline metrics, the champion and then those of its protocol first; by which
+    protocol, or, where that is the same for all, when."""
     t, rows, shown = s.t, [], []
-    ours = s.champion_protocol
-    for row in sorted(s.finished_runs(), key=lambda row: (row.run_id != s.champion, row.protocol != ours)):
+    ours, finished = s.champion_protocol, s.finished_runs()
+    mixed = len({row.protocol for row in finished}) > 1
+    for row in sorted(finished, key=lambda row: (row.run_id != s.champion, row.protocol != ours)):
         told = loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
         metrics = {name: told.get("metrics", {}).get(name) for name in METRICS}
         serves = row.run_id == s.champion
@@ -103,13 +105,12 @@ def runs_table(s: Scene) -> None:
         shown.append(
             {
                 "run": named,
-                "protocol": t.name("protocol_short", row.protocol),
                 **{name: parts.interval(t, m) for name, m in metrics.items()},
-                "ended": row.finished,
+                **({"protocol": t.name("protocol_short", row.protocol)} if mixed else {"ended": row.finished}),
             }
         )
     parts.section(t("models.runs"))
-    if len({row["protocol"] for row in rows}) > 1:
+    if mixed:
         parts.note(t("models.protocols"))
     parts.table(
         pd.DataFrame(rows),
