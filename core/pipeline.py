@@ -1,20 +1,18 @@
-"""What a training job does, from a build to a finished run: text, sequence model, closed forms, blend, figures, scores.
+"""What a training job does, from a build to a finished run: a fitted model, its figures, its scores, its audit.
 
 Each stage may be interrupted. The training stages continue from their checkpoints; the others take seconds and are
 done again. The manifest is written last, so a run without one is unfinished, whatever else lies in its folder.
 """
 
-import copy
 import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,24 +20,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core.learn.batches import fit_vocabulary
-from core.learn.checkpoints import load_checkpoint, save_checkpoint
-from core.learn.closed import fit_closed_forms
 from core.learn.config import TrainConfig
 from core.learn.model import Recommender
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, Queries, Split, histories_from
 from core.learn.splits import split_histories
-from core.learn.text import TextEncoder, Whitening, fit_whitening
-from core.learn.train import MAX_VALIDATION, Stage, Stopped, Trainer
+from core.learn.train import Stopped
 from core.learn.weights import weights_folder
 from core.ops.ledger import build_of
 from core.ops.registry import log_test_read
 from core.ops.runs import finish_run, new_run, run_folder
 from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
-from core.predict.blend import fit_blend
-from core.predict.cold import place_cold_items
 from core.predict.evaluate import (
     Figures,
     Scored,
@@ -51,6 +43,7 @@ from core.predict.evaluate import (
     slices,
     user_table,
 )
+from core.predict.fit import Language, fit
 from core.predict.recommend import top_of_everyone
 from core.predict.served import ServedModel, catalogue_of
 from core.trust.fairness import audit
@@ -60,6 +53,7 @@ from data.warehouse import Warehouse
 
 SERVED = "served"
 UNMASKED = "unmasked"
+KNOWN = "neural, trained items"
 LANGUAGE_EFFECTS = {"text_vs_shuffled": "shuffled", "tuned_vs_zeroed": "zeroed", "lora_vs_frozen": "frozen"}
 WEIGHT = {
     "text": 4,
@@ -72,15 +66,6 @@ WEIGHT = {
     "score": 3,
     "audit": 2,
 }
-
-
-@dataclass(frozen=True)
-class Language:
-    """The text side of a run: frozen vectors (I, D) of the catalogue and their whitening; vectors after tuning."""
-
-    frozen: Tensor
-    whitening: Whitening
-    tuned: Tensor | None = None
 
 
 class Progress:
@@ -168,79 +153,30 @@ def _train(
     hub: str | None,
 ) -> dict[str, Any]:
     facts = warehouse.facts
-    torch.manual_seed(config.seed)
-    device = pick_device(config.device)
     kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
     histories = histories_from(reads.histories(warehouse), kinds)
     split = split_histories(histories, facts.spec.task, config.protocol)
-    split = replace(split, valid=split.valid.sample(MAX_VALIDATION, seed=config.seed))
-    texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]
-    vocabulary = fit_vocabulary(split.train, kinds, buckets=config.network.value_buckets)
-    encoder, language = None, None
+    source = None
     if config.text.tune != "none":
-        with progress.stage("text"):
-            source = weights_folder(config.text.model, cache=cache, offline=offline, endpoint=hub)
-            encoder = TextEncoder(source, config.text, texts=texts, device=device)
-            frozen = encoder.encode()
-            language = Language(frozen, fit_whitening(frozen, config.text.dim))
-    text = language.whitening(language.frozen) if language else torch.zeros(len(texts), 0)
-    network = Recommender(config.network, text=text, n_kinds=max(len(kinds), 1)).to(device)
-    checkpoints = folder / "checkpoints"
-
-    def train_stage(name: str, **tuning: Any) -> Stage:
-        trainer = Trainer(network, split, vocabulary, config, stage=name, **tuning)
-        found = load_checkpoint(checkpoints, name)
-        if found is not None:
-            trainer.restore(*found)
-            progress.log(f"resumed {name} after epoch {trainer.stage.epoch}")
-        with progress.stage(name):
-            stage = trainer.run(progress, lambda it: _save(checkpoints, it))
-        network.load_state_dict(stage.best_state)
-        return stage
-
-    stages = {"frozen": train_stage("frozen")}
-    valid = {"neural": neural_scores(network, split.valid.context, vocabulary)}
-    first_network: Recommender | None = None
-    if encoder is not None and language is not None and config.text.tune in ("lora", "full"):
-        first_network = copy.deepcopy(network).cpu()
-        encoder.adapt(seed=config.seed)
-        tuned = train_stage(config.text.tune, encoder=encoder, whitening=language.whitening)
-        stages[config.text.tune] = tuned
-        save_file(tuned.best_text, folder / "language_model.safetensors")
-        language = replace(language, tuned=network.text.clone())
-        valid["neural"] = neural_scores(network, split.valid.context, vocabulary)
-    if language is not None:
-        whitening = language.whitening
-        text_state = {"frozen": language.frozen, "mean": whitening.mean, "projection": whitening.projection}
-        save_file({name: value.contiguous() for name, value in text_state.items()}, folder / "text.safetensors")
-
-    with progress.stage("closed-form"):
-        trained = torch.from_numpy(np.bincount(split.train.item, minlength=len(texts)) > 0)
-        closed = fit_closed_forms(
-            split, n_items=len(texts), budget_gb=config.closed_form_gb, seed=config.seed, log=progress.log
-        )
-        for name, form in closed.items():
-            valid[name] = form.scores(split.valid.context, n_items=len(texts))
-    with progress.stage("blend"):
-        catalogue = catalogue_of(warehouse, trained=trained)
-        known = catalogue.available & trained
-        blend, loss = fit_blend(valid, split.valid, task=split.task, available=known, seed=config.seed)
-        progress.log(f"blend {dict(zip(blend.names, blend.weight, strict=True))}, validation loss {loss:.4f}")
-        served = ServedModel(
-            run_id=folder.name,
-            build_id=facts.build_id,
-            task=split.task,
-            network=network.cpu(),
-            vocabulary=vocabulary,
-            closed=closed,
-            blend=blend,
-            catalogue=catalogue,
-        )
-        served = place_cold_items(served, split.valid, seed=config.seed, log=progress.log)
+        source = weights_folder(config.text.model, cache=cache, offline=offline, endpoint=hub)
+    fitted = fit(
+        split,
+        catalogue_of(warehouse, trained=None),
+        [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()],
+        config,
+        kinds=kinds,
+        language_model=source,
+        follow=progress,
+        checkpoints=folder / "checkpoints",
+    )
+    served = replace(fitted.served, run_id=folder.name, build_id=facts.build_id)
+    _save_texts(folder, fitted.language)
     served.save(folder)
     with progress.stage("evaluate"):
         log_test_read(context.ledger, folder.name, config.protocol, context.clock())
-        evaluation, users = evaluate_split(served, split, frozen=first_network, language=language, seed=config.seed)
+        evaluation, users = evaluate_split(
+            served, split, frozen=fitted.first_network, language=fitted.language, seed=config.seed
+        )
         users.to_parquet(folder / "users.parquet", index=False)
     with progress.stage("score"):
         pq.write_table(top_of_everyone(served, histories), folder / "scores.parquet")
@@ -253,7 +189,7 @@ def _train(
             pa.Table.from_pandas(verdict.group_metrics, preserve_index=False), folder / "group_metrics.parquet"
         )
         (folder / "audit.json").write_text(json.dumps(verdict.as_json()))
-    last = list(stages.values())[-1]
+    last, blend = list(fitted.stages.values())[-1], served.blend
     evaluation |= {
         "run_id": folder.name,
         "dataset": facts.dataset,
@@ -268,9 +204,9 @@ def _train(
         "n_users": facts.n_users,
         "n_items": facts.n_items,
         "n_events": facts.n_events,
-        "device": device,
+        "device": fitted.device,
         "best_epoch": last.best_epoch + 1,
-        "epochs": {name: stage.epoch for name, stage in stages.items()},
+        "epochs": {name: stage.epoch for name, stage in fitted.stages.items()},
         "blend": dict(zip(blend.names, blend.weight, strict=True)),
         "attempt": context.attempt,  # seconds are those of the last attempt alone
         "stages_s": progress.seconds,
@@ -292,7 +228,7 @@ def evaluate_split(
     everything = in_blocks(
         queries, lambda some: _answers(served, some, train=split.train, frozen=frozen, texts=texts), n_items=n_items
     )
-    scored = {name: one for name, one in everything.items() if name != UNMASKED and name not in texts}
+    scored = {name: one for name, one in everything.items() if name not in (UNMASKED, KNOWN, *texts)}
 
     def told(one: Scored) -> Figures:
         return figures(one, queries, train=split.train, n_items=n_items, seed=seed)
@@ -306,7 +242,7 @@ def evaluate_split(
         "other_masking": told(everything[UNMASKED]),
         "slices": slices(scored[SERVED], queries, train=split.train, n_items=n_items, seed=seed),
         "language_model": {
-            name: compare(everything["neural"], everything[other], queries, seed=seed)
+            name: compare(everything[KNOWN], everything[other], queries, seed=seed)
             for name, other in LANGUAGE_EFFECTS.items()
             if other in everything
         },
@@ -317,23 +253,30 @@ def evaluate_split(
 def _answers(
     served: ServedModel, some: Queries, *, train: Histories, frozen: Recommender | None, texts: Mapping[str, Tensor]
 ) -> dict[str, Scored]:
-    """One block of queries: the served score, each component, the other masking, the network on other texts."""
-    task = served.task
+    """One block of queries: the served score, each component, the other masking, the network on other texts.
+
+    The networks that the language model's effects are read from rank the trained items alone: only the served one has
+    its untrained items placed, which is no doing of the language model's tuning.
+    """
+    task, trained, network = served.task, served.catalogue.trained, served.network
+
+    def known(scores: Tensor) -> Tensor:
+        return scores.masked_fill(~trained, -torch.inf)
+
     scores = dict(served.components(some.context))
-    blended = served.blend.logits(scores, trained=served.catalogue.trained)
+    blended = served.blend.logits(scores, trained=trained)
+    scores[KNOWN] = known(scores["neural"])
     if frozen is not None:
-        scores["frozen"] = neural_scores(frozen, some.context, served.vocabulary)
+        scores["frozen"] = known(neural_scores(frozen, some.context, served.vocabulary))
     scores["popularity"] = popularity_scores(train, some, n_items=served.n_items)
-    out = {SERVED: score_queries(blended, some, task=task)}
-    for name, one in scores.items():
-        out[name] = score_queries(one, some, task=task)
-    out[UNMASKED] = score_queries(blended, some, task=task, masked=task != "next-new")
-    network = served.network
     kept = network.text.clone()
     for name, text in texts.items():
         network.text.copy_(text)
-        out[name] = score_queries(neural_scores(network, some.context, served.vocabulary), some, task=task)
+        scores[name] = known(neural_scores(network, some.context, served.vocabulary))
     network.text.copy_(kept)
+    out = {name: score_queries(one, some, task=task) for name, one in scores.items()}
+    out[SERVED] = score_queries(blended, some, task=task)
+    out[UNMASKED] = score_queries(blended, some, task=task, masked=task != "next-new")
     return out
 
 
@@ -347,13 +290,12 @@ def _other_texts(served: ServedModel, language: Language | None, *, seed: int) -
     return {"shuffled": text[order].clone(), **undone}
 
 
-def pick_device(wanted: str) -> str:
-    """cuda when asked for or, under auto, when there is one; else cpu."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
-
-
-def _save(checkpoints: Path, trainer: Trainer) -> None:
-    tensors, values = trainer.snapshot()
-    save_checkpoint(checkpoints, trainer.stage.name, trainer.stage.epoch, tensors=tensors, values=values)
+def _save_texts(folder: Path, language: Language | None) -> None:
+    """The language model's side of a run: what tuning changed, the frozen vectors and their whitening."""
+    if language is None:
+        return
+    if language.tuned_state is not None:
+        save_file(dict(language.tuned_state), folder / "language_model.safetensors")
+    whitening = language.whitening
+    state = {"frozen": language.frozen, "mean": whitening.mean, "projection": whitening.projection}
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / "text.safetensors")

@@ -1,6 +1,8 @@
 """`lodestar jobs`: list them, or resume, cancel, pause one, or read its log."""
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +11,7 @@ from core.ops.events import read_events
 from core.ops.ledger import utc_now
 from core.ops.supervisor import ensure_supervisor
 from dashboard import terminal
-from dashboard.desk import AsJson, Desk, Home, desk, supervisor_argv
+from dashboard.desk import AsJson, Home, desk, supervisor_argv
 
 jobs_app = typer.Typer(
     help="Jobs: list them, or resume, cancel, pause one, or read its log.", invoke_without_command=True
@@ -43,25 +45,19 @@ def jobs(
 @jobs_app.command("resume")
 def jobs_resume(job: str, as_json: AsJson = False, home: Home = None) -> None:
     """Take over a job whose worker is dead; does nothing when it lives."""
-    with desk(home) as d:
-        queue.resume(d.ledger, job, now=utc_now())
-        _told(d, job, as_json=as_json)
+    _ask(queue.resume, job, home, as_json=as_json)
 
 
 @jobs_app.command("cancel")
 def jobs_cancel(job: str, as_json: AsJson = False, home: Home = None) -> None:
     """Ask a job to save and end."""
-    with desk(home) as d:
-        queue.request_cancel(d.ledger, job, now=utc_now())
-        _told(d, job, as_json=as_json)
+    _ask(queue.request_cancel, job, home, as_json=as_json)
 
 
 @jobs_app.command("pause")
 def jobs_pause(job: str, as_json: AsJson = False, home: Home = None) -> None:
     """Ask a job to save and wait; `resume` goes on with it."""
-    with desk(home) as d:
-        queue.request_pause(d.ledger, job, now=utc_now())
-        _told(d, job, as_json=as_json)
+    _ask(queue.request_pause, job, home, as_json=as_json)
 
 
 @jobs_app.command("logs")
@@ -79,12 +75,15 @@ def jobs_logs(job: str, as_json: AsJson = False, home: Home = None) -> None:
     )
 
 
-def _told(d: Desk, job: str, *, as_json: bool) -> None:
-    """See to a supervisor, which acts on what was asked of an unfinished job, and print where the job stands."""
-    row = queue.status(d.ledger, job)
-    if not row.done:
-        ensure_supervisor(d.home, supervisor_argv(d.home))
+def _ask(act: Callable[..., Any], job: str, home: Path | None, *, as_json: bool) -> None:
+    """Ask something of a job, see to a supervisor, which acts on it while the job is unfinished, and print where the
+    job stands."""
+    with desk(home) as d:
+        act(d.ledger, job, now=utc_now())
         row = queue.status(d.ledger, job)
+        if not row.done:
+            ensure_supervisor(d.home, supervisor_argv(d.home))
+            row = queue.status(d.ledger, job)
     terminal.show(
         {"jobs": [row.as_json()]}, as_json=as_json, human=lambda console: console.print(f"{job} is {row.state}")
     )

@@ -11,8 +11,10 @@ taken out left out.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +25,13 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 
-from core.learn.batches import Vocabulary, fit_vocabulary
-from core.learn.closed import fit_closed_forms
 from core.learn.config import TrainConfig, load_config
-from core.learn.model import Recommender
 from core.learn.ranking import ndcg, ranks
-from core.learn.scoring import neural_scores
-from core.learn.sequences import Histories, Split, histories_from
+from core.learn.sequences import Histories, histories_from
 from core.learn.splits import leave_last_out
-from core.learn.text import TextEncoder, fit_whitening
-from core.learn.train import Trainer
 from core.learn.weights import weights_folder
-from core.predict.blend import fit_blend
 from core.predict.cold import place_cold_items
+from core.predict.fit import fit
 from core.predict.intervals import bootstrap_mean
 from core.predict.served import Catalogue, ServedModel, catalogue_of
 from dashboard.settings import Settings
@@ -47,8 +43,8 @@ SHARE = 10  # one item in so many is taken out
 RECENT = 10
 
 
-class Silent:
-    """A training monitor that says nothing and never stops."""
+class Quiet:
+    """What fitting reports to: a line for people now and then, and never an end."""
 
     def epoch(self, **fields: Any) -> None:
         """Nothing."""
@@ -56,6 +52,14 @@ class Silent:
     def stopping(self) -> bool:
         """Never."""
         return False
+
+    def log(self, message: str) -> None:
+        """To stderr."""
+        print(message, file=sys.stderr)
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Nothing more."""
+        return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class World:
     histories: Histories
     positive: Any
     catalogue: Catalogue
-    texts: Sequence[str]
+    texts: list[str]
     kinds: tuple[str, ...]
     task: Any
 
@@ -121,16 +125,19 @@ def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -
     cold[rng.choice(np.flatnonzero(counts), int((counts > 0).sum()) // SHARE, replace=False)] = True
     left = world.histories.events(~cold[world.histories.item])
     split = leave_last_out(left, world.task)
-    served, raw = trained(world, split, config, cache=cache)
+    source = weights_folder(config.text.model, cache=cache)
+    fitted = fit(split, world.catalogue, world.texts, config, kinds=world.kinds, language_model=source, follow=Quiet())
+    placed, language = fitted.served, fitted.language
+    assert language is not None, "items that nobody has had are found by their texts"
     asked = questions(world, left, cold)
-    placed = place_cold_items(copied(served), split.valid, seed=config.seed, log=print)
-    mixed = torch.randperm(n_items, generator=torch.Generator().manual_seed(draw))
-    shuffled = place_cold_items(retold(copied(served), mixed), split.valid, seed=config.seed, log=print)
-    scores, false = placed.logits(asked.context), shuffled.logits(asked.context)
-    near = neighbours(asked.context, {"text": raw, "categories": one_hot(world.catalogue)})
+    scores = placed.logits(asked.context)
+    near = neighbours(asked.context, {"text": language.frozen, "categories": one_hot(world.catalogue)})
     best_cold = max((asked.among_cold(one) for one in near), key=lambda figure: float(figure.mean()))
     best_fifty = max((asked.in_fifty(one) for one in near), key=lambda figure: float(figure.mean()))
     warm = placed.logits(split.test.context)
+    mixed = torch.randperm(n_items, generator=torch.Generator().manual_seed(draw))
+    shuffled = place_cold_items(retold(placed, mixed), split.valid, seed=config.seed, log=Quiet().log)
+    false = shuffled.logits(asked.context)
     without = warm.masked_fill(~placed.catalogue.trained, -1e9)
     return {
         "among cold, NDCG@10": asked.among_cold(scores).numpy(),
@@ -142,33 +149,6 @@ def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -
         "warm, NDCG@10": ndcg(ranks(warm, split.test, task=split.task), split.test, k=10),
         "warm, cold left out": ndcg(ranks(without, split.test, task=split.task), split.test, k=10),
     }
-
-
-def trained(world: World, split: Split, config: TrainConfig, *, cache: Path) -> tuple[ServedModel, Tensor]:
-    """The recipe on one split, cold items not yet placed, and the frozen text vectors (I, D)."""
-    torch.manual_seed(config.seed)
-    vocabulary: Vocabulary = fit_vocabulary(split.train, world.kinds, buckets=config.network.value_buckets)
-    encoder = TextEncoder(weights_folder(config.text.model, cache=cache), config.text, texts=world.texts)
-    raw = encoder.encode()
-    whitening = fit_whitening(raw, config.text.dim)
-    network = Recommender(config.network, text=whitening(raw), n_kinds=max(len(world.kinds), 1))
-    stages: list[tuple[str, dict[str, Any]]] = [("frozen", {})]
-    if config.text.tune in ("lora", "full"):
-        stages.append((config.text.tune, {"encoder": encoder, "whitening": whitening}))
-    for name, tuning in stages:
-        if tuning:
-            encoder.adapt(seed=config.seed)
-        trainer = Trainer(network, split, vocabulary, config, stage=name, **tuning)
-        network.load_state_dict(trainer.run(Silent(), lambda _: None).best_state)
-    n_items = len(world.texts)
-    closed = fit_closed_forms(split, n_items=n_items, budget_gb=config.closed_form_gb, seed=config.seed, log=print)
-    scores = {"neural": neural_scores(network, split.valid.context, vocabulary)}
-    scores |= {name: form.scores(split.valid.context, n_items=n_items) for name, form in closed.items()}
-    seen = torch.from_numpy(np.bincount(split.train.item, minlength=n_items) > 0)
-    known = world.catalogue.available & seen
-    blend, _ = fit_blend(scores, split.valid, task=split.task, available=known, seed=config.seed)
-    catalogue = replace(world.catalogue, trained=seen)
-    return ServedModel("bench", "bench", split.task, network.eval(), vocabulary, closed, blend, catalogue), raw
 
 
 def questions(world: World, left: Histories, cold: Any) -> Asked:
@@ -205,16 +185,9 @@ def one_hot(catalogue: Catalogue) -> Tensor:
     return out
 
 
-def copied(served: ServedModel) -> ServedModel:
-    """The same model with a network of its own, since placing changes it."""
-    network = Recommender(served.network.config, text=served.network.text, n_kinds=served.network.kind.num_embeddings)
-    network.load_state_dict(served.network.state_dict())
-    return replace(served, network=network.eval())
-
-
 @torch.no_grad()
 def retold(served: ServedModel, order: Tensor) -> ServedModel:
-    """The model with the items' texts exchanged, though every item keeps the vector and bias that it had."""
+    """The model, changed in place: the items' texts are exchanged, though every item keeps its vector and bias."""
     network = served.network
     vectors, bias = network.items()
     network.text.copy_(network.text[order])

@@ -1,0 +1,155 @@
+"""From a split and the items' texts to a model that can be served: text, network, closed forms, blend, cold items.
+
+One order of steps, whoever asks: a training job, which keeps checkpoints and tells its progress, or a bench, which does
+neither.
+"""
+
+import copy
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.learn.batches import fit_vocabulary
+from core.learn.checkpoints import load_checkpoint, save_checkpoint
+from core.learn.closed import fit_closed_forms
+from core.learn.config import TrainConfig
+from core.learn.model import Recommender
+from core.learn.scoring import neural_scores
+from core.learn.sequences import Split
+from core.learn.text import TextEncoder, Whitening, fit_whitening
+from core.learn.train import MAX_VALIDATION, Monitor, Stage, Trainer
+from core.predict.blend import fit_blend
+from core.predict.cold import place_cold_items
+from core.predict.served import Catalogue, ServedModel
+
+
+class Follower(Monitor, Protocol):
+    """What fitting reports to, and asks whether to go on."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Entered for the time of a stage: text, frozen, lora or full, closed-form, blend."""
+
+    def log(self, message: str) -> None:
+        """One line for people."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """The text side of a fit: frozen vectors (I, D) of the catalogue and their whitening; the whitened vectors (I, T)
+    after tuning, and what tuning changed in the language model."""
+
+    frozen: Tensor
+    whitening: Whitening
+    tuned: Tensor | None = None
+    tuned_state: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A served model and how it came about. first_network: the network before its language model was tuned, None where
+    that was not done; stages: where each training stage ended."""
+
+    served: ServedModel
+    language: Language | None
+    first_network: Recommender | None
+    stages: Mapping[str, Stage]
+    device: str
+
+
+def fit(
+    split: Split,
+    catalogue: Catalogue,
+    texts: list[str],
+    config: TrainConfig,
+    *,
+    kinds: tuple[str, ...],
+    language_model: Path | None,
+    follow: Follower,
+    checkpoints: Path | None = None,
+) -> Fitted:
+    """Fit everything on `split`: the networks and closed forms on its training part, the choices on its validation.
+
+    catalogue and texts are in item order, `trained` of the catalogue is found here; kinds number the events' kinds;
+    language_model is its folder, needed unless `text.tune` is none. With `checkpoints` an interrupted stage continues
+    where its last one stands. The served model's ids are empty. Raises Stopped, Diverged, WeightsMissing.
+    """
+    torch.manual_seed(config.seed)
+    device = pick_device(config.device)
+    split = replace(split, valid=split.valid.sample(MAX_VALIDATION, seed=config.seed))
+    vocabulary = fit_vocabulary(split.train, kinds, buckets=config.network.value_buckets)
+    encoder, language = None, None
+    if config.text.tune != "none":
+        assert language_model is not None, "a recipe that reads texts has a language model"
+        with follow.stage("text"):
+            encoder = TextEncoder(language_model, config.text, texts=texts, device=device)
+            frozen = encoder.encode()
+            language = Language(frozen, fit_whitening(frozen, config.text.dim))
+    text = language.whitening(language.frozen) if language else torch.zeros(len(texts), 0)
+    network = Recommender(config.network, text=text, n_kinds=max(len(kinds), 1)).to(device)
+
+    def train_stage(name: str, **tuning: Any) -> Stage:
+        trainer = Trainer(network, split, vocabulary, config, stage=name, **tuning)
+        _resume(trainer, checkpoints, follow)
+        with follow.stage(name):
+            stage = trainer.run(follow, lambda it: _save(checkpoints, it))
+        network.load_state_dict(stage.best_state)
+        return stage
+
+    stages = {"frozen": train_stage("frozen")}
+    first_network: Recommender | None = None
+    if encoder is not None and language is not None and config.text.tune in ("lora", "full"):
+        first_network = copy.deepcopy(network).cpu()
+        encoder.adapt(seed=config.seed)
+        tuned = train_stage(config.text.tune, encoder=encoder, whitening=language.whitening)
+        stages[config.text.tune] = tuned
+        language = replace(language, tuned=network.text.cpu().clone(), tuned_state=tuned.best_text)
+    valid = {"neural": neural_scores(network, split.valid.context, vocabulary)}
+    with follow.stage("closed-form"):
+        trained = torch.from_numpy(np.bincount(split.train.item, minlength=len(texts)) > 0)
+        closed = fit_closed_forms(
+            split, n_items=len(texts), budget_gb=config.closed_form_gb, seed=config.seed, log=follow.log
+        )
+        for name, form in closed.items():
+            valid[name] = form.scores(split.valid.context, n_items=len(texts))
+    with follow.stage("blend"):
+        known = catalogue.available & trained
+        blend, loss = fit_blend(valid, split.valid, task=split.task, available=known, seed=config.seed)
+        follow.log(f"blend {dict(zip(blend.names, blend.weight, strict=True))}, validation loss {loss:.4f}")
+        served = ServedModel(
+            run_id="",
+            build_id="",
+            task=split.task,
+            network=network.cpu(),
+            vocabulary=vocabulary,
+            closed=closed,
+            blend=blend,
+            catalogue=replace(catalogue, trained=trained),
+        )
+        served = place_cold_items(served, split.valid, seed=config.seed, log=follow.log)
+    return Fitted(served, language, first_network, stages, device)
+
+
+def pick_device(wanted: str) -> str:
+    """cuda when asked for or, under auto, when there is one; else cpu."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def _resume(trainer: Trainer, checkpoints: Path | None, follow: Follower) -> None:
+    found = load_checkpoint(checkpoints, trainer.stage.name) if checkpoints is not None else None
+    if found is not None:
+        trainer.restore(*found)
+        follow.log(f"resumed {trainer.stage.name} after epoch {trainer.stage.epoch}")
+
+
+def _save(checkpoints: Path | None, trainer: Trainer) -> None:
+    if checkpoints is not None:
+        tensors, values = trainer.snapshot()
+        save_checkpoint(checkpoints, trainer.stage.name, trainer.stage.epoch, tensors=tensors, values=values)
