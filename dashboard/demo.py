@@ -141,7 +141,7 @@ def _gaps(gaps: list[dict[str, Any]]) -> list[tuple[str, str]]:
             (
                 f"gap by {attribute}",
                 f"{most['a']} - {most['b']}: {most['gap']:+.3f} [{most['low']:+.3f}, {most['high']:+.3f}], {verdict}"
-                f" (of {len(of_it)} compared; visible from {most['detectable']:.3f})",
+                f" after correction for all {len(gaps)} gaps (visible from {most['detectable']:.3f})",
             )
         )
     return rows
