@@ -1,0 +1,131 @@
+"""The k best items of each user, exactly, in blocks of users: no (U, I) matrix ever stands.
+
+A block's scores are written where those of the block before were, what a user may not get is struck out in place, and
+the best are found through group maxima: the k + 1 best items of a row lie in the k + 1 groups of greatest maximum, so
+one pass over the row and two short selections do, where a selection from the whole row costs several passes. Groups of
+about sqrt(I / k) items would make both selections equally short; the first is the cheaper one, so groups are smaller.
+
+Ties: of items with equal scores the lower id comes first, and the lowest ids get the last places. A row is looked into
+for this only where two of its k + 1 best scores are equal.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.learn.sequences import IntArray
+from core.learn.threads import spread
+
+CELLS = 1_000_000  # scores that a block holds at most
+MOST_USERS = 256  # of a block; more of them leave the processor's cache
+LEAST_GROUP = 4  # items
+
+
+class Best(NamedTuple):
+    """item (U, k) int64, best first, -1 where a user has fewer than k candidates; score (U, k), -inf there."""
+
+    item: Tensor
+    score: Tensor
+
+
+class Seen(NamedTuple):
+    """The items that each of U users may not get: offsets (U + 1,) into item (N,), int64."""
+
+    offsets: IntArray
+    item: IntArray
+
+
+def users_at_once(n_items: int) -> int:
+    """How many users a block holds for a catalogue of `n_items`: at most CELLS scores, and at least one user."""
+    return max(1, min(MOST_USERS, CELLS // max(n_items, 1)))
+
+
+def best_products(
+    users: Tensor, items: Tensor, k: int, *, bias: Tensor | None = None, seen: Seen | None = None
+) -> Best:
+    """The k best of users (U, d) x items (I, d), plus bias (I,), float32 or float64.
+
+    Memory beyond the answer: one block a thread, and the items once more.
+    """
+    n_users, n_items = len(users), len(items)
+    columns = items.T.contiguous()
+    k = min(k, n_items)
+    best = Best(torch.empty(n_users, k, dtype=torch.int64), users.new_empty(n_users, k))
+    step = users_at_once(n_items)
+
+    def work(begins: Iterator[int]) -> None:
+        buffer = users.new_empty(min(step, n_users), n_items)
+        for begin in begins:
+            some = users[begin : begin + step]
+            scores = buffer[: len(some)]
+            if bias is None:
+                torch.mm(some, columns, out=scores)
+            else:
+                torch.addmm(bias, some, columns, out=scores)
+            if seen is not None:
+                strike(scores, Seen(seen.offsets[begin : begin + len(some) + 1], seen.item))
+            best.item[begin : begin + step], best.score[begin : begin + step] = best_of(scores, k)
+
+    spread(work, range(0, n_users, step))
+    return best
+
+
+def strike(scores: Tensor, seen: Seen) -> Tensor:
+    """Put -inf, in place, where a user (row of scores (B, I), contiguous) has an item; returns `scores`.
+
+    seen: of these B users, its offsets perhaps those of a longer list.
+    """
+    offsets = seen.offsets
+    owner = np.repeat(np.arange(len(scores)) * scores.shape[1], np.diff(offsets))
+    where = owner + seen.item[offsets[0] : offsets[-1]]
+    scores.view(-1).index_fill_(0, torch.from_numpy(where).to(scores.device), -torch.inf)
+    return scores
+
+
+def best_of(scores: Tensor, k: int) -> Best:
+    """The min(k, I) best of each row of scores (B, I), where -inf marks what is no candidate."""
+    n_users, n_items = scores.shape
+    k = min(k, n_items)
+    wide = min(k + 1, n_items)
+    size = max(math.isqrt(n_items // max(wide, 1)) // 2, LEAST_GROUP)
+    groups = n_items // size  # item j stands in group j % groups, so that a maximum runs along contiguous rows
+    if groups <= 2 * wide:
+        score, item = scores.topk(wide, dim=1)
+    else:
+        first = _greatest(scores[:, : groups * size].unflatten(1, (size, groups)).amax(1), wide)
+        item = (first[:, :, None] + torch.arange(0, groups * size, groups, device=scores.device)).flatten(1)
+        rest = torch.arange(groups * size, n_items, device=scores.device).expand(n_users, -1)
+        item = torch.cat([item, rest], dim=1)
+        score, place = scores.gather(1, item).topk(wide, dim=1)
+        item = item.gather(1, place)
+    level = (score[:, 1:] == score[:, :-1]) & (score[:, 1:] > -torch.inf)
+    score, item = score[:, :k].contiguous(), item[:, :k].contiguous()
+    if level.any():
+        rows = level.any(1).nonzero().squeeze(1)
+        item[rows] = _by_id(scores[rows], score[rows, -1:], k)
+    return Best(item.masked_fill_(score == -torch.inf, -1), score)
+
+
+def _greatest(maxima: Tensor, n: int) -> Tensor:
+    """(B, n) the places of the n greatest of each row of maxima (B, G), in any order."""
+    if maxima.device.type == "cpu":  # numpy partitions values several times faster than torch finds places
+        values = maxima.numpy()
+        least = np.partition(values, -n, axis=1)[:, -n, None]
+        places = np.flatnonzero(values >= least)
+        if len(places) == n * len(values):  # else there are ties
+            return torch.from_numpy(places.reshape(-1, n) % values.shape[1])
+    return maxima.topk(n, dim=1, sorted=False).indices
+
+
+def _by_id(scores: Tensor, least: Tensor, k: int) -> Tensor:
+    """(R, k) the best items of scores (R, I), equals by ascending id; least (R, 1) is each row's k-th best score."""
+    row, item = (scores >= least).nonzero(as_tuple=True)  # by row, then by id
+    order = scores[row, item].argsort(descending=True, stable=True)
+    order = order[row[order].argsort(stable=True)]
+    counts = row.bincount(minlength=len(scores))
+    starts = counts.cumsum(0) - counts
+    return item[order[starts[:, None] + torch.arange(k, device=scores.device)]]
