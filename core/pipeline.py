@@ -44,7 +44,7 @@ from core.predict.evaluate import (
     user_table,
 )
 from core.predict.fit import Language, fit
-from core.predict.recommend import top_of_everyone
+from core.predict.recommend import write_everyone
 from core.predict.served import ServedModel, catalogue_of
 from core.trust.fairness import audit
 from data import reads
@@ -179,7 +179,7 @@ def _train(
         )
         users.to_parquet(folder / "users.parquet", index=False)
     with progress.stage("score"):
-        pq.write_table(top_of_everyone(served, histories), folder / "scores.parquet")
+        write_everyone(served, histories, folder / "scores.parquet")
     with progress.stage("audit"):
         people = reads.user_table(warehouse).to_pandas()
         activity = pd.Series(split.train.lengths, name="events")

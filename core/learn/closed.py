@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from core.learn.ranking import ndcg, ranks
@@ -25,6 +26,7 @@ DECAYS = (0.6, 0.8, 0.9, 0.95, 1.0)
 MEMORIES = (0.6, 0.95)  # the ridge's short and long memory
 EASE_LAMBDAS = (1.0, 3.0, 10.0)
 RIDGE_LAMBDAS = (3.0, 10.0)
+VANISHED = 2.0**-30  # a decayed event below this weight is less than the rounding of its history's sum
 NEGLIGIBLE = 0.03  # a decayed event below this weight leaves the ridge's regression
 MAX_QUERIES = 4000  # validation queries that a choice of decay and lambda looks at
 
@@ -44,10 +46,21 @@ class ClosedForm:
 
     def scores(self, histories: Histories, *, n_items: int) -> Tensor:
         """(H, I) float32."""
-        x = sp.hstack([decayed(histories, self.task, d, n_items=n_items) for d in self.decays]).tocsr()
         if self.weights is None:
-            return root(torch.from_numpy(x.toarray()))
-        return root(torch.from_numpy(np.asarray(x @ self.weights.numpy(), dtype=np.float32)))
+            (decay,) = self.decays
+            return root(torch.from_numpy(decayed(histories, self.task, decay, n_items=n_items).toarray()))
+        age, owner = ages(histories, self.task), histories.owner
+        weight = np.stack([np.power(decay, age) for decay in self.decays], axis=1)  # (N, D)
+        event, memory = np.nonzero(weight >= VANISHED)  # by event, so each history's own stay together
+        begins = np.searchsorted(owner[event], np.arange(len(histories)))
+        summed = F.embedding_bag(
+            torch.from_numpy(histories.item[event] + memory * n_items),
+            self.weights,
+            torch.from_numpy(begins),
+            mode="sum",
+            per_sample_weights=torch.from_numpy(weight[event, memory].astype(np.float32)),
+        )
+        return root(summed)
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class Estimate:
 
 def root(plain: Tensor) -> Tensor:
     """sign(s) sqrt|s|, elementwise."""
-    return plain.sign() * plain.abs().sqrt()
+    return plain.abs().sqrt_().copysign_(plain)
 
 
 def ages(histories: Histories, task: Task) -> IntArray:

@@ -68,6 +68,14 @@ class Block(nn.Module):
         x = x + F.dropout(self.out(mixed), self.dropout, self.training)
         return x + F.dropout(self.mix(self.before_mix(x)), self.dropout, self.training)
 
+    def last(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L, d) -> (B, d): what `forward` gives at position lengths[b] of row b, and nothing else of it."""
+        row = torch.arange(len(x), device=x.device)
+        q, k, v = self.project(x)
+        own = (torch.arange(x.shape[1], device=x.device) <= lengths[:, None])[:, None, None]  # (B, 1, 1, L)
+        mixed = F.scaled_dot_product_attention(q[row, :, lengths][:, :, None], k, v, attn_mask=own)
+        return self.finish(x[row, lengths][:, None], mixed)[:, 0]
+
 
 class Recommender(nn.Module):
     """Item encoder + sequence encoder. `text` (I, T) float32 are the items' whitened text vectors, T may be 0."""
@@ -129,18 +137,27 @@ class Recommender(nn.Module):
 
     def states(self, events: Events, vectors: Tensor) -> Tensor:
         """(B, 1 + L, d): the user's state at the start and after each event; states at padding mean nothing."""
-        start = (self.start + self.position.weight[0]).expand(len(events.item), 1, -1)
-        x = torch.cat([start, self.embed(events, vectors)], dim=1)
-        x = F.dropout(x, self.config.dropout, self.training)
+        x = self._inputs(events, vectors)
         for block in self.blocks:
             x = block(x)
         states: Tensor = self.last_norm(x)
         return states
 
+    def _inputs(self, events: Events, vectors: Tensor) -> Tensor:
+        start = (self.start + self.position.weight[0]).expand(len(events.item), 1, -1)
+        x = torch.cat([start, self.embed(events, vectors)], dim=1)
+        return F.dropout(x, self.config.dropout, self.training)
+
     def last_states(self, events: Events, vectors: Tensor) -> Tensor:
-        """(B, d): the user's state at the end of each history; an empty one answers from its start symbol."""
-        states = self.states(events, vectors)
-        return states[torch.arange(len(states), device=states.device), events.lengths]
+        """(B, d): the user's state at the end of each history; an empty one answers from its start symbol. The last
+        block works out that position alone."""
+        x = self._inputs(events, vectors)
+        *before, last = self.blocks
+        for block in before:
+            x = block(x)
+        assert isinstance(last, Block)
+        state: Tensor = self.last_norm(last.last(x, events.lengths))
+        return state
 
     def forward(self, events: Events, vectors: Tensor, bias: Tensor) -> Tensor:
         """(B, I) logits of what follows each history."""

@@ -1,14 +1,18 @@
 """The network's scores of many histories. Apart from training, so that serving a run never loads a language model."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from core.learn.batches import Vocabulary, to_events
 from core.learn.model import Recommender
-from core.learn.sequences import Histories
+from core.learn.sequences import Histories, IntArray
+from core.learn.threads import spread
 
-SCORE_BATCH = 256  # histories read at once
+BATCH_TOKENS = 8192  # padded tokens read at once: more of them leave a processor's cache
+GPU_BATCH_TOKENS = 262_144
 
 
 @torch.no_grad()
@@ -24,9 +28,29 @@ def user_states(model: Recommender, histories: Histories, vocabulary: Vocabulary
     model.eval()
     vectors, _ = model.items()
     out = torch.empty(len(histories), model.config.dim)
-    order = np.argsort(histories.lengths, kind="stable")
-    for begin in range(0, len(order), SCORE_BATCH):
-        rows = order[begin : begin + SCORE_BATCH]
-        events = to_events(histories.take(rows), vocabulary, length=model.config.max_length, n_items=model.n_items)
-        out[torch.from_numpy(rows)] = model.last_states(events.to(model.device), vectors).cpu()
+
+    def work(batches: Iterator[IntArray]) -> None:
+        for rows in batches:
+            events = to_events(histories.take(rows), vocabulary, length=model.config.max_length, n_items=model.n_items)
+            out[torch.from_numpy(rows)] = model.last_states(events.to(model.device), vectors).cpu()
+
+    on_cpu = model.device.type == "cpu"
+    size = np.minimum(histories.lengths, model.config.max_length) + 1
+    batches = _like_length(size, tokens=BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
+    if on_cpu:
+        spread(work, batches)
+    else:
+        work(iter(batches))
     return out
+
+
+def _like_length(size: IntArray, *, tokens: int) -> list[IntArray]:
+    """Rows by ascending size (H,), in batches whose rows times their greatest size are at most `tokens`."""
+    order = np.argsort(size, kind="stable")
+    batches, begin = [], 0
+    while begin < len(order):
+        widest = size[order[begin : begin + tokens]] * np.arange(1, len(order[begin : begin + tokens]) + 1)
+        end = begin + max(1, int(np.searchsorted(widest, tokens, side="right")))
+        batches.append(order[begin:end])
+        begin = end
+    return batches

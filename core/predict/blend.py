@@ -36,10 +36,22 @@ class Blend:
     def logits(self, scores: Mapping[str, Tensor], *, trained: Tensor) -> Tensor:
         """(H, I) float64 from each component's (H, I) scores. trained (I,) bool: false for items with the cold
         weights."""
-        total = torch.where(trained, 0.0, self.cold_offset).double()
-        for part, weight, cold in zip(self.standardised(scores), self.weight, self.cold_weight, strict=True):
-            total = total + torch.where(trained, weight, cold) * part
+        scales, constant = self.scales(trained)
+        total = constant
+        for name, scale in scales.items():
+            total = torch.addcmul(total, scores[name].double(), scale)
         return total
+
+    def scales(self, trained: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Each component's factor for every item, and what stands beside their sum, (I,) float64: weights, means and
+        deviations in one. trained (I,) bool."""
+        constant = torch.where(trained, 0.0, self.cold_offset).double()
+        scales = {}
+        columns = (self.names, self.mean, self.deviation, self.weight, self.cold_weight)
+        for name, mean, deviation, weight, cold in zip(*columns, strict=True):
+            scales[name] = torch.where(trained, weight, cold).double() / deviation
+            constant = constant - scales[name] * mean
+        return scales, constant
 
     def to_json(self) -> str:
         """The blend as its run keeps it."""

@@ -1,18 +1,44 @@
 """Slates: the top items of one history, or of everyone, in the shape that commands and pages hand on."""
 
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
-from core.learn.sequences import Histories
+from core.learn.scoring import user_states
+from core.learn.sequences import Histories, IntArray
+from core.learn.threads import spread
 from core.predict.served import ServedModel
-from data.errors import InputError
+from core.predict.topk import Seen, best_of, strike, users_at_once
+from data.errors import DamagedArtefact, InputError
 
 SCORES_PER_USER = 50
-USERS_AT_ONCE = 512
+USERS_OF_A_PART = 2048
 MAX_SLATE = 1000
+SOURCES = ("model", "cold", "fallback")
+SCORES = pa.schema(
+    [
+        ("user_id", pa.int64()),
+        ("item_id", pa.int64()),
+        ("rank", pa.int32()),
+        ("score", pa.float32()),
+        ("probability", pa.float32()),
+        ("source", pa.string()),
+    ]
+)
+
+
+class Top(NamedTuple):
+    """Each history's min(k, I) best candidates: item (H, k) int64, -1 where there are fewer; logit (H, k) float64;
+    probability (H, k) float64, the softmax over all candidates."""
+
+    item: torch.Tensor
+    logit: torch.Tensor
+    probability: torch.Tensor
 
 
 def slate(served: ServedModel, history: Histories, *, k: int) -> list[dict[str, Any]]:
@@ -20,7 +46,7 @@ def slate(served: ServedModel, history: Histories, *, k: int) -> list[dict[str, 
     probability (softmax over the candidates), source. Fewer when fewer are left; raises InputError for k < 1."""
     if not 1 <= k <= MAX_SLATE:
         raise InputError(f"k is {k}", remedy=f"ask for 1 to {MAX_SLATE} items")
-    ids, logits, probabilities = _top(served, history, k)
+    ids, logits, probabilities = _best(served, served.logits(history), history, k)
     catalogue, source = served.catalogue, source_of(served, history)
     return [
         {
@@ -33,7 +59,7 @@ def slate(served: ServedModel, history: Histories, *, k: int) -> list[dict[str, 
             "source": source if catalogue.trained[item] else "cold",
         }
         for rank, item in enumerate(ids[0].tolist())
-        if probabilities[0, rank] > 0
+        if item >= 0
     ]
 
 
@@ -43,34 +69,71 @@ def source_of(served: ServedModel, history: Histories) -> str:
 
 
 def top_of_everyone(served: ServedModel, histories: Histories, *, k: int = SCORES_PER_USER) -> pa.Table:
-    """The `scores` table: one row a user and rank with user_id, item_id, rank i32, score f32, probability f32, source.
+    """The `scores` table: one row a user and rank with user_id, item_id, rank, score, probability (f32), source."""
+    return pa.concat_tables([SCORES.empty_table(), *slates_of_everyone(served, histories, k=k)])
 
-    Users are scored in blocks, so memory does not grow with their number.
+
+def write_everyone(served: ServedModel, histories: Histories, path: Path, *, k: int = SCORES_PER_USER) -> None:
+    """`top_of_everyone` into a Parquet file, never whole in memory."""
+    with pq.ParquetWriter(path, SCORES) as file:
+        for table in slates_of_everyone(served, histories, k=k):
+            file.write_table(table)
+
+
+@torch.no_grad()
+def slates_of_everyone(served: ServedModel, histories: Histories, *, k: int) -> Iterator[pa.Table]:
+    """The `scores` table in parts of some thousand users.
+
+    Beside a part, memory holds one block of scores a thread, however many users there are. The score is that of
+    `ServedModel.logits`, up to the float32 rounding that comes of reading other histories beside.
     """
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("user_id", "item_id", "rank", "score", "probability")}
-    sources: list[np.ndarray] = []
-    for begin in range(0, len(histories), USERS_AT_ONCE):
-        users = np.arange(begin, min(begin + USERS_AT_ONCE, len(histories)))
-        some = histories.take(users)
-        ids, logits, probabilities = _top(served, some, k)
-        row, column = np.nonzero(probabilities.numpy() > 0)
-        item = ids.numpy()[row, column]
-        columns["user_id"].append(users[row].astype(np.int64))
-        columns["item_id"].append(item.astype(np.int64))
-        columns["rank"].append((column + 1).astype(np.int32))
-        columns["score"].append(logits.numpy()[row, column].astype(np.float32))
-        columns["probability"].append(probabilities.numpy()[row, column].astype(np.float32))
-        empty = some.lengths[row] == 0
-        sources.append(np.where(~served.catalogue.trained.numpy()[item], "cold", np.where(empty, "fallback", "model")))
-    table = {name: np.concatenate(parts) if parts else np.zeros(0) for name, parts in columns.items()}
-    source = np.concatenate(sources) if sources else np.zeros(0, dtype=str)
-    return pa.table({**table, "source": pa.array(source.tolist(), pa.string())})
+    vectors, bias = served.network.items()
+    columns = vectors.T.contiguous()
+    step, trained = users_at_once(served.n_items), served.catalogue.trained
+    for begin in range(0, len(histories), USERS_OF_A_PART):
+        users = np.arange(begin, min(begin + USERS_OF_A_PART, len(histories)))
+        part = histories.take(users)
+        states = user_states(served.network, part, served.vocabulary)
+        shape = (len(users), min(k, served.n_items))
+        top = Top(torch.empty(shape, dtype=torch.int64), *(torch.empty(shape, dtype=torch.float64) for _ in range(2)))
+
+        def work(firsts: Iterator[int], part: Histories = part, states: torch.Tensor = states, top: Top = top) -> None:
+            for first in firsts:
+                rows = slice(first, min(first + step, len(part)))
+                some = part.take(np.arange(rows.start, rows.stop))
+                scores = {"neural": torch.addmm(bias, states[rows], columns), **served.closed_scores(some)}
+                found = _best(served, served.blend.logits(scores, trained=trained), some, k)
+                for whole, own in zip(top, found, strict=True):
+                    whole[rows] = own
+
+        spread(work, range(0, len(part), step))
+        yield _as_table(served, users, part, top)
 
 
-def _top(served: ServedModel, histories: Histories, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Item ids, logits and probabilities (H, min(k, I)) of the best candidates; probability 0 at what is none."""
-    allowed = served.candidates(histories)
-    logits = served.logits(histories).masked_fill(~allowed, -torch.inf)
-    best = logits.topk(min(k, served.n_items), dim=1)
-    probability = (best.values - logits.logsumexp(1, keepdim=True)).exp().nan_to_num(nan=0.0)
-    return best.indices, best.values, probability
+def _as_table(served: ServedModel, users: IntArray, part: Histories, top: Top) -> pa.Table:
+    row, column = np.nonzero(top.item.numpy() >= 0)
+    item = top.item.numpy()[row, column]
+    kind = np.where(part.lengths[row] == 0, SOURCES.index("fallback"), SOURCES.index("model"))
+    kind = np.where(served.catalogue.trained.numpy()[item], kind, SOURCES.index("cold"))
+    columns = [
+        users[row].astype(np.int64),
+        item,
+        (column + 1).astype(np.int32),
+        top.logit.numpy()[row, column].astype(np.float32),
+        top.probability.numpy()[row, column].astype(np.float32),
+        pa.DictionaryArray.from_arrays(kind.astype(np.int8), list(SOURCES)).cast(pa.string()),
+    ]
+    return pa.table(columns, schema=SCORES)
+
+
+def _best(served: ServedModel, logits: torch.Tensor, histories: Histories, k: int) -> Top:
+    """The best candidates of logits (H, I) float64, which are overwritten."""
+    logits.index_fill_(1, (~served.catalogue.available).nonzero().squeeze(1), -torch.inf)
+    if served.task == "next-new":
+        strike(logits, Seen(histories.offsets, histories.item))
+    best = best_of(logits, k)
+    if best.score.isnan().any():
+        raise DamagedArtefact(
+            f"run {served.run_id!r} scores items with no number", remedy="train again with `lodestar train`"
+        )
+    return Top(best.item, best.score, (best.score - logits.logsumexp(1, keepdim=True)).exp())

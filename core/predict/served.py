@@ -75,10 +75,11 @@ class ServedModel:
 
     def components(self, histories: Histories) -> dict[str, Tensor]:
         """Each component's (H, I) float32 scores; those of untrained items are borrowed (`core.predict.cold`)."""
-        out = {"neural": neural_scores(self.network, histories, self.vocabulary)}
-        for name, form in self.closed.items():
-            out[name] = form.scores(histories, n_items=self.n_items)
-        return out
+        return {"neural": neural_scores(self.network, histories, self.vocabulary), **self.closed_scores(histories)}
+
+    def closed_scores(self, histories: Histories) -> dict[str, Tensor]:
+        """Each closed form's (H, I) float32 scores."""
+        return {name: form.scores(histories, n_items=self.n_items) for name, form in self.closed.items()}
 
     def logits(self, histories: Histories) -> Tensor:
         """(H, I) float64: the served score of every item, candidates or not."""

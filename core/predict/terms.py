@@ -90,18 +90,12 @@ class Terms:
 
 def terms_of(served: ServedModel) -> Terms:
     """The blend of a served model, taken apart."""
-    blend, trained, n_items = served.blend, served.catalogue.trained, served.n_items
-    constant = torch.where(trained, 0.0, blend.cold_offset).double()
-    neural_scale = torch.zeros(n_items, dtype=torch.float64)
+    scales, constant = served.blend.scales(served.catalogue.trained)
+    neural_scale = scales.pop("neural")
     forms = []
-    columns = (blend.names, blend.mean, blend.deviation, blend.weight, blend.cold_weight)
-    for name, mean, deviation, weight, cold_weight in zip(*columns, strict=True):
-        scale = torch.where(trained, weight, cold_weight).double() / deviation
-        constant -= scale * mean
-        if name == "neural":
-            neural_scale = scale
-            continue
+    for name, scale in scales.items():
         form = served.closed[name]
-        stacked = [None] * len(form.decays) if form.weights is None else list(torch.split(form.weights, n_items))
+        n = len(form.decays)
+        stacked = [None] * n if form.weights is None else list(torch.split(form.weights, served.n_items))
         forms.append(Form(form.task, scale, form.decays, tuple(stacked)))
     return Terms(neural_scale, constant, tuple(forms))

@@ -96,7 +96,7 @@ def best_of(scores: Tensor, k: int) -> Best:
     if groups <= 2 * wide:
         score, item = scores.topk(wide, dim=1)
     else:
-        first = _greatest(scores[:, : groups * size].unflatten(1, (size, groups)).amax(1), wide)
+        first = _greatest(scores[:, : groups * size].view(n_users, size, groups).amax(1), wide)
         item = (first[:, :, None] + torch.arange(0, groups * size, groups, device=scores.device)).flatten(1)
         rest = torch.arange(groups * size, n_items, device=scores.device).expand(n_users, -1)
         item = torch.cat([item, rest], dim=1)
