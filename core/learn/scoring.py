@@ -1,6 +1,8 @@
 """The network's scores of many histories. Apart from training, so that serving a run never loads a language model."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from core.learn.model import Recommender
 from core.learn.sequences import Histories, IntArray
 from core.learn.threads import spread
 
-BATCH_TOKENS = 8192  # padded tokens read at once: more of them leave a processor's cache
+BATCH_TOKENS = 4096  # padded tokens read at once: more of them leave a processor's cache
 GPU_BATCH_TOKENS = 262_144
 
 
@@ -38,10 +40,23 @@ def user_states(model: Recommender, histories: Histories, vocabulary: Vocabulary
     size = np.minimum(histories.lengths, model.config.max_length) + 1
     batches = _like_length(size, tokens=BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
     if on_cpu:
-        spread(work, batches)
+        with _no_kernel_a_shape():
+            spread(work, batches)
     else:
         work(iter(batches))
     return out
+
+
+@contextmanager
+def _no_kernel_a_shape() -> Iterator[None]:
+    """Products by the plain library: oneDNN keeps a compiled kernel for each of the last thousand shapes, hundreds of
+    megabytes where every batch has a shape of its own, and is no faster at these."""
+    kernels: Any = torch.backends.mkldnn
+    before, kernels.enabled = kernels.enabled, False
+    try:
+        yield
+    finally:
+        kernels.enabled = before
 
 
 def _like_length(size: IntArray, *, tokens: int) -> list[IntArray]:

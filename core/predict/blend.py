@@ -37,9 +37,10 @@ class Blend:
         """(H, I) float64 from each component's (H, I) scores. trained (I,) bool: false for items with the cold
         weights."""
         scales, constant = self.scales(trained)
-        total = constant
-        for name, scale in scales.items():
-            total = torch.addcmul(total, scores[name].double(), scale)
+        first, *others = scales
+        total = torch.addcmul(constant, scores[first].double(), scales[first])
+        for name in others:
+            total.addcmul_(scores[name].double(), scales[name])
         return total
 
     def scales(self, trained: Tensor) -> tuple[dict[str, Tensor], Tensor]:

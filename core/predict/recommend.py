@@ -18,6 +18,7 @@ from data.errors import DamagedArtefact, InputError
 
 SCORES_PER_USER = 50
 USERS_OF_A_PART = 2048
+BLENDED_CELLS = 500_000  # scores of a block, of each component and, in double precision, of the blend
 MAX_SLATE = 1000
 SOURCES = ("model", "cold", "fallback")
 SCORES = pa.schema(
@@ -89,7 +90,7 @@ def slates_of_everyone(served: ServedModel, histories: Histories, *, k: int) -> 
     """
     vectors, bias = served.network.items()
     columns = vectors.T.contiguous()
-    step, trained = users_at_once(served.n_items), served.catalogue.trained
+    step, trained = users_at_once(served.n_items, cells=BLENDED_CELLS), served.catalogue.trained
     for begin in range(0, len(histories), USERS_OF_A_PART):
         users = np.arange(begin, min(begin + USERS_OF_A_PART, len(histories)))
         part = histories.take(users)

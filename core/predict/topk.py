@@ -20,8 +20,8 @@ from torch import Tensor
 from core.learn.sequences import IntArray
 from core.learn.threads import spread
 
-CELLS = 1_000_000  # scores that a block holds at most
-MOST_USERS = 256  # of a block; more of them leave the processor's cache
+CELLS = 1_000_000  # scores that a block holds at most: more of them leave the processor's cache
+MOST_USERS = 256  # of a block
 LEAST_GROUP = 4  # items
 
 
@@ -39,9 +39,9 @@ class Seen(NamedTuple):
     item: IntArray
 
 
-def users_at_once(n_items: int) -> int:
-    """How many users a block holds for a catalogue of `n_items`: at most CELLS scores, and at least one user."""
-    return max(1, min(MOST_USERS, CELLS // max(n_items, 1)))
+def users_at_once(n_items: int, *, cells: int) -> int:
+    """How many users a block holds for a catalogue of `n_items`: at most `cells` scores, and at least one user."""
+    return max(1, min(MOST_USERS, cells // max(n_items, 1)))
 
 
 def best_products(
@@ -55,7 +55,7 @@ def best_products(
     columns = items.T.contiguous()
     k = min(k, n_items)
     best = Best(torch.empty(n_users, k, dtype=torch.int64), users.new_empty(n_users, k))
-    step = users_at_once(n_items)
+    step = users_at_once(n_items, cells=CELLS)
 
     def work(begins: Iterator[int]) -> None:
         buffer = users.new_empty(min(step, n_users), n_items)

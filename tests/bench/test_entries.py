@@ -20,7 +20,7 @@ def test_an_entry_point_loads(entry: str) -> None:
     assert callable(import_module(entry).main)
 
 
-@pytest.mark.parametrize("runner", ["lodestar_ids", "lodestar_recipe", "scoring_lodestar"])
+@pytest.mark.parametrize("runner", ["lodestar_ids", "lodestar_recipe", "scoring_lodestar", "scoring_blended"])
 def test_a_runner_in_lodestars_own_environment_loads(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(RUNNERS)
     assert callable(import_module(runner).main)

@@ -12,7 +12,7 @@ import torch
 from core.learn.closed import decayed, root
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories
-from core.predict import recommend, topk
+from core.predict import recommend
 from core.predict.recommend import slate, top_of_everyone, write_everyone
 from core.predict.served import ServedModel
 from data.errors import DamagedArtefact
@@ -34,7 +34,7 @@ def test_they_are_the_best_of_the_served_score_over_the_candidates(
 ) -> None:
     served = make_served(task)
     histories = everyone([0, 3, 12, 39, 1, 25, 7, 30, 2, 5, 0])
-    monkeypatch.setattr(topk, "CELLS", 80)  # blocks of two users
+    monkeypatch.setattr(recommend, "BLENDED_CELLS", 80)  # blocks of two users
     monkeypatch.setattr(recommend, "USERS_OF_A_PART", 5)
     table = top_of_everyone(served, histories, k=8)
     rows = table.to_pandas().groupby("user_id")

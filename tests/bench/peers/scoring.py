@@ -5,7 +5,9 @@
 By default 6,040 users x 3,706 items in 64 dimensions, about 165 seen items each: random factors, since only the work
 counts. Each way runs in its library's environment with equal threads; environments take turns over several rounds, so
 that a change of the machine's mood falls on all of them. Seconds are medians, ratios are to the bare product of the
-factors, and each answer is compared with the plain one.
+factors, and each answer is compared with the plain one. Beside them, everyone's slates by Lodestar's whole served score
+(network and closed forms, blended), for the same users and for four times as many: users a second, and the memory that
+it takes beside the model and the histories.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from tests.bench.__main__ import matmul_seconds
 from tests.bench.peers.__main__ import RUNNERS, surroundings
 from tests.bench.peers.environments import environment
 
+GROWTH = (1, 4)  # times the users, for the served score
 BARE, PLAIN = "torch.mm(out=) alone", "naive: whole matrix, mask, topk"
 
 
@@ -46,8 +49,10 @@ def main() -> None:
             for name, python in pythons.items()
             for way in answers(python, folder, name, threads=asked.threads, out=folder / f"{name}-{turn}")
         ]
+        served = [blended(folder, asked, n_users=times * asked.users) for times in GROWTH]
     calibration_s.append(matmul_seconds())
     figures = figures_of(told) | {
+        "blended": served,
         "users": asked.users,
         "items": asked.items,
         "dim": asked.dim,
@@ -101,6 +106,19 @@ def answers(python: Path, folder: Path, name: str, *, threads: int, out: Path) -
         return [{**way, "top": tops.get(way["way"])} for way in ways]
 
 
+def blended(folder: Path, asked: argparse.Namespace, *, n_users: int) -> dict[str, Any]:
+    """{"users", "seconds", "users_per_s", "extra_mb", "peak_mb"} of the served score, in a process of its own."""
+    out = folder / f"blended-{n_users}.json"
+    sizes = [str(size) for size in (n_users, asked.items, asked.seen, asked.threads)]
+    command = [sys.executable, str(RUNNERS / "scoring_blended.py"), *sizes, str(out)]
+    done = subprocess.run(
+        command, env=surroundings({"threads": asked.threads}, ours=True), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"scoring by the blend failed:\n{done.stderr[-2000:]}")
+    return dict(json.loads(out.read_text()))
+
+
 def figures_of(told: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """way -> its environment, median seconds, users a second, ratio to the bare product, share of the plain top ten."""
     plain = next(way["top"] for _, way in told if way["way"] == PLAIN)
@@ -129,7 +147,11 @@ def show(figures: dict[str, Any]) -> None:
         f" {figures['threads']} threads, {figures['turns']} turns, matmul {np.mean(figures['calibration_s']):.3f} s"
     )
     heads = ("way", "environment", "seconds", "of the bare product", "users/s", "same as naive")
-    Console(width=max(120, Console().width)).print(table(heads, rows, title=title))
+    console = Console(width=max(120, Console().width))
+    console.print(table(heads, rows, title=title))
+    served = [(one["users"], one["seconds"], one["users_per_s"], one["extra_mb"]) for one in figures["blended"]]
+    heads = ("users", "seconds", "users/s", "MB beside model and histories")
+    console.print(table(heads, served, title="everyone's slates by the whole served score"))
 
 
 if __name__ == "__main__":
