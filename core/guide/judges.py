@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.guide.pool import side_by_side
 from core.learn.batches import Vocabulary, epoch, to_events
 from core.learn.sequences import Histories, IntArray, Task
+from core.learn.threads import side_by_side
 from data.errors import DamagedArtefact
 
 _LENGTH = 200

@@ -11,7 +11,6 @@ skipped is not shown again. Items whose estimated acceptance is below a floor ar
 as `acceptance_of` states, an assumption for want of feedback: lift is judged under others too (`core.guide.lift`).
 """
 
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +20,8 @@ from torch import Tensor
 
 from core.guide.walks import Lens, Walks, appended
 from core.learn.sequences import Histories
-from core.predict.served import Catalogue, ServedModel
-from data.errors import InputError, UnknownCategory
+from core.predict.served import ServedModel
+from data.errors import InputError
 
 TOP = 50
 LAMBDA = 8.0  # on MovieLens-100K lift hardly grows beyond (22, 22, 23 thousandths at 8, 16, 32), acceptance falls on
@@ -30,20 +29,6 @@ FLOOR = 0.2
 CEILING = 0.9
 CURVE = "0.9 * sqrt(p(item) / p(the user's likeliest item))"
 _TINY = 1e-12
-
-
-def members_of(catalogue: Catalogue, category: str) -> Tensor:
-    """(I,) bool: the available items of a category. Raises UnknownCategory, which names the nearest ones."""
-    inside = torch.tensor([category in names for names in catalogue.categories], dtype=torch.bool)
-    inside = inside & catalogue.available
-    if not inside.any():
-        known = sorted({name for names in catalogue.categories for name in names})
-        near = difflib.get_close_matches(category, known, n=3, cutoff=0.5) or known[:3]
-        raise UnknownCategory(
-            f"no available item has the category {category!r}",
-            remedy=f"there are {', '.join(repr(name) for name in near)}" if near else "this build has no categories",
-        )
-    return inside
 
 
 def acceptance_of(log_p: Tensor) -> Tensor:
@@ -82,7 +67,7 @@ def next_step(
     Fields: target, key, title, categories, acceptance, mass (of the target, once it is accepted), mass_before, logp,
     rank (of the item among the candidates). Raises UnknownCategory, and InputError where nothing is left to show.
     """
-    members = members_of(served.catalogue, category)
+    members = served.catalogue.members(category)
     counted = served.candidates(history)
     path = appended(served, history, list(accepted))
     step = _step(Lens.on(served), path, members, counted, skipped=skipped, top=top, weight=weight)
@@ -107,7 +92,7 @@ def guide_path(
     Fields: target, mass (of the target before the first step), steps (as `next_step` gives them), reach (the chance
     that every step is accepted), acceptance_curve. Raises UnknownCategory, and InputError where no step can be made.
     """
-    members = members_of(served.catalogue, category)
+    members = served.catalogue.members(category)
     lens, counted, path = Lens.on(served), served.candidates(history), history
     told: list[dict[str, Any]] = []
     for _ in range(steps):

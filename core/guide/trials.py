@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from core.guide.judges import Judge, Judges
-from core.guide.plan import CEILING, acceptance_of, choose, members_of, shortlist
-from core.guide.pool import side_by_side
+from core.guide.plan import CEILING, acceptance_of, choose, shortlist
 from core.guide.walks import Lens, Walks
 from core.learn.sequences import Histories, IntArray
+from core.learn.threads import side_by_side
 from core.predict.served import ServedModel
 
 TARGETED: Final = ("guide", "push")
@@ -76,7 +76,7 @@ def run_trials(
     user u; the users of a trial are ordered by their judge, then as given, the same in every trial. Chance is drawn
     from the judges' seed."""
     lens = Lens.on(served)
-    members = torch.stack([members_of(served.catalogue, target) for target in targets])
+    members = torch.stack([served.catalogue.members(target) for target in targets])
     size = max(1, _WALKS_AT_ONCE // (len(curves) * (len(TARGETED) * len(targets) + len(FREE))))
     crowds = _crowds(served, histories, judges, users, size=size, steps=steps)
     parts: dict[tuple[str, str, str], list[Trial]] = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 from core.learn.batches import Vocabulary, to_events
 from core.learn.model import Recommender
 from core.learn.sequences import Histories, IntArray
-from core.learn.threads import spread
+from core.learn.threads import side_by_side
 
 BATCH_TOKENS = 4096  # padded tokens read at once: more of them leave a processor's cache
 GPU_BATCH_TOKENS = 262_144
@@ -31,19 +31,17 @@ def user_states(model: Recommender, histories: Histories, vocabulary: Vocabulary
     vectors, _ = model.items()
     out = torch.empty(len(histories), model.config.dim)
 
-    def work(batches: Iterator[IntArray]) -> None:
-        for rows in batches:
-            events = to_events(histories.take(rows), vocabulary, length=model.config.max_length, n_items=model.n_items)
-            out[torch.from_numpy(rows)] = model.last_states(events.to(model.device), vectors).cpu()
+    @torch.no_grad()
+    def read(rows: IntArray) -> None:
+        events = to_events(histories.take(rows), vocabulary, length=model.config.max_length, n_items=model.n_items)
+        out[torch.from_numpy(rows)] = model.last_states(events.to(model.device), vectors).cpu()
 
     on_cpu = model.device.type == "cpu"
     size = np.minimum(histories.lengths, model.config.max_length) + 1
     batches = _like_length(size, tokens=BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
-    if on_cpu:
-        with _no_kernel_a_shape():
-            spread(work, batches)
-    else:
-        work(iter(batches))
+    with _no_kernel_a_shape():
+        for _ in side_by_side(read, batches) if on_cpu else map(read, batches):
+            pass
     return out
 
 

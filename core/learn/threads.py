@@ -1,36 +1,38 @@
-"""Independent pieces of work, a thread each, in place of operations that are split over threads.
+"""Small torch work side by side: one task a core, each operation on one thread.
 
-Scoring is many operations of a millisecond. Split over cores, each of them waits for the slower core (and on a busy
-machine for one that is not running); pieces that need nothing of each other wait once, at the end.
+Operations of a few milliseconds gain little from being split over cores, and lose much when another process holds one
+of them: every split ends in a wait for the slowest part. So tasks are split instead; results come in the order asked.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-Piece = TypeVar("Piece")
+Asked = TypeVar("Asked")
+Given = TypeVar("Given")
 
 
-def spread(work: Callable[[Iterator[Piece]], None], pieces: Sequence[Piece]) -> None:
-    """Call `work` on as many threads as torch has here, each with one iterator of the pieces that are left; operations
-    in it run on one thread, without gradients. What `work` raises is raised. pieces: a list or a range."""
-    threads = torch.get_num_threads()
-    left = iter(pieces)  # a list's and a range's iterator give each piece once, whoever asks
-    at_once = min(threads, len(pieces))
-    if at_once <= 1:
-        with torch.no_grad():
-            work(left)
+def side_by_side(work: Callable[[Asked], Given], asked: Sequence[Asked]) -> Iterator[Given]:
+    """`work` of each task, in order, on as many threads as torch is set to use; a single task is split after all.
+
+    Tasks share no random state; whether gradients are on is for `work` to say, as a thread does not inherit it.
+    """
+    if min(len(asked), torch.get_num_threads()) <= 1:
+        yield from map(work, asked)
         return
+    with _operations_on_one_thread() as n_threads, ThreadPoolExecutor(n_threads) as pool:
+        yield from pool.map(work, asked)
 
-    def on_one() -> None:
-        with torch.no_grad():
-            work(left)
 
+@contextmanager
+def _operations_on_one_thread() -> Iterator[int]:
+    """Yields how many threads torch was set to use, which it uses again afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for done in [pool.submit(on_one) for _ in range(at_once)]:
-                done.result()
+        yield before
     finally:
-        torch.set_num_threads(threads)  # the number is each thread's own, but a new thread's is the one set last
+        torch.set_num_threads(before)

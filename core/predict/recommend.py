@@ -11,7 +11,7 @@ import torch
 
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories, IntArray
-from core.learn.threads import spread
+from core.learn.threads import side_by_side
 from core.predict.served import ServedModel
 from core.predict.topk import Seen, best_of, strike, users_at_once
 from data.errors import DamagedArtefact, InputError
@@ -95,19 +95,16 @@ def slates_of_everyone(served: ServedModel, histories: Histories, *, k: int) -> 
         users = np.arange(begin, min(begin + USERS_OF_A_PART, len(histories)))
         part = histories.take(users)
         states = user_states(served.network, part, served.vocabulary)
-        shape = (len(users), min(k, served.n_items))
-        top = Top(torch.empty(shape, dtype=torch.int64), *(torch.empty(shape, dtype=torch.float64) for _ in range(2)))
 
-        def work(firsts: Iterator[int], part: Histories = part, states: torch.Tensor = states, top: Top = top) -> None:
-            for first in firsts:
-                rows = slice(first, min(first + step, len(part)))
-                some = part.take(np.arange(rows.start, rows.stop))
-                scores = {"neural": torch.addmm(bias, states[rows], columns), **served.closed_scores(some)}
-                found = _best(served, served.blend.logits(scores, trained=trained), some, k)
-                for whole, own in zip(top, found, strict=True):
-                    whole[rows] = own
+        @torch.no_grad()
+        def block(first: int, part: Histories = part, states: torch.Tensor = states) -> Top:
+            rows = slice(first, min(first + step, len(part)))
+            some = part.take(np.arange(rows.start, rows.stop))
+            scores = {"neural": torch.addmm(bias, states[rows], columns), **served.closed_scores(some)}
+            return _best(served, served.blend.logits(scores, trained=trained), some, k)
 
-        spread(work, range(0, len(part), step))
+        blocks = list(side_by_side(block, range(0, len(part), step)))
+        top = Top(*(torch.cat(whole) for whole in zip(*blocks, strict=True)))
         yield _as_table(served, users, part, top)
 
 

@@ -25,7 +25,7 @@ from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, Queries, Task, histories_from, one_history
 from core.predict.blend import Blend, candidates
 from data import reads
-from data.errors import DamagedArtefact, SchemaMismatch, UnknownItem
+from data.errors import DamagedArtefact, SchemaMismatch, UnknownCategory, UnknownItem
 from data.publish import verify_manifest
 from data.warehouse import Warehouse
 
@@ -53,6 +53,20 @@ class Catalogue:
         except ValueError as error:
             near = difflib.get_close_matches(str(key), self.keys, n=3, cutoff=0.5) or list(self.keys[:3])
             raise UnknownItem(f"no item has the key {str(key)!r}", remedy=f"there are {', '.join(near)}") from error
+
+    def members(self, category: str) -> Tensor:
+        """(I,) bool: the available items of a category. Raises UnknownCategory, which names the nearest ones."""
+        inside = torch.tensor([category in names for names in self.categories], dtype=torch.bool) & self.available
+        if not inside.any():
+            known = sorted({name for names in self.categories for name in names})
+            near = difflib.get_close_matches(category, known, n=3, cutoff=0.5) or known[:3]
+            raise UnknownCategory(
+                f"no available item has the category {category!r}",
+                remedy=f"there are {', '.join(repr(name) for name in near)}"
+                if near
+                else "this build has no categories",
+            )
+        return inside
 
 
 @dataclass(frozen=True)

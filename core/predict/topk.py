@@ -1,7 +1,6 @@
 """The k best items of each user, exactly, in blocks of users: no (U, I) matrix ever stands.
 
-A block's scores are written where those of the block before were, what a user may not get is struck out in place, and
-the best are found through group maxima: the k + 1 best items of a row lie in the k + 1 groups of greatest maximum, so
+What a user may not get is struck out of a block's scores in place, and the best are found through group maxima: the k + 1 best items of a row lie in the k + 1 groups of greatest maximum, so
 one pass over the row and two short selections do, where a selection from the whole row costs several passes. Groups of
 about sqrt(I / k) items would make both selections equally short; the first is the cheaper one, so groups are smaller.
 
@@ -10,7 +9,6 @@ for this only where two of its k + 1 best scores are equal.
 """
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor
 
 from core.learn.sequences import IntArray
-from core.learn.threads import spread
+from core.learn.threads import side_by_side
 
 CELLS = 1_000_000  # scores that a block holds at most: more of them leave the processor's cache
 MOST_USERS = 256  # of a block
@@ -52,26 +50,18 @@ def best_products(
     Memory beyond the answer: one block a thread, and the items once more.
     """
     n_users, n_items = len(users), len(items)
-    columns = items.T.contiguous()
-    k = min(k, n_items)
-    best = Best(torch.empty(n_users, k, dtype=torch.int64), users.new_empty(n_users, k))
-    step = users_at_once(n_items, cells=CELLS)
+    columns, step = items.T.contiguous(), users_at_once(n_items, cells=CELLS)
 
-    def work(begins: Iterator[int]) -> None:
-        buffer = users.new_empty(min(step, n_users), n_items)
-        for begin in begins:
-            some = users[begin : begin + step]
-            scores = buffer[: len(some)]
-            if bias is None:
-                torch.mm(some, columns, out=scores)
-            else:
-                torch.addmm(bias, some, columns, out=scores)
-            if seen is not None:
-                strike(scores, Seen(seen.offsets[begin : begin + len(some) + 1], seen.item))
-            best.item[begin : begin + step], best.score[begin : begin + step] = best_of(scores, k)
+    @torch.no_grad()
+    def block(begin: int) -> Best:
+        some = users[begin : begin + step]
+        scores = some @ columns if bias is None else torch.addmm(bias, some, columns)
+        if seen is not None:
+            strike(scores, Seen(seen.offsets[begin : begin + len(some) + 1], seen.item))
+        return best_of(scores, k)
 
-    spread(work, range(0, n_users, step))
-    return best
+    found = [best_of(users.new_empty(0, n_items), k), *side_by_side(block, range(0, n_users, step))]
+    return Best(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def strike(scores: Tensor, seen: Seen) -> Tensor:

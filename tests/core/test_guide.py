@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.guide.plan import FLOOR, LAMBDA, acceptance_of, guide_path, members_of, next_step
+from core.guide.plan import FLOOR, LAMBDA, acceptance_of, guide_path, next_step
 from core.guide.walks import Lens, Walks, appended
 from data.errors import InputError, UnknownCategory
 
@@ -21,7 +21,7 @@ def mass_of(served, history, members, counted):
 def test_a_candidate_ahead_is_what_would_be_served(task, n_events, typical_gap, make_served, make_history):
     served = make_served(task, typical_gap=typical_gap)
     history = make_history(n_events, baskets=task == "repurchase")
-    members, counted = members_of(served.catalogue, "Chess"), served.candidates(history)
+    members, counted = served.catalogue.members("Chess"), served.candidates(history)
     items = served.log_probability(history).topk(6).indices
     found = Walks(Lens.on(served), history, room=1).masses_after(items, members[None])[0]
     real = [mass_of(served, appended(served, history, [item]), members, counted) for item in items[0].tolist()]
@@ -47,7 +47,7 @@ def test_a_walk_takes_up_what_is_accepted_and_nothing_else(task, make_served, ma
 @pytest.mark.parametrize("seed", range(4))
 def test_the_greedy_choice_is_the_brute_force_one(task, seed, make_served, make_history):
     served, history = make_served(task, seed=seed), make_history(10, seed=seed)
-    members, counted = members_of(served.catalogue, "Jazz"), served.candidates(history)
+    members, counted = served.catalogue.members("Jazz"), served.candidates(history)
     log_p = served.log_probability(history)[0]
     acceptance = 0.9 * np.sqrt(np.exp(log_p.numpy() - float(log_p.max())))
     before = mass_of(served, history, members, counted)
@@ -112,7 +112,7 @@ def test_a_path_ends_where_items_end(make_served, make_history):
 
 
 def _some_chess(served, history):
-    return bool((served.candidates(history)[0] & members_of(served.catalogue, "Chess")).any())
+    return bool((served.candidates(history)[0] & served.catalogue.members("Chess")).any())
 
 
 def test_nothing_left_to_show_is_an_error_with_a_remedy(make_served, make_history):
