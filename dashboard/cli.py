@@ -247,13 +247,32 @@ def recommend(
     history: Annotated[str | None, typer.Option("--history", help="Item keys, oldest first, with commas.")] = None,
     k: Annotated[int, typer.Option("--k")] = 10,
     explain: Annotated[bool, typer.Option("--explain", help="With the reason for each.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only-category", help="Only items of these; may be repeated.")
+    ] = None,
+    never: Annotated[
+        list[str] | None, typer.Option("--never-category", help="No item of these; may be repeated.")
+    ] = None,
+    pin: Annotated[
+        list[str] | None, typer.Option("--pin", help="KEY@RANK: this item at this rank; may be repeated.")
+    ] = None,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option("--cap", help="CATEGORY=N, or N for each: at most so many; may be repeated."),
+    ] = None,
+    diversity: Annotated[float, typer.Option("--diversity", help="0 (the ranking) to 1 (all unlike).")] = 0.0,
     dataset: Dataset = None,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """What a user, or a history that was never seen, should get next."""
+    """What a user, or a history that was never seen, should get next; under rules, with a receipt of what they did."""
+    from core.predict.rules import rules_from
+
+    rules = rules_from(
+        {"only": only or [], "never": never or [], "pins": pin or [], "caps": cap or [], "diversity": diversity}
+    )
     with opened(home, run, dataset) as (answers, it):
-        told = answers.recommend(it, user=user, history=_keys(history), k=k, explain=explain)
+        told = answers.recommend(it, user=user, history=_keys(history), k=k, explain=explain, rules=rules)
     rows = [
         (
             i["rank"],
@@ -264,11 +283,37 @@ def recommend(
         )
         for i in told["items"]
     ]
+    changes = [
+        (c["rule"], c["change"], c["key"], c["title"], c["before"] or "", c["after"] or "")
+        for c in told.get("receipt", ())
+    ]
+
+    def human(console: Any) -> None:
+        console.print(terminal.table(("", "item", "title", "p", "why" if explain else "from"), rows))
+        if changes:
+            console.print(terminal.table(("rule", "did", "item", "title", "was", "is"), changes, title="receipt"))
+
+    terminal.show(told, as_json=as_json, human=human)
+
+
+@app.command()
+def similar(
+    item: Annotated[str, typer.Argument(help="An item's key.")],
+    k: Annotated[int, typer.Option("--k")] = 10,
+    run: Annotated[str, typer.Option("--run", help="A run's id, or `champion`.")] = "champion",
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """The items most like one, in the eyes of a run's network."""
+    with opened(home, run, dataset) as (answers, it):
+        told = answers.similar(it, item=item, k=k)
+    rows = [(i["rank"], i["key"], i["title"], i["similarity"], i["source"]) for i in told["items"]]
     terminal.show(
         told,
         as_json=as_json,
         human=lambda console: console.print(
-            terminal.table(("", "item", "title", "p", "why" if explain else "from"), rows)
+            terminal.table(("", "item", "title", "cosine", "from"), rows, title=f"like {told['item']['title']}")
         ),
     )
 

@@ -12,6 +12,7 @@ import torch
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories, IntArray
 from core.learn.threads import side_by_side
+from core.predict.rules import Shelf, SlateRules, arranged
 from core.predict.served import ServedModel
 from core.predict.topk import Seen, best_of, strike, users_at_once
 from data.errors import DamagedArtefact, InputError
@@ -45,22 +46,46 @@ class Top(NamedTuple):
 def slate(served: ServedModel, history: Histories, *, k: int) -> list[dict[str, Any]]:
     """The k best candidates for one history: key, title, categories, rank from 1, score (the blend's logit),
     probability (softmax over the candidates), source. Fewer when fewer are left; raises InputError for k < 1."""
+    _check(k)
+    top = _best(served, served.logits(history), history, k)
+    return _told(served, history, Top(*(part[0, top.item[0] >= 0] for part in top)))
+
+
+def ruled_slate(
+    served: ServedModel, history: Histories, *, k: int, rules: SlateRules
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """`slate` under rules, and the receipt of what they changed (`core.predict.rules`). Scores and probabilities are
+    the model's own, whatever the rules. Raises InputError, UnknownItem, UnknownCategory."""
+    _check(k)
+    logits = served.logits(history)
+    if served.task == "next-new":
+        strike(logits, Seen(history.offsets, history.item))
+    _check_numbers(served, logits)
+    ids, receipt = arranged(rules, Shelf(served.catalogue, logits[0], served.network.items()[0], k))
+    score = logits[0, ids]
+    total = logits[0].masked_fill(~served.catalogue.available, -torch.inf).logsumexp(0)
+    return _told(served, history, Top(torch.tensor(ids, dtype=torch.int64), score, (score - total).exp())), receipt
+
+
+def _check(k: int) -> None:
     if not 1 <= k <= MAX_SLATE:
         raise InputError(f"k is {k}", remedy=f"ask for 1 to {MAX_SLATE} items")
-    ids, logits, probabilities = _best(served, served.logits(history), history, k)
+
+
+def _told(served: ServedModel, history: Histories, top: Top) -> list[dict[str, Any]]:
+    """The items of one slate, its `top` (k,) each."""
     catalogue, source = served.catalogue, source_of(served, history)
     return [
         {
             "key": catalogue.keys[item],
             "title": catalogue.titles[item],
             "categories": list(catalogue.categories[item]),
-            "rank": rank + 1,
-            "score": float(logits[0, rank]),
-            "probability": float(probabilities[0, rank]),
+            "rank": place + 1,
+            "score": float(top.logit[place]),
+            "probability": float(top.probability[place]),
             "source": source if catalogue.trained[item] else "cold",
         }
-        for rank, item in enumerate(ids[0].tolist())
-        if item >= 0
+        for place, item in enumerate(top.item.tolist())
     ]
 
 
@@ -130,8 +155,13 @@ def _best(served: ServedModel, logits: torch.Tensor, histories: Histories, k: in
     if served.task == "next-new":
         strike(logits, Seen(histories.offsets, histories.item))
     best = best_of(logits, k)
-    if best.score.isnan().any():
+    _check_numbers(served, best.score)
+    return Top(best.item, best.score, (best.score - logits.logsumexp(1, keepdim=True)).exp())
+
+
+def _check_numbers(served: ServedModel, scores: torch.Tensor) -> None:
+    """Raises DamagedArtefact for NaN, which ranks above every number and so is among the best ones."""
+    if scores.isnan().any():
         raise DamagedArtefact(
             f"run {served.run_id!r} scores items with no number", remedy="train again with `lodestar train`"
         )
-    return Top(best.item, best.score, (best.score - logits.logsumexp(1, keepdim=True)).exp())

@@ -1,8 +1,9 @@
 """The k best items of each user, exactly, in blocks of users: no (U, I) matrix ever stands.
 
-What a user may not get is struck out of a block's scores in place, and the best are found through group maxima: the k + 1 best items of a row lie in the k + 1 groups of greatest maximum, so
-one pass over the row and two short selections do, where a selection from the whole row costs several passes. Groups of
-about sqrt(I / k) items would make both selections equally short; the first is the cheaper one, so groups are smaller.
+What a user may not get is struck out of a block's scores in place, and the best are found through group maxima: the
+k + 1 best items of a row lie in the k + 1 groups of greatest maximum, so one pass over the row and two short selections
+do, where a selection from the whole row costs several passes. Groups of about sqrt(I / k) items would make both
+selections equally short; the first is the cheaper one, so groups are smaller.
 
 Ties: of items with equal scores the lower id comes first, and the lowest ids get the last places. A row is looked into
 for this only where two of its k + 1 best scores are equal.

@@ -14,12 +14,16 @@ from core.guide.plan import guide_path, next_step
 from core.learn.sequences import Histories
 from core.ops.ledger import Ledger, build_of
 from core.ops.runs import RunRow, finished_run, run_folder
-from core.predict.recommend import slate
+from core.predict.recommend import ruled_slate, slate
+from core.predict.rules import SlateRules
 from core.predict.served import ServedModel
+from core.predict.similar import similar_items
 from core.trust.explain import explain_history
 from data import reads
 from data.errors import InputError
 from data.warehouse import Warehouse
+
+NO_RULES = SlateRules()
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,35 @@ def subject(run: OpenRun, *, user: str | None, history: Sequence[str] | None) ->
 
 
 def recommend(
-    run: OpenRun, *, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, explain: bool = False
+    run: OpenRun,
+    *,
+    user: str | None = None,
+    history: Sequence[str] | None = None,
+    k: int = 10,
+    explain: bool = False,
+    rules: SlateRules = NO_RULES,
 ) -> dict[str, Any]:
-    """{user, run_id, items[{key, title, categories, rank, score, probability, source, explanation}]}."""
+    """{user, run_id, items[{key, title, categories, rank, score, probability, source, explanation}]}, and with rules
+    `receipt[{rule, change, key, title, before, after}]`, what they changed (`core.predict.rules.arranged`)."""
     about = subject(run, user=user, history=history)
-    items: list[dict[str, Any]] = slate(run.served, about, k=k)
+    more: dict[str, Any] = {}
+    if rules.idle:
+        items = slate(run.served, about, k=k)
+    else:
+        items, more["receipt"] = ruled_slate(run.served, about, k=k, rules=rules)
     explanations: list[Any] = [None] * len(items)
     if explain and items:
         ids = [run.served.catalogue.find(item["key"]) for item in items]
         explanations = explain_history(run.served, about, ids, k=max(k, 10), dated=history is None)
     told = [{**item, "explanation": why} for item, why in zip(items, explanations, strict=True)]
-    return {"user": user, "run_id": run.row.run_id, "items": told}
+    return {"user": user, "run_id": run.row.run_id, "items": told, **more}
+
+
+def similar(run: OpenRun, *, item: str, k: int = 10) -> dict[str, Any]:
+    """{item{key, title}, run_id, items[{key, title, rank, similarity, source}]}: what is like an item. Raises
+    UnknownItem and InputError."""
+    item_id = run.served.catalogue.find(item)
+    return {"item": _named(run, item_id), "run_id": run.row.run_id, "items": similar_items(run.served, item_id, k=k)}
 
 
 def explain(
@@ -86,8 +108,11 @@ def explain(
     about = subject(run, user=user, history=history)
     item_id = run.served.catalogue.find(item)
     (why,) = explain_history(run.served, about, [item_id], k=10, dated=history is None)
-    named = {"key": run.served.catalogue.keys[item_id], "title": run.served.catalogue.titles[item_id]}
-    return {"user": user, "run_id": run.row.run_id, "item": named, **why}
+    return {"user": user, "run_id": run.row.run_id, "item": _named(run, item_id), **why}
+
+
+def _named(run: OpenRun, item_id: int) -> dict[str, str]:
+    return {"key": run.served.catalogue.keys[item_id], "title": run.served.catalogue.titles[item_id]}
 
 
 def guide(run: OpenRun, *, user: str, category: str, steps: int) -> dict[str, Any]:

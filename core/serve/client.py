@@ -38,10 +38,17 @@ class ScorerClient:
         history: Sequence[str] | None = None,
         k: int = 10,
         explain: bool = False,
+        rules: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """`recommend`'s JSON for a user's key, or for a history of item keys, oldest first."""
-        asked = {"run": run, "k": k, "explain": explain, **_subject(user, history)}
+        """`recommend`'s JSON for a user's key, or for a history of item keys, oldest first. rules: any of only, never
+        (lists of categories), pins (a list of KEY@RANK), caps (a list of CATEGORY=N, or N for each), diversity (0-1).
+        """
+        asked = {"run": run, "k": k, "explain": explain, "rules": dict(rules or {}), **_subject(user, history)}
         return self._call("POST", "/recommend", asked)
+
+    def similar(self, run: str, *, item: str, k: int = 10) -> dict[str, Any]:
+        """`similar`'s JSON: what is like an item, by its key."""
+        return self._call("POST", "/similar", {"run": run, "item": item, "k": k})
 
     def explain(
         self, run: str, *, item: str, user: str | None = None, history: Sequence[str] | None = None

@@ -17,13 +17,14 @@ from typing import Annotated, Any
 
 import torch
 import uvicorn
-from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from core.ops.ledger import Ledger
 from core.ops.runs import finished_run
+from core.predict.rules import rules_from
 from core.serve import answers
 from core.serve.client import SCORER_FILE
 from data.errors import LodestarError, NotFound
@@ -40,12 +41,20 @@ class Question(BaseModel):
 
 
 class RecommendQuestion(Question):
-    """A slate for a user's key or a history of item keys."""
+    """A slate for a user's key or a history of item keys. rules: as `core.predict.rules.rules_from` takes them."""
 
     user: str | None = None
     history: list[str] | None = None
     k: Annotated[int, Field(ge=1, le=1000)] = 10
     explain: bool = False
+    rules: dict[str, Any] = {}
+
+
+class SimilarQuestion(Question):
+    """What is like an item."""
+
+    item: str
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
 class ExplainQuestion(Question):
@@ -128,8 +137,6 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
         if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise HTTPException(status_code=401, detail="a token is needed")
 
-    guarded = [Depends(allowed)]
-
     @app.exception_handler(LodestarError)
     async def _told(_: Request, error: LodestarError) -> JSONResponse:
         return JSONResponse(error.as_json(), status_code=404 if isinstance(error, NotFound) else 422)
@@ -138,21 +145,34 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
     def health() -> dict[str, bool]:
         return {"ok": True}
 
-    @app.post("/recommend", dependencies=guarded)
+    app.include_router(_questions(shelf), dependencies=[Depends(allowed)])
+    return app
+
+
+def _questions(shelf: Shelf) -> APIRouter:
+    """The paths that a model answers."""
+    router = APIRouter()
+
+    @router.post("/recommend")
     def recommend(q: RecommendQuestion) -> dict[str, Any]:
+        rules = rules_from(q.rules)
         return shelf.ask(
-            q, lambda run: answers.recommend(run, user=q.user, history=q.history, k=q.k, explain=q.explain)
+            q, lambda run: answers.recommend(run, user=q.user, history=q.history, k=q.k, explain=q.explain, rules=rules)
         )
 
-    @app.post("/explain", dependencies=guarded)
+    @router.post("/similar")
+    def similar(q: SimilarQuestion) -> dict[str, Any]:
+        return shelf.ask(q, lambda run: answers.similar(run, item=q.item, k=q.k))
+
+    @router.post("/explain")
     def explain(q: ExplainQuestion) -> dict[str, Any]:
         return shelf.ask(q, lambda run: answers.explain(run, user=q.user, history=q.history, item=q.item))
 
-    @app.post("/guide", dependencies=guarded)
+    @router.post("/guide")
     def guide(q: GuideQuestion) -> dict[str, Any]:
         return shelf.ask(q, lambda run: answers.guide(run, user=q.user, category=q.target.category, steps=q.steps))
 
-    @app.post("/guide/next", dependencies=guarded)
+    @router.post("/guide/next")
     def guide_next(q: StepQuestion) -> dict[str, Any]:
         return shelf.ask(
             q,
@@ -161,7 +181,7 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
             ),
         )
 
-    return app
+    return router
 
 
 def serve(ledger: Ledger, home: Path) -> None:

@@ -27,6 +27,7 @@ from core.ops.processes import Process
 from core.ops.registry import count_test_reads
 from core.ops.runs import finished_run
 from core.ops.worker import JobContext, Stopped
+from core.predict.rules import rules_from
 from core.serve import answers
 from core.serve.scorer import Shelf, make_app
 from data import reads, synthetic
@@ -279,3 +280,31 @@ def test_the_scorer_says_what_the_command_line_says_to_those_with_the_token(made
         assert unknown.status_code == 404
         assert unknown.json()["error"]["type"] == "UnknownItem"
         assert client.post("/recommend", json={**question, "k": -1}).status_code == 422
+
+
+def test_rules_and_likeness_are_answered_over_http_as_by_the_command_line(made: Made) -> None:
+    shelf = Shelf(made.ledger, made.home)
+    with TestClient(make_app(shelf, token="secret"), headers={"Authorization": "Bearer secret"}) as client:
+        with answers.open_run(made.ledger, made.home, made.run_id) as run:
+            keys, categories = run.served.catalogue.keys, run.served.catalogue.categories
+            plain = answers.recommend(run, history=[keys[0]], k=5)
+            never = plain["items"][0]["categories"][0]
+            pinned = next(k for k, names in zip(keys[40:], categories[40:], strict=True) if never not in names)
+            rules = {"never": [never], "pins": [f"{pinned}@2"], "caps": ["2"], "diversity": 0.3}
+            told = answers.recommend(run, history=[keys[0]], k=5, rules=rules_from(rules), explain=True)
+            like = answers.similar(run, item=NEW_ITEM, k=4)
+        assert "receipt" not in plain
+        assert not [item for item in told["items"] if never in item["categories"]]
+        assert told["items"][1]["key"] == pinned
+        assert told["items"][1]["explanation"]["words"]["en"]
+        assert {"never-category", "pin"} <= {line["rule"] for line in told["receipt"]}
+        question = {"run": made.run_id, "history": [keys[0]], "k": 5, "rules": rules, "explain": True}
+        assert client.post("/recommend", json=question).json() == told
+        assert client.post("/similar", json={"run": made.run_id, "item": NEW_ITEM, "k": 4}).json() == like
+        assert like["items"][0]["key"] == keys[0]  # the text's twin
+        wrong = client.post("/recommend", json={**question, "rules": {"never": [never + "x"]}})
+        assert wrong.status_code == 404
+        assert never in wrong.json()["error"]["remedy"]
+        malformed = client.post("/recommend", json={**question, "rules": {"diversity": 2}})
+        assert malformed.json()["error"]["type"] == "InputError"
+        assert client.post("/similar", json={"run": made.run_id, "item": "nothing"}).status_code == 404

@@ -13,7 +13,8 @@ from core.learn.closed import decayed, root
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories
 from core.predict import recommend
-from core.predict.recommend import slate, top_of_everyone, write_everyone
+from core.predict.recommend import ruled_slate, slate, top_of_everyone, write_everyone
+from core.predict.rules import rules_from
 from core.predict.served import ServedModel
 from data.errors import DamagedArtefact
 
@@ -65,6 +66,8 @@ def test_scores_that_are_no_numbers_are_an_error(make_served: Callable[..., Serv
     broken = replace(served, blend=replace(served.blend, mean=(float("nan"), 0.1, -0.2)))
     with pytest.raises(DamagedArtefact):
         top_of_everyone(broken, everyone([3]))
+    with pytest.raises(DamagedArtefact):
+        ruled_slate(broken, everyone([3]), k=3, rules=rules_from({"diversity": 0.5}))
 
 
 def test_a_closed_form_is_the_sum_of_its_decayed_rows(make_served: Callable[..., ServedModel]) -> None:
