@@ -278,19 +278,20 @@ def test_a_run_becomes_champion_with_a_reason(opened: Opened, new_store: Callabl
     assert (row.run_id, row.reason) == (own.run_id, "the first one")
 
 
+def test_without_a_champion_the_newest_run_of_the_usual_protocol_is_in_view(
+    opened: Opened, new_store: Callable[..., Any], write_run: Callable[..., Any], scorer: Any
+) -> None:
+    own = new_store(promote=False)
+    twin_by_time(own, write_run)
+    assert not opened(own.home, "profile").exception
+    assert scorer.asked[-1]["run"] == own.run_id
+
+
 def test_runs_of_different_protocols_are_told_apart(
     opened: Opened, new_store: Callable[..., Any], write_run: Callable[..., Any]
 ) -> None:
     own = new_store()
-    now = datetime.now(UTC)
-    with Ledger.open(own.home) as ledger:
-        build = current_build(ledger)
-        config = {"seed": 0, "protocol": "time"}
-        twin = runs.new_run(
-            ledger, own.home, dataset="tiny", build_id=build.build_id, job_id=None, config=config, now=now
-        )
-        write_run(runs.run_folder(own.home, twin), build=build.path, build_id=build.build_id, protocol="time")
-        runs.finish_run(ledger, twin, summary={}, now=now)
+    twin = twin_by_time(own, write_run)
     apart = EN("models.protocols")
     labelled = EN.md("models.other_protocol", run=twin, protocol=EN.name("protocol", "time"))
     test = opened(own.home, "models")
@@ -305,6 +306,20 @@ def test_runs_of_different_protocols_are_told_apart(
     test.button(key="promote").click().run()
     with Ledger.open(own.home) as ledger:
         assert registry.champion(ledger, "tiny") == twin
+
+
+def twin_by_time(own: Any, write_run: Callable[..., Any]) -> str:
+    """A newer run of the store, measured by a split in time."""
+    now = datetime.now(UTC)
+    with Ledger.open(own.home) as ledger:
+        build = current_build(ledger)
+        config = {"seed": 0, "protocol": "time"}
+        twin = runs.new_run(
+            ledger, own.home, dataset="tiny", build_id=build.build_id, job_id=None, config=config, now=now
+        )
+        write_run(runs.run_folder(own.home, twin), build=build.path, build_id=build.build_id, protocol="time")
+        runs.finish_run(ledger, twin, summary={}, now=now)
+    return twin
 
 
 def notes(test: AppTest) -> list[str]:
