@@ -3,8 +3,8 @@
 p(i | history) is proportional to exp(sum over components of w_c s_c(i)), a conditional logit over the candidate items.
 Each s_c is standardised by one mean and one deviation a component, fitted on validation and then frozen (never per
 user: an empty history has none). The weights maximise the validation targets' likelihood, so that the softmax is
-calibrated. Items without a training event have weights of their own and an offset, since their scores are borrowed
-(`core.predict.cold` fits them).
+calibrated, and so do the units in which the closed forms are squashed. Items without a training event have weights of
+their own and an offset, since their scores are borrowed (`core.predict.cold` fits them).
 """
 
 import json
@@ -16,10 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.learn.closed import squash
 from core.learn.ranking import mask_seen
 from core.learn.sequences import Queries, Task
 
 MAX_QUERIES = 4000
+UNIT_QUERIES = 1000  # validation queries that the choice of units looks at
+UNITS = (0.03, 0.1, 0.3, 1.0)  # of a closed form's root mean square
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,33 @@ def fit_blend(
     return replace(even, weight=fitted, cold_weight=fitted), reached
 
 
+def fit_units(
+    fixed: Mapping[str, Tensor],
+    plain: Mapping[str, Tensor],
+    valid: Queries,
+    *,
+    task: Task,
+    available: Tensor,
+    seed: int,
+) -> dict[str, float]:
+    """For each component of `plain` (Q, I), the unit in which its squash gives the blend the greatest likelihood: one
+    after another, the `fixed` components (Q, I) as they are."""
+    rows = _rows(len(valid), seed, most=UNIT_QUERIES)
+    picked = torch.from_numpy(rows)
+    few, given = valid.take(rows), {name: scores[picked] for name, scores in fixed.items()}
+    some = {name: scores[picked] for name, scores in plain.items()}
+    spread = {name: max(float(scores.square().mean().sqrt()), 1e-12) for name, scores in some.items()}
+    units = {name: UNITS[1] * spread[name] for name in some}
+    for name in some:
+        losses = {}
+        for share in UNITS:
+            units[name] = share * spread[name]
+            squashed = {other: squash(scores / units[other]) for other, scores in some.items()}
+            losses[units[name]] = fit_blend({**given, **squashed}, few, task=task, available=available, seed=seed)[1]
+        units[name] = min(losses, key=lambda unit: losses[unit])
+    return units
+
+
 def maximise_likelihood(loss: Callable[[Tensor], Tensor], *, start: Tensor, toward: Tensor) -> tuple[Tensor, float]:
     """The parameters (P,) float64 that minimise `loss`, pulled faintly `toward` (P,), and the loss there."""
     parameters = start.clone().requires_grad_(True)
@@ -119,7 +149,7 @@ def _moments(scores: Tensor, allowed: Tensor) -> tuple[float, float]:
     return float(kept.mean()), max(float(kept.std()), 1e-9)
 
 
-def _rows(n: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    if n <= MAX_QUERIES:
+def _rows(n: int, seed: int, *, most: int = MAX_QUERIES) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    if n <= most:
         return np.arange(n, dtype=np.int64)
-    return np.sort(np.random.default_rng(seed).choice(n, MAX_QUERIES, replace=False)).astype(np.int64)
+    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False)).astype(np.int64)

@@ -30,7 +30,7 @@ from data.errors import DamagedArtefact, SchemaMismatch, UnknownItem
 from data.publish import verify_manifest
 from data.warehouse import Warehouse
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class ServedModel:
             "task": self.task,
             "network": self.network.config.model_dump(),
             "vocabulary": asdict(self.vocabulary),
-            "closed": {name: {"decays": form.decays} for name, form in self.closed.items()},
+            "closed": {name: {"decays": form.decays, "unit": form.unit} for name, form in self.closed.items()},
             "trained": np.packbits(self.catalogue.trained.numpy()).tolist(),
         }
         (folder / "served.json").write_text(json.dumps(told))
@@ -160,7 +160,7 @@ class ServedModel:
         network.load_state_dict(state)
         network.eval().requires_grad_(False)
         closed = {
-            name: ClosedForm(name, told["task"], tuple(form["decays"]), weights.get(name))
+            name: ClosedForm(name, told["task"], tuple(form["decays"]), weights.get(name), form["unit"])
             for name, form in told["closed"].items()
         }
         return cls(
