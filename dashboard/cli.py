@@ -18,7 +18,7 @@ from core.ops.ledger import current_build, utc_now
 from dashboard import terminal
 from dashboard.cli_jobs import jobs_app
 from dashboard.desk import AsJson, Dataset, Home, await_job, desk, submit_training, supervisor_argv
-from dashboard.settings import Settings
+from dashboard.settings import Settings, share_processors
 from data.errors import InputError, InvalidConfig, LodestarError
 
 app = typer.Typer(
@@ -530,6 +530,7 @@ def opened(home: Path | None, run: str, dataset: str | None) -> Iterator[tuple[A
 
 @app.callback(invoke_without_command=True)
 def _root(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    share_processors()
     if show_version:
         typer.echo(version("lodestar"))
         raise typer.Exit
