@@ -21,6 +21,7 @@ from core.learn.ranking import mask_seen
 from core.learn.sequences import Queries, Task
 
 MAX_QUERIES = 4000
+MAX_CELLS = 32_000_000  # their scores of one component
 UNIT_QUERIES = 1000  # validation queries that the choice of units looks at
 UNITS = (0.03, 0.1, 0.3, 1.0)  # of a closed form's root mean square
 
@@ -61,26 +62,26 @@ class Blend:
         return [(scores[name].double() - mean) / deviation for name, mean, deviation in moments]
 
 
-def fit_blend(
-    scores: Mapping[str, Tensor], valid: Queries, *, task: Task, available: Tensor, seed: int
-) -> tuple[Blend, float]:
+def blend_queries(valid: Queries, *, n_items: int, seed: int) -> Queries:
+    """The validation queries that a blend is fitted on: so many that their scores fit into memory."""
+    return valid.sample(min(MAX_QUERIES, max(1, MAX_CELLS // n_items)), seed=seed)
+
+
+def fit_blend(scores: Mapping[str, Tensor], valid: Queries, *, task: Task, available: Tensor) -> tuple[Blend, float]:
     """The blend of `scores` (each (Q, I)) on validation queries, and its mean negative log-likelihood a target.
 
     available (I,) bool. With no validation query the components weigh the same, each at unit deviation.
     """
     names = tuple(scores)
-    rows = _rows(len(valid), seed)
-    some = valid.take(rows)
-    allowed = candidates(some, task=task, available=available)
-    picked = {name: scores[name][torch.from_numpy(rows)] for name in names}
-    means, deviations = zip(*(_moments(picked[name], allowed) for name in names), strict=True)
-    owner, target = torch.from_numpy(some.owner), torch.from_numpy(some.target)
+    allowed = candidates(valid, task=task, available=available)
+    means, deviations = zip(*(_moments(scores[name], allowed) for name in names), strict=True)
+    owner, target = torch.from_numpy(valid.owner), torch.from_numpy(valid.target)
     scored = allowed[owner, target]
     owner, target = owner[scored], target[scored]
     even = Blend(names, means, deviations, (1.0,) * len(names), (1.0,) * len(names))
     if not len(target):
         return even, float("nan")
-    stack = torch.stack(even.standardised(picked))
+    stack = torch.stack(even.standardised(scores))
 
     def loss(weights: Tensor) -> Tensor:
         logits = torch.einsum("c,cqi->qi", weights, stack).masked_fill(~allowed, -torch.inf)
@@ -103,7 +104,7 @@ def fit_units(
 ) -> dict[str, float]:
     """For each component of `plain` (Q, I), the unit in which its squash gives the blend the greatest likelihood: one
     after another, the `fixed` components (Q, I) as they are."""
-    rows = _rows(len(valid), seed, most=UNIT_QUERIES)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(valid))[:UNIT_QUERIES])
     picked = torch.from_numpy(rows)
     few, given = valid.take(rows), {name: scores[picked] for name, scores in fixed.items()}
     some = {name: scores[picked] for name, scores in plain.items()}
@@ -114,7 +115,7 @@ def fit_units(
         for share in UNITS:
             units[name] = share * spread[name]
             squashed = {other: squash(scores / units[other]) for other, scores in some.items()}
-            losses[units[name]] = fit_blend({**given, **squashed}, few, task=task, available=available, seed=seed)[1]
+            losses[units[name]] = fit_blend({**given, **squashed}, few, task=task, available=available)[1]
         units[name] = min(losses, key=lambda unit: losses[unit])
     return units
 
@@ -147,9 +148,3 @@ def _moments(scores: Tensor, allowed: Tensor) -> tuple[float, float]:
     if len(kept) < 2:
         return 0.0, 1.0
     return float(kept.mean()), max(float(kept.std()), 1e-9)
-
-
-def _rows(n: int, seed: int, *, most: int = MAX_QUERIES) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    if n <= most:
-        return np.arange(n, dtype=np.int64)
-    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False)).astype(np.int64)
