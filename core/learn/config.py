@@ -71,7 +71,7 @@ class TrainConfig(_Frozen):
     id_dropout: Rate = 0.2
     logit_memory_mb: Positive = 256
     full_softmax_items: Positive = 50_000
-    negatives: Positive = 4096
+    negatives: Positive = 2048
     closed_form_gb: Annotated[float, Field(gt=0)] = 2.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     network: NetworkConfig = NetworkConfig()

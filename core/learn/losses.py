@@ -46,12 +46,24 @@ def sampled_softmax(
     not count for it.
     """
     own = (states * vectors[target]).sum(1) + bias[target]
-    others = states @ vectors[negative].T + bias[negative]  # (T, N)
-    hit = negative == target[:, None]
-    drawn = (~hit).sum(1, keepdim=True).clamp(min=1).log()
-    elsewhere = torch.log1p(-log_q[target].exp())[:, None]  # of what is drawn: not the target
-    weighed = (others - log_q[negative] + elsewhere - drawn).masked_fill(hit, -torch.inf)
-    return (torch.logsumexp(torch.cat([own[:, None], weighed], dim=1), dim=1) - own).mean()
+    others = torch.addmm(bias[negative] - log_q[negative], states, vectors[negative].T)  # (T, N)
+    row, column = _hits(target, negative)
+    others.index_put_((row, column), others.new_tensor(-torch.inf))
+    drawn = len(negative) - torch.bincount(row, minlength=len(target))
+    elsewhere = torch.log1p(-log_q[target].exp()) - drawn.clamp(min=1).log()  # drawn so often, and never the target
+    rest = torch.logsumexp(others, dim=1) + elsewhere
+    return (torch.logaddexp(own, rest) - own).mean()
+
+
+def _hits(target: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """Where negative (N,) is target (T,): the pairs' places in target and in negative."""
+    order = negative.argsort()
+    drawn = negative[order]
+    first, last = torch.searchsorted(drawn, target), torch.searchsorted(drawn, target, right=True)
+    times = last - first
+    row = torch.repeat_interleave(torch.arange(len(target), device=target.device), times)
+    within = torch.arange(len(row), device=target.device) - torch.repeat_interleave(times.cumsum(0) - times, times)
+    return row, order[first[row] + within]
 
 
 class Sample(NamedTuple):
