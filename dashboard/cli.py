@@ -226,6 +226,31 @@ def evaluate(
 
 
 @app.command()
+def bench(
+    run: Annotated[str, typer.Argument(help="A run's id, or `champion`.")] = "champion",
+    seeds: Annotated[str, typer.Option("--seeds", help="For models that are random, with commas.")] = "0",
+    models: Annotated[str | None, typer.Option("--models", help="Some of the contenders, with commas.")] = None,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """The leaderboard: baselines and other models fitted beside a run on its build and split; minutes.
+
+    Kept in the run's folder, where the Models page finds it.
+    """
+    from dashboard.benching import board, run_bench
+
+    wanted = [text.strip() for text in seeds.split(",")]
+    if not all(text.isdecimal() for text in wanted):
+        raise InputError(f"{seeds!r} are not seeds", remedy="write --seeds 0,1,2, say")
+    with desk(home) as d:
+        told = run_bench(
+            d.settings, d.ledger, run, seeds=[int(text) for text in wanted], models=_keys(models) or (), dataset=dataset
+        )
+    terminal.show(told, as_json=as_json, human=lambda console: console.print(board(told)))
+
+
+@app.command()
 def score(run: Run, dataset: Dataset = None, as_json: AsJson = False, home: Home = None) -> None:
     """How many users a run has slates for, and where they lie."""
     import pyarrow.parquet as pq
