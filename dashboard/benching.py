@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from rich.table import Table
@@ -24,7 +25,7 @@ from core.ops.runs import finished_run, run_folder
 from core.predict.board import METRICS, contenders, leaderboard, standing, world_of
 from dashboard import terminal
 from dashboard.settings import Settings
-from data.errors import InputError, WeightsMissing
+from data.errors import DamagedArtefact, InputError, WeightsMissing
 from data.publish import staged, verify_manifest
 from data.warehouse import Warehouse
 
@@ -60,6 +61,11 @@ def run_bench(
             language_model=_language_model(mine, row.config),
             budget_gb=float(row.config.get("closed_form_gb", 2.0)),
             seed=seed,
+        )
+    if not np.array_equal(np.unique(world.split.test.user), served["user_id"]):
+        raise DamagedArtefact(
+            f"run {row.run_id!r} was tested on other users than this version would ask",
+            remedy="train again with `lodestar train`",
         )
     found = contenders(world)
     if unknown := sorted(set(models) - set(found)):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.learn.baselines import Candidates
 from core.learn.seed_models import item_features
-from core.learn.sequences import Histories, Split
+from core.learn.sequences import Histories
 from core.learn.splits import leave_last_out
 from core.predict.board import Contender, Standing, World, contenders, leaderboard, standing
 
