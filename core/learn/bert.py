@@ -32,11 +32,11 @@ class BERTSettings:
     events: int = 5
     examples: int = 1500
     dim: int = 64
-    text_dim: int = 128
+    text_dim: int = 64
     epochs: int = 40
     patience: int = 5
     batch: int = 128
-    lr: float = 1e-3
+    lr: float = 3e-3
     bias_lr: float = 3e-4
     weight_decay: float = 1e-2
     dropout: float = 0.7

@@ -96,7 +96,8 @@ def fit_softmax_similarity(split: Split, *, items: sp.csr_matrix, seed: int) -> 
     of popularity, which is the likeliest b where W is nothing."""
     n_items, n_features = items.shape
     asked = training_questions(split.train, split.task, most=EXAMPLES, seed=seed)
-    owner, target = asked.owner, torch.from_numpy(asked.target)
+    pairs = np.random.default_rng([seed, 3]).permutation(len(asked.target))[:EXAMPLES]  # baskets have many targets
+    owner, target = asked.owner[pairs], torch.from_numpy(asked.target[pairs])
     # sparse @ dense has no gradient for the batch at hand; the features are few, so that the items' are held densely
     dense = torch.from_numpy(items.toarray())
     counts = np.bincount(split.train.item, minlength=n_items) + 1.0
