@@ -34,7 +34,7 @@ class BERTSettings:
     dim: int = 64
     text_dim: int = 64
     epochs: int = 40
-    patience: int = 5
+    patience: int = 10
     batch: int = 128
     lr: float = 3e-3
     bias_lr: float = 3e-4
