@@ -18,7 +18,7 @@ from core.ops.ledger import current_build, utc_now
 from dashboard import terminal
 from dashboard.cli_jobs import jobs_app
 from dashboard.desk import AsJson, Dataset, Home, await_job, desk, submit_training, supervisor_argv
-from dashboard.settings import Settings
+from dashboard.settings import Settings, share_processors
 from data.errors import InputError, InvalidConfig, LodestarError
 
 app = typer.Typer(
@@ -223,6 +223,31 @@ def evaluate(
         as_json=as_json,
         human=lambda console: console.print(terminal.table(("", "HR@10", "NDCG@10", "MRR@10"), rows, title=title)),
     )
+
+
+@app.command()
+def bench(
+    run: Annotated[str, typer.Argument(help="A run's id, or `champion`.")] = "champion",
+    seeds: Annotated[str, typer.Option("--seeds", help="For models that are random, with commas.")] = "0",
+    models: Annotated[str | None, typer.Option("--models", help="Some of the contenders, with commas.")] = None,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """The leaderboard: baselines and other models fitted beside a run on its build and split; minutes.
+
+    Kept in the run's folder, where the Models page finds it.
+    """
+    from dashboard.benching import board, run_bench
+
+    wanted = [text.strip() for text in seeds.split(",")]
+    if not all(text.isdecimal() for text in wanted):
+        raise InputError(f"{seeds!r} are not seeds", remedy="write --seeds 0,1,2, say")
+    with desk(home) as d:
+        told = run_bench(
+            d.settings, d.ledger, run, seeds=[int(text) for text in wanted], models=_keys(models) or (), dataset=dataset
+        )
+    terminal.show(told, as_json=as_json, human=lambda console: console.print(board(told)))
 
 
 @app.command()
@@ -575,6 +600,7 @@ def opened(home: Path | None, run: str, dataset: str | None) -> Iterator[tuple[A
 
 @app.callback(invoke_without_command=True)
 def _root(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    share_processors()
     if show_version:
         typer.echo(version("lodestar"))
         raise typer.Exit

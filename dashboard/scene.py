@@ -59,8 +59,8 @@ class Scene:
         return serving[0].protocol if serving else "last"
 
     def run(self) -> RunRow:
-        """The run in view: the one chosen, else the champion, else the newest; ends the page where there is
-        none.
+        """The run in view: the one chosen, else the champion, else the newest that is measured as a champion would
+        be; ends the page where there is none.
         """
         finished = self.finished_runs()
         wanted = state.chosen("run")
@@ -71,7 +71,8 @@ class Scene:
         if self.champion is None and not finished:
             parts.empty(self.t, "empty.no_run", command="lodestar demo")
             st.stop()
-        return finished_run(self.ledger, self.home, self.champion or finished[0].run_id, self.dataset)
+        alike = [run for run in finished if run.protocol == self.champion_protocol] or finished
+        return finished_run(self.ledger, self.home, self.champion or alike[0].run_id, self.dataset)
 
 
 def opening() -> tuple[Words, Look, Settings]:

@@ -5,6 +5,7 @@ Everything below the edge takes these as arguments; this is the only module of t
 environment.
 """
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,13 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Language = Literal["en", "zh"]
+MOST_THREADS = 8  # more do not help operations as small as these models'
+
+
+def processors() -> int:
+    """How many processors this process may use, at most `MOST_THREADS`."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, MOST_THREADS)
 
 
 class Settings(BaseSettings):
@@ -33,7 +41,11 @@ class Settings(BaseSettings):
         default=None, pattern="^https?://", description="the address of a model hub; None is huggingface.co"
     )
     port: int = Field(default=8501, ge=1, le=65535, description="where the console listens, on loopback")
-    threads: int = Field(default=2, ge=1, description="threads for the warehouse and the models")
+    threads: int = Field(
+        default_factory=processors,
+        ge=1,
+        description="threads for the warehouse and the models; by default the processors that this process may use",
+    )
 
     @field_validator("home", "cache")
     @classmethod
@@ -46,6 +58,15 @@ class Settings(BaseSettings):
         if name not in available_timezones():
             raise ValueError(f"{name!r} is no time zone; use a name such as Europe/Paris or Asia/Shanghai")
         return ZoneInfo(name).key
+
+
+def share_processors() -> None:
+    """Let torch's threads sleep while they wait for one another; to be called before torch is loaded.
+
+    By default they spin. Where a processor has other work too, the thread that spins keeps the one that it waits for
+    from running, and two threads take ten times as long as one.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from dashboard.settings import share_processors
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HUB_MODEL = "someone/tiny-bert"
 HUB_COMMIT = "a" * 40
@@ -23,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    share_processors()
     if config.getoption("--require-browser") and not any(shutil.which(name) for name in BROWSERS):
         raise pytest.UsageError("no Chromium on this machine")
 

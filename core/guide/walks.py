@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.learn.batches import gap_bucket, to_events
-from core.learn.closed import root
+from core.learn.closed import squash
 from core.learn.model import Events
 from core.learn.prefix import Prefix, extend, grow, read
 from core.learn.sequences import Histories, one_history
@@ -107,7 +107,7 @@ class Walks:
             logits = torch.addmm(bias, states[part].flatten(0, 1), vectors).view(*ahead.shape, -1)  # (r, C, I)
             for number, form in enumerate(terms.forms):
                 plain = lens.added(number, ahead.flatten()).view_as(logits).add_(aged[number][part, None])
-                logits.addcmul_(root(plain), form.scale.float())
+                logits.addcmul_(squash(plain), form.scale.float())
             share = logits.sub_(logits.amax(2, keepdim=True)).exp_()
             total = share @ counted[part]
             out[part] = total[..., 1] / total[..., 0].clamp(min=1e-30)
@@ -169,4 +169,4 @@ def _kernel(form: Form) -> Tensor | None:
     for weight in form.weights:
         assert weight is not None
         total += weight
-    return total
+    return total.div_(form.unit)

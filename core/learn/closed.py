@@ -2,9 +2,10 @@
 
 EASE is Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), asked with a history whose older
 events count less. The next-item ridge regresses what comes next on two such decayed histories at once, a short and a
-long memory side by side: W = (X'X + Lambda)^-1 X'Y over every training position. Frequency is the decayed history
-itself, for tasks in which people come back to the same items. Decays and lambda (in units of the mean diagonal of X'X,
-so that they carry over between data sets) are chosen by validation NDCG@10.
+long memory side by side, X and Y over every training position: W = B + (X'X + Lambda)^-1 X'(Y - X B). What it shrinks
+toward, B, is what coming back to an item is worth on average: one number a memory on the diagonal, by least squares;
+0 where nobody comes back. Frequency is the decayed history itself, for tasks in which people do. Decays and lambda (in
+units of the mean diagonal of X'X, so that they carry over between data sets) are chosen by validation NDCG@10.
 """
 
 import time
@@ -33,22 +34,28 @@ MAX_QUERIES = 4000  # validation queries that a choice of decay and lambda looks
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """score(history) = root of (sum over decays d of x_d W_d), x_d the items' counts decayed by d.
+    """score(history) = squash of (sum over decays d of x_d W_d) / unit, x_d the items' counts decayed by d.
 
-    weights (len(decays) * I, I) float32, the W_d one under the other, or None for W = 1. The signed root ranks as the
-    sum does, and tames its tail: a conditional logit over rooted scores fits validation better than over plain ones.
+    weights (len(decays) * I, I) float32, the W_d one under the other, or None for W = 1. What the sum estimates is more
+    like a probability than its logarithm, which a conditional logit asks for: a squashed sum ranks as the sum does, is
+    linear well below the unit and logarithmic above. The unit is chosen with the blend (`core.predict.blend`).
     """
 
     name: str
     task: Task
     decays: tuple[float, ...]
     weights: Tensor | None
+    unit: float = 1.0
 
     def scores(self, histories: Histories, *, n_items: int) -> Tensor:
         """(H, I) float32."""
+        return squash(self.plain(histories, n_items=n_items))
+
+    def plain(self, histories: Histories, *, n_items: int) -> Tensor:
+        """(H, I) float32: the sum in units, before it is squashed."""
         if self.weights is None:
             (decay,) = self.decays
-            return root(torch.from_numpy(decayed(histories, self.task, decay, n_items=n_items).toarray()))
+            return torch.from_numpy(decayed(histories, self.task, decay, n_items=n_items).toarray()).div_(self.unit)
         age, owner = ages(histories, self.task), histories.owner
         weight = np.stack([np.power(decay, age) for decay in self.decays], axis=1)  # (N, D)
         event, memory = np.nonzero(weight >= VANISHED)  # by event, so each history's own stay together
@@ -60,7 +67,7 @@ class ClosedForm:
             mode="sum",
             per_sample_weights=torch.from_numpy(weight[event, memory].astype(np.float32)),
         )
-        return root(summed)
+        return summed.div_(self.unit)
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,9 @@ class Estimate:
         return (24 if self.memories == 1 else 12) * rows**2 / 1e9
 
 
-def root(plain: Tensor) -> Tensor:
-    """sign(s) sqrt|s|, elementwise."""
-    return plain.abs().sqrt_().copysign_(plain)
+def squash(plain: Tensor) -> Tensor:
+    """sign(s) log(1 + |s|), elementwise."""
+    return plain.abs().log1p_().copysign_(plain)
 
 
 def ages(histories: Histories, task: Task) -> IntArray:
@@ -121,11 +128,18 @@ def fit_ridge(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
     gram, cross = (x.T @ x).toarray(), (x.T @ y).toarray()
     blocks = [gram[i : i + n_items, i : i + n_items] for i in range(0, len(gram), n_items)]
     scales = np.concatenate([np.full(n_items, _mean_diagonal(block)) for block in blocks])
+    prior = np.zeros_like(cross)
+    if split.task != "next-new":
+        for memory, worth in enumerate(_coming_back(gram, cross)):
+            own = np.arange(n_items)
+            prior[memory * n_items + own, own] = worth
+            cross -= worth * gram[:, memory * n_items : (memory + 1) * n_items]
     for scale in RIDGE_LAMBDAS:
         regularised = gram.copy()
         regularised[np.diag_indices(len(gram))] += (scale * scales).astype(gram.dtype)
         factor = torch.linalg.cholesky(torch.from_numpy(regularised))
-        yield ClosedForm("ridge", split.task, MEMORIES, torch.cholesky_solve(torch.from_numpy(cross), factor))
+        beyond = torch.cholesky_solve(torch.from_numpy(cross), factor)
+        yield ClosedForm("ridge", split.task, MEMORIES, beyond.add_(torch.from_numpy(prior)))
 
 
 def fit_frequency(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
@@ -186,6 +200,17 @@ def fit_closed_forms(
                 chosen[name], best = form, reached
         log(f"{name}: decays {chosen[name].decays}, validation NDCG@10 {best:.4f}, {time.perf_counter() - begun:.1f} s")
     return chosen
+
+
+def _coming_back(gram: npt.NDArray[Any], cross: npt.NDArray[Any]) -> FloatArray:
+    """(M,) least squares of Y on sum over memories m of b_m X_m, the same b for all items: X'X (M I, M I) and X'Y
+    (M I, I) hold all that it takes in the traces of their blocks."""
+    n_items = cross.shape[1]
+    begins = range(0, len(gram), n_items)
+    between = [[np.trace(gram[a : a + n_items, b : b + n_items]) for b in begins] for a in begins]
+    onto = [np.trace(cross[a : a + n_items]) for a in begins]
+    worth = np.linalg.lstsq(np.asarray(between, np.float64), np.asarray(onto, np.float64), rcond=None)[0]
+    return np.asarray(worth, np.float32)
 
 
 def _mean_diagonal(gram: npt.NDArray[Any]) -> float:

@@ -55,7 +55,8 @@ class TextConfig(_Frozen):
 
 class TrainConfig(_Frozen):
     """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier.
-    `protocol` is the split that the run learns from and is judged on."""
+    `protocol` is the split that the run learns from and is judged on. Above `full_softmax_items` items the loss is
+    estimated from so many `negatives` a batch."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     protocol: Protocol = "last"
@@ -69,6 +70,8 @@ class TrainConfig(_Frozen):
     clip: Annotated[float, Field(gt=0)] = 1.0
     id_dropout: Rate = 0.2
     logit_memory_mb: Positive = 256
+    full_softmax_items: Positive = 50_000
+    negatives: Positive = 2048
     closed_form_gb: Annotated[float, Field(gt=0)] = 2.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     network: NetworkConfig = NetworkConfig()

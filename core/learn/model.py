@@ -112,12 +112,18 @@ class Recommender(nn.Module):
             nn.init.normal_(self.adapter.weight, std=1 / math.sqrt(self.adapter.in_features * self.config.dim))
         nn.init.normal_(self.id_vector, std=0.002 if self.adapter is not None else 0.02)
 
-    def items(self, *, text: Tensor | None = None, keep_id: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def items(
+        self, *, text: Tensor | None = None, keep_id: Tensor | None = None, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Item vectors (I, d) and biases (I,). `text` (I, T) stands in for the stored text; `keep_id` (I,) of 0 and 1
-        drops ids."""
+        drops ids. With `rows` (R,) int64 those items alone, and sparse gradients of their ids."""
         text = self.text if text is None else text
         vector: Tensor = self.id_vector
         bias: Tensor = self.id_bias
+        if rows is not None:
+            vector = F.embedding(rows, self.id_vector, sparse=True)
+            bias = torch.gather(self.id_bias, 0, rows, sparse_grad=True)
+            text, keep_id = text[rows], None if keep_id is None else keep_id[rows]
         if keep_id is not None:
             vector, bias = vector * keep_id[:, None], bias * keep_id
         if self.adapter is not None and self.text_bias is not None:

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from core.learn.batches import Vocabulary, to_events
 from core.learn.model import Recommender
-from core.learn.sequences import Histories, IntArray
+from core.learn.ranking import Ranks, ranks
+from core.learn.sequences import Histories, IntArray, Queries, Task
 from core.learn.threads import side_by_side
 
 BATCH_TOKENS = 4096  # padded tokens read at once: more of them leave a processor's cache
 GPU_BATCH_TOKENS = 262_144
+BLOCK_CELLS = 8_000_000  # scores held at once
 
 
 @torch.no_grad()
@@ -22,6 +24,18 @@ def neural_scores(model: Recommender, histories: Histories, vocabulary: Vocabula
     """(H, I) float32 logits of what follows each history, in evaluation mode, on the CPU."""
     vectors, bias = (part.cpu() for part in model.items())
     return torch.addmm(bias, user_states(model, histories, vocabulary), vectors.T)
+
+
+@torch.no_grad()
+def neural_ranks(model: Recommender, queries: Queries, vocabulary: Vocabulary, *, task: Task) -> Ranks:
+    """(T,) rank of every target by `neural_scores`, which are made for a block of queries at a time."""
+    states = user_states(model, queries.context, vocabulary)
+    vectors, bias = (part.cpu() for part in model.items())
+    parts, begin = [], 0
+    for some in queries.blocks(max(1, BLOCK_CELLS // model.n_items)):
+        parts.append(ranks(torch.addmm(bias, states[begin : begin + len(some)], vectors.T), some, task=task))
+        begin += len(some)
+    return np.concatenate(parts)
 
 
 @torch.no_grad()

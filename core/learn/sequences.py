@@ -5,7 +5,7 @@ arrays with offsets (a CSR layout), so that a million histories cost no Python o
 which part of them may be learned from: everything fitted, closed forms included, sees `Split.train` alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,6 +115,11 @@ class Queries:
         if len(self) <= most:
             return self
         return self.take(np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False)))
+
+    def blocks(self, size: int) -> Iterator["Queries"]:
+        """The queries, `size` at a time: at least one block, perhaps empty."""
+        for begin in range(0, max(len(self), 1), size):
+            yield self.take(np.arange(begin, min(begin + size, len(self)), dtype=np.int64))
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,16 @@ def cut_in_time(histories: Histories, task: Task) -> Split:
     )
 
 
+def training_questions(train: Histories, task: Task, *, most: int, seed: int) -> Queries:
+    """What the training part itself asks: its targets with something before them, all or `most` drawn by `seed`."""
+    starts = target_starts(train, task)
+    first = np.repeat(train.offsets[:-1], train.lengths)
+    rows = np.flatnonzero(starts & (np.arange(len(starts)) > first))
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    return _questions(train, rows, starts, task)
+
+
 def _first_of_each(histories: Histories, chosen: npt.NDArray[np.bool_]) -> IntArray:
     """Rows of the first MOST_TARGETS chosen events of each history."""
     rows = np.flatnonzero(chosen)

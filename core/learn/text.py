@@ -24,6 +24,7 @@ from core.learn.config import TextConfig
 from data.errors import WeightsMissing
 
 MODULES_NEVER_ADAPTED = "pooler"
+_ROWS = 65_536  # vectors whose covariance is summed at once
 
 
 class TextEncoder:
@@ -141,10 +142,11 @@ class Whitening:
 def fit_whitening(raw: Tensor, dim: int) -> Whitening:
     """The leading `dim` principal directions of `raw` (I, D), scaled to unit variance; directions without variance
     (a catalogue of few or equal texts) are left out, so T may be smaller than `dim`, but is at least one."""
-    mean = raw.double().mean(0)
-    centred = raw.double() - mean
-    _, spread, directions = torch.linalg.svd(centred, full_matrices=False)
-    deviation = spread / max(len(raw) - 1, 1) ** 0.5
-    kept = max(1, min(dim, int((deviation > 1e-5 * deviation.max().clamp(min=1e-12)).sum())))
+    mean = raw.mean(0, dtype=torch.float64)
+    centred = (some.double() - mean for some in torch.split(raw, _ROWS))
+    covariance = sum((some.T @ some for some in centred), torch.zeros(len(mean), len(mean), dtype=torch.float64))
+    variance, directions = torch.linalg.eigh(covariance / max(len(raw) - 1, 1))
+    deviation, directions = variance.flip(0).clamp(min=0).sqrt(), directions.flip(1)
+    kept = max(1, min(dim, len(raw) - 1, int((deviation > 1e-5 * deviation.max().clamp(min=1e-12)).sum())))
     scale = 1 / deviation[:kept].clamp(min=1e-6)
-    return Whitening(mean.float(), (directions[:kept].T * scale).float())
+    return Whitening(mean.float(), (directions[:, :kept] * scale).float())

@@ -13,22 +13,23 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from core.learn.batches import TrainingBatch, Vocabulary, epoch
 from core.learn.config import TrainConfig
+from core.learn.losses import Sampler, full_softmax, sampled_softmax
 from core.learn.model import Recommender
-from core.learn.ranking import hit_rate, ndcg, ranks
-from core.learn.scoring import neural_scores
+from core.learn.ranking import hit_rate, ndcg
+from core.learn.scoring import neural_ranks
 from core.learn.sequences import Split
 from core.learn.text import TextEncoder, Whitening
 from data.errors import LodestarError
 
 MAX_VALIDATION = 4000  # queries that early stopping looks at
+MAX_VALIDATION_CELLS = 1_000_000_000  # and their scores, fewer queries of a large catalogue
 TEXT_STAGE_LR = 0.25  # of the first stage's rate: the sequence model only follows the moving text
 BETAS = (0.9, 0.98)
+ID_TABLES = ("id_vector", "id_bias")  # one row an item: where the loss is sampled, a step touches few of them
 
 
 class Diverged(LodestarError):
@@ -86,22 +87,33 @@ class Trainer:
         self.epochs = config.text.steps if encoder is not None else config.epochs
         self.rng = np.random.default_rng([config.seed, len(stage)])
         self.lr = config.lr * (TEXT_STAGE_LR if encoder is not None else 1.0)
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=self.lr, betas=BETAS, weight_decay=config.weight_decay, fused=True
+        counts = torch.from_numpy(np.bincount(split.train.item, minlength=model.n_items))
+        seen = (counts > 0).to(model.device)
+        self.sampler: Sampler | None = None
+        self.touched: Tensor | None = None  # the items of the last step, where it was sampled
+        self.dense = dict(model.named_parameters())
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        if int(seen.sum()) > config.full_softmax_items:
+            self.sampler = Sampler.of(counts, negatives=config.negatives)
+            ids = [self.dense.pop(name) for name in ID_TABLES]
+            self.optimizers["ids"] = torch.optim.SparseAdam(ids, lr=self.lr, betas=BETAS)
+        self.optimizers["optimizer"] = torch.optim.AdamW(
+            self.dense.values(), lr=self.lr, betas=BETAS, weight_decay=config.weight_decay, fused=True
         )
-        seen = torch.from_numpy(np.bincount(split.train.item, minlength=model.n_items) > 0).to(model.device)
         self.trained = seen.nonzero().squeeze(1)  # items of the softmax, and where each stands in it
         self.place = torch.cumsum(seen, 0) - 1
         with torch.no_grad():
             model.id_vector[~seen] = 0.0
             model.id_bias[~seen] = 0.0
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        self.text_optimizer: torch.optim.Optimizer | None = None
         self.raw: Tensor | None = None
         if encoder is not None:
-            self.text_optimizer = torch.optim.AdamW(encoder.trainable(), lr=config.text.lr, weight_decay=0.0)
+            self.optimizers["text_optimizer"] = torch.optim.AdamW(
+                encoder.trainable(), lr=config.text.lr, weight_decay=0.0
+            )
             self.raw = encoder.encode()
-        self.valid = split.valid.sample(MAX_VALIDATION, seed=config.seed)
+        most = min(MAX_VALIDATION, max(1, MAX_VALIDATION_CELLS // model.n_items))
+        self.valid = split.valid.sample(most, seed=config.seed)
 
     def run(self, monitor: Monitor, save: Callable[["Trainer"], None]) -> Stage:
         """Train to the end of the stage; `save` is called after each epoch. Raises Stopped and Diverged."""
@@ -143,10 +155,9 @@ class Trainer:
         }
         for group, content in groups.items():
             tensors.update({f"{group}/{name}": value.detach().clone() for name, value in content.items()})
-        for group, optimizer in (("optimizer", self.optimizer), ("text_optimizer", self.text_optimizer)):
-            if optimizer is not None:
-                for index, state in optimizer.state_dict()["state"].items():
-                    tensors.update({f"{group}/{index}/{name}": torch.as_tensor(v) for name, v in state.items()})
+        for group, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors.update({f"{group}/{index}/{name}": torch.as_tensor(v) for name, v in state.items()})
         plain = {k: v for k, v in vars(self.stage).items() if not isinstance(v, dict)}
         return tensors, {"stage": plain, "numpy": self.rng.bit_generator.state}
 
@@ -162,13 +173,13 @@ class Trainer:
         if self.encoder is not None:
             self.encoder.load(groups["encoder"])
             self.raw = self.encoder.encode()
-        for group, optimizer in (("optimizer", self.optimizer), ("text_optimizer", self.text_optimizer)):
-            if optimizer is not None:
-                state: dict[int, dict[str, Tensor]] = {}
-                for name, value in groups.get(group, {}).items():
-                    index, _, key = name.partition("/")
-                    state.setdefault(int(index), {})[key] = value
-                optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for group, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Any]] = {}
+            for name, value in groups.get(group, {}).items():
+                index, _, key = name.partition("/")
+                counted = key == "step" and isinstance(optimizer, torch.optim.SparseAdam)  # it counts in plain numbers
+                state.setdefault(int(index), {})[key] = int(value) if counted else value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         self.rng.bit_generator.state = values["numpy"]
         torch.set_rng_state(tensors["rng"])
 
@@ -199,10 +210,12 @@ class Trainer:
                     f"the loss became {loss.item()} in epoch {self.stage.epoch + 1}",
                     remedy=f"train with a smaller rate, for example --set lr={config.lr / 4:g}",
                 )
-            self.optimizer.zero_grad(set_to_none=True)
+            for optimizer in self._sequence_optimizers():
+                optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-            self.optimizer.step()
+            torch.nn.utils.clip_grad_norm_(self.dense.values(), config.clip)
+            for optimizer in self._sequence_optimizers():
+                optimizer.step()
             self.stage.steps += 1
             self._follow()
             total, count = total + loss.item(), count + 1
@@ -211,35 +224,36 @@ class Trainer:
         return total / max(count, 1)
 
     def _loss(self, batch: TrainingBatch, raw: Tensor | None) -> Tensor:
-        """Mean softmax cross entropy over every item that training has seen, logits made in chunks of bounded memory.
+        """Mean softmax cross entropy over the items that training has seen (`core.learn.losses`).
 
         Items without a training event stand outside: that nobody chose what nobody could see is no evidence, and as
         mere negatives they would be pushed below everything.
         """
-        model = self.model
+        model, config = self.model, self.config
         text = self.whitening(raw) if raw is not None and self.whitening is not None else None
-        keep = (torch.rand(model.n_items) >= self.config.id_dropout).float().to(model.device)
-        vectors, bias = model.items(text=text, keep_id=keep)
-        asked = batch.target >= 0
-        states, target = model.states(batch.events, vectors)[asked], self.place[batch.target[asked]]
-        vectors, bias = vectors[self.trained], bias[self.trained]
-        rows = max(1, self.config.logit_memory_mb * 2**20 // (4 * len(vectors)))
-        if len(target) <= rows:
-            return F.cross_entropy(states @ vectors.T + bias, target)
-        parts = [
-            checkpoint(_chunk_loss, states[i : i + rows], vectors, bias, target[i : i + rows], use_reentrant=False)
-            for i in range(0, len(target), rows)
-        ]
-        return torch.stack(parts).sum() / len(target)
+        keep = (torch.rand(model.n_items) >= config.id_dropout).float().to(model.device)
+        if self.sampler is None:
+            vectors, bias = model.items(text=text, keep_id=keep)
+            asked = batch.target >= 0
+            states, target = model.states(batch.events, vectors)[asked], self.place[batch.target[asked]]
+            seen = self.trained
+            return full_softmax(states, vectors[seen], bias[seen], target, memory_mb=config.logit_memory_mb)
+        sample = self.sampler.sample(batch)
+        self.touched = sample.rows
+        vectors, bias = model.items(text=text, keep_id=keep, rows=sample.rows)
+        asked = sample.batch.target >= 0
+        states, target = model.states(sample.batch.events, vectors)[asked], sample.batch.target[asked]
+        return sampled_softmax(states, vectors, bias, target, sample.negative, log_q=sample.log_q)
 
     def _move_text(self, gradient: Tensor) -> None:
         """One step of the language model down the epoch's mean gradient (I, D), then the catalogue read anew."""
-        if self.encoder is None or self.text_optimizer is None:
+        if self.encoder is None:
             return
-        self.text_optimizer.zero_grad(set_to_none=True)
+        optimizer = self.optimizers["text_optimizer"]
+        optimizer.zero_grad(set_to_none=True)
         self.encoder.backward(gradient)
         torch.nn.utils.clip_grad_norm_(self.encoder.trainable(), self.config.clip)
-        self.text_optimizer.step()
+        optimizer.step()
         self.raw = self.encoder.encode()
         self._put_text()
 
@@ -253,22 +267,28 @@ class Trainer:
         """Linear warm-up over the first epoch's steps, cosine down to a tenth at the stage's last epoch."""
         done = self.stage.epoch / max(self.epochs, 1)
         warm = min(1.0, (self.stage.steps + 1) / 50)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * warm * (0.55 + 0.45 * math.cos(math.pi * done))
+        for optimizer in self._sequence_optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * warm * (0.55 + 0.45 * math.cos(math.pi * done))
+
+    def _sequence_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [optimizer for name, optimizer in self.optimizers.items() if name != "text_optimizer"]
 
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self.config.ema, (1 + self.stage.steps) / (10 + self.stage.steps))
         for name, value in self.model.state_dict().items():
-            if name != "text":
-                self.average[name].lerp_(value, 1 - decay)
+            average = self.average[name]
+            if self.touched is not None and name in ID_TABLES:  # the others stand where they stood
+                average[self.touched] = average[self.touched].lerp(value[self.touched], 1 - decay)
+            elif name != "text":
+                average.lerp_(value, 1 - decay)
 
     def _validate(self) -> tuple[float, float]:
         live = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
-        scores = neural_scores(self.model, self.valid.context, self.vocabulary)
+        rank = neural_ranks(self.model, self.valid, self.vocabulary, task=self.split.task)
         self.model.load_state_dict(live)
-        rank = ranks(scores, self.valid, task=self.split.task)
         if not len(self.valid):
             return 0.0, 0.0
         return float(ndcg(rank, self.valid, k=10).mean()), float(hit_rate(rank, self.valid, k=10).mean())
@@ -277,7 +297,3 @@ class Trainer:
 def on_device(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
     """The batch where the model is."""
     return TrainingBatch(batch.events.to(device), batch.target.to(device))
-
-
-def _chunk_loss(states: Tensor, vectors: Tensor, bias: Tensor, target: Tensor) -> Tensor:
-    return F.cross_entropy(states @ vectors.T + bias, target, reduction="sum")

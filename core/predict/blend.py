@@ -3,8 +3,8 @@
 p(i | history) is proportional to exp(sum over components of w_c s_c(i)), a conditional logit over the candidate items.
 Each s_c is standardised by one mean and one deviation a component, fitted on validation and then frozen (never per
 user: an empty history has none). The weights maximise the validation targets' likelihood, so that the softmax is
-calibrated. Items without a training event have weights of their own and an offset, since their scores are borrowed
-(`core.predict.cold` fits them).
+calibrated, and so do the units in which the closed forms are squashed. Items without a training event have weights of
+their own and an offset, since their scores are borrowed (`core.predict.cold` fits them).
 """
 
 import json
@@ -16,10 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.learn.closed import squash
 from core.learn.ranking import mask_seen
 from core.learn.sequences import Queries, Task
 
 MAX_QUERIES = 4000
+MAX_CELLS = 32_000_000  # their scores of one component
+UNIT_QUERIES = 1000  # validation queries that the choice of units looks at
+UNITS = (0.03, 0.1, 0.3, 1.0)  # of a closed form's root mean square
 
 
 @dataclass(frozen=True)
@@ -71,26 +75,26 @@ class Blend:
         return [(scores[name].double() - mean) / deviation for name, mean, deviation in moments]
 
 
-def fit_blend(
-    scores: Mapping[str, Tensor], valid: Queries, *, task: Task, available: Tensor, seed: int
-) -> tuple[Blend, float]:
+def blend_queries(valid: Queries, *, n_items: int, seed: int) -> Queries:
+    """The validation queries that a blend is fitted on: so many that their scores fit into memory."""
+    return valid.sample(min(MAX_QUERIES, max(1, MAX_CELLS // n_items)), seed=seed)
+
+
+def fit_blend(scores: Mapping[str, Tensor], valid: Queries, *, task: Task, available: Tensor) -> tuple[Blend, float]:
     """The blend of `scores` (each (Q, I)) on validation queries, and its mean negative log-likelihood a target.
 
     available (I,) bool. With no validation query the components weigh the same, each at unit deviation.
     """
     names = tuple(scores)
-    rows = _rows(len(valid), seed)
-    some = valid.take(rows)
-    allowed = candidates(some, task=task, available=available)
-    picked = {name: scores[name][torch.from_numpy(rows)] for name in names}
-    means, deviations = zip(*(_moments(picked[name], allowed) for name in names), strict=True)
-    owner, target = torch.from_numpy(some.owner), torch.from_numpy(some.target)
+    allowed = candidates(valid, task=task, available=available)
+    means, deviations = zip(*(_moments(scores[name], allowed) for name in names), strict=True)
+    owner, target = torch.from_numpy(valid.owner), torch.from_numpy(valid.target)
     scored = allowed[owner, target]
     owner, target = owner[scored], target[scored]
     even = Blend(names, means, deviations, (1.0,) * len(names), (1.0,) * len(names))
     if not len(target):
         return even, float("nan")
-    stack = torch.stack(even.standardised(picked))
+    stack = torch.stack(even.standardised(scores))
 
     def loss(weights: Tensor) -> Tensor:
         logits = torch.einsum("c,cqi->qi", weights, stack).masked_fill(~allowed, -torch.inf)
@@ -100,6 +104,33 @@ def fit_blend(
     weights, reached = maximise_likelihood(loss, start=torch.ones_like(none), toward=none)
     fitted = tuple(float(weight) for weight in weights)
     return replace(even, weight=fitted, cold_weight=fitted), reached
+
+
+def fit_units(
+    fixed: Mapping[str, Tensor],
+    plain: Mapping[str, Tensor],
+    valid: Queries,
+    *,
+    task: Task,
+    available: Tensor,
+    seed: int,
+) -> dict[str, float]:
+    """For each component of `plain` (Q, I), the unit in which its squash gives the blend the greatest likelihood: one
+    after another, the `fixed` components (Q, I) as they are."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(valid))[:UNIT_QUERIES])
+    picked = torch.from_numpy(rows)
+    few, given = valid.take(rows), {name: scores[picked] for name, scores in fixed.items()}
+    some = {name: scores[picked] for name, scores in plain.items()}
+    spread = {name: max(float(scores.square().mean().sqrt()), 1e-12) for name, scores in some.items()}
+    units = {name: UNITS[1] * spread[name] for name in some}
+    for name in some:
+        losses = {}
+        for share in UNITS:
+            units[name] = share * spread[name]
+            squashed = {other: squash(scores / units[other]) for other, scores in some.items()}
+            losses[units[name]] = fit_blend({**given, **squashed}, few, task=task, available=available)[1]
+        units[name] = min(losses, key=lambda unit: losses[unit])
+    return units
 
 
 def maximise_likelihood(loss: Callable[[Tensor], Tensor], *, start: Tensor, toward: Tensor) -> tuple[Tensor, float]:
@@ -130,9 +161,3 @@ def _moments(scores: Tensor, allowed: Tensor) -> tuple[float, float]:
     if len(kept) < 2:
         return 0.0, 1.0
     return float(kept.mean()), max(float(kept.std()), 1e-9)
-
-
-def _rows(n: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    if n <= MAX_QUERIES:
-        return np.arange(n, dtype=np.int64)
-    return np.sort(np.random.default_rng(seed).choice(n, MAX_QUERIES, replace=False)).astype(np.int64)

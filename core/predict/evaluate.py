@@ -6,7 +6,7 @@ slates as a whole. What the language model adds is measured by taking it away: f
 weights zeroed, the texts shuffled among items. Queries are scored in blocks, so that memory does not grow with them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from core.learn.ranking import Ranks, hit_rate, mask_seen, ndcg, ranks, reciprocal_rank
+from core.learn.scoring import BLOCK_CELLS
 from core.learn.sequences import Histories, IntArray, Queries, Task
 from core.predict.intervals import Measure, bootstrap_mean, paired_gap
 
 CUTS = (5, 10, 20)
 RESAMPLES = 2000
-BLOCK_CELLS = 8_000_000  # scores of one component held at once
 Figures = dict[str, Any]
 
 
@@ -45,17 +45,11 @@ def in_blocks(
     queries: Queries, answer: Callable[[Queries], Mapping[str, Scored]], *, n_items: int
 ) -> dict[str, Scored]:
     """What `answer` gives for all queries, asked a block of them at a time."""
-    parts = [answer(some) for some in _blocks(queries, max(1, BLOCK_CELLS // n_items))]
+    parts = [answer(some) for some in queries.blocks(max(1, BLOCK_CELLS // n_items))]
     return {
         name: Scored(np.concatenate([part[name].rank for part in parts]), np.concatenate([p[name].top for p in parts]))
         for name in parts[0]
     }
-
-
-def _blocks(queries: Queries, size: int) -> Iterator[Queries]:
-    """At least one, perhaps empty."""
-    for begin in range(0, max(len(queries), 1), size):
-        yield queries.take(np.arange(begin, min(begin + size, len(queries)), dtype=np.int64))
 
 
 def popularity_scores(train: Histories, queries: Queries, *, n_items: int) -> Tensor:

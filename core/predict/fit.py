@@ -17,14 +17,14 @@ from torch import Tensor
 
 from core.learn.batches import fit_vocabulary
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
-from core.learn.closed import fit_closed_forms
+from core.learn.closed import fit_closed_forms, squash
 from core.learn.config import TrainConfig
 from core.learn.model import Recommender
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Split
 from core.learn.text import TextEncoder, Whitening, fit_whitening
 from core.learn.train import MAX_VALIDATION, Monitor, Stage, Trainer
-from core.predict.blend import fit_blend
+from core.predict.blend import blend_queries, fit_blend, fit_units
 from core.predict.cold import place_cold_items
 from core.predict.served import Catalogue, ServedModel
 
@@ -109,18 +109,22 @@ def fit(
         tuned = train_stage(config.text.tune, encoder=encoder, whitening=language.whitening)
         stages[config.text.tune] = tuned
         language = replace(language, tuned=network.text.cpu().clone(), tuned_state=tuned.best_text)
-    valid = {"neural": neural_scores(network, split.valid.context, vocabulary)}
     with follow.stage("closed-form"):
         trained = torch.from_numpy(np.bincount(split.train.item, minlength=len(texts)) > 0)
         closed = fit_closed_forms(
             split, n_items=len(texts), budget_gb=config.closed_form_gb, seed=config.seed, log=follow.log
         )
-        for name, form in closed.items():
-            valid[name] = form.scores(split.valid.context, n_items=len(texts))
     with follow.stage("blend"):
         known = catalogue.available & trained
-        blend, loss = fit_blend(valid, split.valid, task=split.task, available=known, seed=config.seed)
-        follow.log(f"blend {dict(zip(blend.names, blend.weight, strict=True))}, validation loss {loss:.4f}")
+        valid = blend_queries(split.valid, n_items=len(texts), seed=config.seed)
+        scores = {"neural": neural_scores(network, valid.context, vocabulary)}
+        plain = {name: form.plain(valid.context, n_items=len(texts)) for name, form in closed.items()}
+        units = fit_units(scores, plain, valid, task=split.task, available=known, seed=config.seed)
+        closed = {name: replace(form, unit=units[name]) for name, form in closed.items()}
+        scores |= {name: squash(part / units[name]) for name, part in plain.items()}
+        blend, loss = fit_blend(scores, valid, task=split.task, available=known)
+        weights = dict(zip(blend.names, blend.weight, strict=True))
+        follow.log(f"blend {weights}, units {units}, validation loss {loss:.4f}")
         served = ServedModel(
             run_id="",
             build_id="",

@@ -6,7 +6,8 @@ The language model itself is not loaded: the run holds its vectors of the catalo
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +30,7 @@ from data.errors import DamagedArtefact, SchemaMismatch, UnknownCategory, Unknow
 from data.publish import verify_manifest
 from data.warehouse import Warehouse
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class ServedModel:
             "task": self.task,
             "network": self.network.config.model_dump(),
             "vocabulary": asdict(self.vocabulary),
-            "closed": {name: {"decays": form.decays} for name, form in self.closed.items()},
+            "closed": {name: {"decays": form.decays, "unit": form.unit} for name, form in self.closed.items()},
             "trained": np.packbits(self.catalogue.trained.numpy()).tolist(),
         }
         (folder / "served.json").write_text(json.dumps(told))
@@ -152,20 +153,18 @@ class ServedModel:
         every file with the manifest first."""
         if verify:
             verify_manifest(folder)
-        try:
+        with _readable(folder):
             told = json.loads((folder / "served.json").read_text())
-            state = load_file(folder / "model.safetensors")
-            weights = load_file(folder / "closed.safetensors")
-            blend = Blend.from_json((folder / "blend.json").read_text())
-        except (OSError, ValueError, SafetensorError) as error:
-            raise DamagedArtefact(
-                f"run {folder.name!r} cannot be loaded: {error}", remedy="train again with `lodestar train`"
-            ) from error
-        if told["format"] != FORMAT or told["build_id"] != warehouse.facts.build_id:
+            known = told["format"] == FORMAT and told["build_id"] == warehouse.facts.build_id
+        if not known:
             raise SchemaMismatch(
                 f"run {folder.name!r} belongs to build {told['build_id']!r} in format {told['format']}",
                 remedy="train again with `lodestar train`",
             )
+        with _readable(folder):
+            state = load_file(folder / "model.safetensors")
+            weights = load_file(folder / "closed.safetensors")
+            blend = Blend.from_json((folder / "blend.json").read_text())
         catalogue = catalogue_of(warehouse, trained=None)
         trained = np.unpackbits(np.asarray(told["trained"], dtype=np.uint8))[: len(catalogue)].astype(bool)
         words = told["vocabulary"]
@@ -176,7 +175,7 @@ class ServedModel:
         network.load_state_dict(state)
         network.eval().requires_grad_(False)
         closed = {
-            name: ClosedForm(name, told["task"], tuple(form["decays"]), weights.get(name))
+            name: ClosedForm(name, told["task"], tuple(form["decays"]), weights.get(name), form["unit"])
             for name, form in told["closed"].items()
         }
         return cls(
@@ -189,6 +188,17 @@ class ServedModel:
             blend=blend,
             catalogue=catalogue_of(warehouse, trained=torch.from_numpy(trained)),
         )
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Turns what goes wrong with a run's files into DamagedArtefact."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DamagedArtefact(
+            f"run {folder.name!r} cannot be loaded: {error}", remedy="train again with `lodestar train`"
+        ) from error
 
 
 def catalogue_of(warehouse: Warehouse, *, trained: Tensor | None) -> Catalogue:

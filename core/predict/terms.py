@@ -1,9 +1,9 @@
 """The served score taken apart, so that many edits of one history cost small matrix products instead of dense scores.
 
-Every closed form is a fixed function (`core.learn.closed.root`) of a sum that is linear in the decayed history:
+Every closed form is a fixed function (`core.learn.closed.squash`) of a sum that is linear in the decayed history:
 
-    logits = neural_scale * neural + constant + sum over forms of scale * root(plain),
-    plain  = sum over the form's decays d and the events e of d^age(e) * row_d(item of e).
+    logits = neural_scale * neural + constant + sum over forms of scale * squash(plain),
+    plain  = sum over the form's decays d and the events e of d^age(e) * row_d(item of e), in the form's unit.
 
 The scales and the constant are one number an item, since cold items have weights of their own. `plain` of an edited
 history follows from the rows of the events that change and the sums of those that do not. The result is
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.learn.closed import ages, root
+from core.learn.closed import ages, squash
 from core.learn.sequences import Histories, Task
 from core.predict.served import ServedModel
 
@@ -25,12 +25,13 @@ from core.predict.served import ServedModel
 @dataclass(frozen=True)
 class Form:
     """One closed form in the blend. scale (I,) float64; decays (D,); weights: one (I, I) float32 a decay, or None for
-    the identity."""
+    the identity; unit: what `plain` is counted in."""
 
     task: Task
     scale: Tensor
     decays: tuple[float, ...]
     weights: tuple[Tensor | None, ...]
+    unit: float
 
     @property
     def n_items(self) -> int:
@@ -45,7 +46,7 @@ class Form:
                 row[torch.arange(len(items)), items] = 1.0
             else:
                 torch.index_select(weight, 0, items, out=row)
-        return out
+        return out.div_(self.unit)
 
     def sums(self, histories: Histories) -> Tensor:
         """(D, H, I) float32: what each whole history adds to `plain`, by decay."""
@@ -55,7 +56,7 @@ class Form:
         for row, decay, weight in zip(out, self.decays, self.weights, strict=True):
             decayed = torch.zeros_like(row).index_put_((owner, item), (decay**age).float(), accumulate=True)
             row[:] = decayed if weight is None else decayed @ weight
-        return out
+        return out.div_(self.unit)
 
 
 class Scales(NamedTuple):
@@ -78,7 +79,7 @@ class Terms:
         """(H, I) float64 from the network's scores (H, I) and each form's `plain` (H, I), float32."""
         total = torch.addcmul(self.constant, neural.double(), self.neural_scale)
         for form, part in zip(self.forms, plain, strict=True):
-            total.addcmul_(root(part).double(), form.scale)
+            total.addcmul_(squash(part).double(), form.scale)
         return total
 
     def at(self, columns: Tensor) -> Scales:
@@ -97,5 +98,5 @@ def terms_of(served: ServedModel) -> Terms:
         form = served.closed[name]
         n = len(form.decays)
         stacked = [None] * n if form.weights is None else list(torch.split(form.weights, served.n_items))
-        forms.append(Form(form.task, scale, form.decays, tuple(stacked)))
+        forms.append(Form(form.task, scale, form.decays, tuple(stacked), form.unit))
     return Terms(neural_scale, constant, tuple(forms))

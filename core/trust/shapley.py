@@ -161,12 +161,12 @@ def _logits(
     buffers = [torch.empty(step, len(constant)) for _ in range(3)]
     for begin in range(0, len(states), step):
         part = slice(begin, min(begin + step, len(states)))
-        logits, plain, rooted = (buffer[: part.stop - begin] for buffer in buffers)
+        logits, plain, squashed = (buffer[: part.stop - begin] for buffer in buffers)
         torch.addmm(constant, states[part], neural, out=logits)
         for scale, (coefficients, rows) in zip(form_scales, closed, strict=True):
             torch.mm(coefficients[part], rows, out=plain)
-            torch.abs(plain, out=rooted).sqrt_().copysign_(plain)  # `core.learn.closed.root`
-            logits.addcmul_(rooted, scale)
+            torch.abs(plain, out=squashed).log1p_().copysign_(plain)  # `core.learn.closed.squash`
+            logits.addcmul_(squashed, scale)
         yield part, logits
 
 

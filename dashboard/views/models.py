@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.ops import registry
 from core.ops.runs import RunRow
-from dashboard import charts, findings, loaders, parts, state
+from dashboard import board, charts, findings, loaders, parts, state
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
@@ -44,6 +44,7 @@ def main() -> None:
     gain = lora_gain(evaluation)
     if gain:
         parts.note(t(f"models.lora_{findings.verdict(gain)}", gain=t("value.signed_interval", **gain)))
+    board.leaderboard(s, run.run_id)
     runs_table(s)
     promotion(s, run)
 

@@ -10,6 +10,7 @@ ENTRIES = (
     "tests.bench.__main__",
     "tests.bench.cold",
     "tests.bench.console",
+    "tests.bench.leaderboard",
     "tests.bench.peers.__main__",
     "tests.bench.peers.scoring",
 )

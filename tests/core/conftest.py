@@ -47,11 +47,11 @@ def make_served() -> Callable[..., ServedModel]:
             parameter.data = torch.randn(parameter.shape, generator=rng) * 0.3
         network.eval().requires_grad_(False)
         closed = {
-            "ease": ClosedForm("ease", task, (0.9,), torch.randn(n_items, n_items, generator=rng)),
-            "ridge": ClosedForm("ridge", task, (0.6, 0.95), torch.randn(2 * n_items, n_items, generator=rng)),
+            "ease": ClosedForm("ease", task, (0.9,), torch.randn(n_items, n_items, generator=rng), 0.5),
+            "ridge": ClosedForm("ridge", task, (0.6, 0.95), torch.randn(2 * n_items, n_items, generator=rng), 2.0),
         }
         if task == "repurchase":
-            closed["frequency"] = ClosedForm("frequency", task, (0.8,), None)
+            closed["frequency"] = ClosedForm("frequency", task, (0.8,), None, 0.25)
         names = ("neural", *closed)
         available = torch.ones(n_items, dtype=torch.bool)
         trained = available.clone()

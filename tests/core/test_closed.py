@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from core.learn.closed import Estimate, ages, decayed, fit_closed_forms, fit_ease, regression, root
+from core.learn.closed import (
+    MEMORIES,
+    RIDGE_LAMBDAS,
+    Estimate,
+    ages,
+    decayed,
+    fit_closed_forms,
+    fit_ease,
+    fit_ridge,
+    regression,
+    squash,
+)
 from core.learn.sequences import Histories, Task
 from core.learn.splits import leave_last_out
 
@@ -59,7 +70,25 @@ def test_ease_is_its_formula(shopping: Histories, task: Task) -> None:
     np.testing.assert_allclose(form.weights.numpy(), expected, atol=1e-6)
     x = decayed(split.train, task, 0.6, n_items=N_ITEMS).toarray()
     told = form.scores(split.train, n_items=N_ITEMS)
-    torch.testing.assert_close(told, root(torch.from_numpy((x @ expected).astype(np.float32))), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(told, squash(torch.from_numpy((x @ expected).astype(np.float32))), atol=1e-5, rtol=1e-5)
+
+
+def test_the_ridge_shrinks_toward_what_coming_back_is_worth(shopping: Histories) -> None:
+    split = leave_last_out(shopping, "repurchase")
+    form = next(iter(fit_ridge(split, n_items=N_ITEMS)))
+    parts = [regression(split.train, "repurchase", memory, n_items=N_ITEMS) for memory in MEMORIES]
+    x, y = np.concatenate([part[0].toarray() for part in parts], axis=1).astype(np.float64), parts[0][1].toarray()
+    alike = np.stack([part[0].toarray().ravel() for part in parts], axis=1)
+    worth = np.linalg.lstsq(alike, y.ravel(), rcond=None)[0]
+    prior = np.concatenate([one * np.eye(N_ITEMS) for one in worth])
+    gram = x.T @ x
+    spread = np.repeat([np.diag(gram)[:N_ITEMS].mean(), np.diag(gram)[N_ITEMS:].mean()], N_ITEMS)
+    beyond = np.linalg.solve(gram + RIDGE_LAMBDAS[0] * np.diag(spread), x.T @ (y - x @ prior))
+    assert form.weights is not None
+    np.testing.assert_allclose(form.weights.numpy(), prior + beyond, atol=1e-5)
+    untouched = 3  # nobody bought it in the training part
+    assert not (split.train.item == untouched).any()
+    assert form.weights[[untouched, N_ITEMS + untouched], untouched].numpy() == pytest.approx(worth, abs=1e-5)
 
 
 def test_forms_over_budget_stand_aside_and_say_so(shopping: Histories) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,10 +29,11 @@ from core.ops.registry import count_test_reads
 from core.ops.runs import finished_run
 from core.ops.worker import JobContext, Stopped
 from core.predict.rules import rules_from
+from core.predict.served import ServedModel
 from core.serve import answers
 from core.serve.scorer import Shelf, make_app
 from data import reads, synthetic
-from data.errors import DamagedArtefact, InputError, RunUnfinished, UnknownItem, UnknownUser
+from data.errors import DamagedArtefact, InputError, RunUnfinished, SchemaMismatch, UnknownItem, UnknownUser
 from data.ingest import ingest
 from data.presets import preset_text
 from data.spec import load_spec
@@ -257,6 +259,21 @@ def test_a_flipped_byte_is_noticed(made: Made, tmp_path: Path) -> None:
             answers.open_run(made.ledger, made.home, made.run_id)
     finally:
         path.write_bytes(whole)
+
+
+def test_a_run_of_an_older_format_says_so(made: Made, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(made.folder, folder)
+    told = json.loads((folder / "served.json").read_text())
+    (folder / "served.json").write_text(json.dumps({**told, "format": told["format"] - 1}))
+    blend = json.loads((folder / "blend.json").read_text())
+    (folder / "blend.json").write_text(json.dumps({name: blend[name] for name in ("names", "weight")}))
+    with Warehouse.open(made.build) as warehouse:
+        with pytest.raises(SchemaMismatch, match="format"):
+            ServedModel.load(folder, warehouse, verify=False)
+        (folder / "served.json").write_text(json.dumps(told))
+        with pytest.raises(DamagedArtefact):
+            ServedModel.load(folder, warehouse, verify=False)
 
 
 def test_the_audit_names_every_declared_attribute(made: Made) -> None:

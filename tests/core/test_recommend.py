@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from core.learn.closed import decayed, root
+from core.learn.closed import decayed, squash
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories
 from core.predict import recommend
@@ -76,7 +76,9 @@ def test_a_closed_form_is_the_sum_of_its_decayed_rows(make_served: Callable[...,
         assert form.weights is not None
         x = np.hstack([decayed(histories, "next-new", d, n_items=40).toarray() for d in form.decays])
         whole = torch.from_numpy(x).double() @ form.weights.double()
-        torch.testing.assert_close(form.scores(histories, n_items=40).double(), root(whole), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            form.scores(histories, n_items=40).double(), squash(whole / form.unit), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_a_state_is_that_of_the_whole_sequence_and_does_not_depend_on_who_is_read_beside(

@@ -19,6 +19,7 @@ from data.errors import InvalidConfig
 
 N_ITEMS = 30
 NETWORK = NetworkConfig(dim=16, max_length=20)
+SAMPLED = {"full_softmax_items": 5, "negatives": 8}
 
 
 class Watcher:
@@ -64,9 +65,21 @@ def test_a_certain_successor_is_learned() -> None:
     assert stage.best_ndcg > 0.9  # chance is about .15 over 30 items
 
 
-def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_certain_successor_is_learned_from_a_sample_of_the_catalogue() -> None:
     split = leave_last_out(cyclic(), "next-new")
-    config = TrainConfig(epochs=6, lr=0.01, batch_tokens=256, network=NETWORK)
+    config = TrainConfig(
+        epochs=30, patience=30, lr=0.01, batch_tokens=256, ema=0.9, id_dropout=0.0, network=NETWORK, **SAMPLED
+    )
+    one = trainer(split, config)
+    assert one.run(Watcher(), lambda _: None).best_ndcg > 0.9
+    assert one.touched is not None
+    assert len(one.touched) <= N_ITEMS
+
+
+@pytest.mark.parametrize("how", [{}, SAMPLED], ids=["full", "sampled"])
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, how: dict[str, int]) -> None:
+    split = leave_last_out(cyclic(), "next-new")
+    config = TrainConfig(epochs=6, lr=0.01, batch_tokens=256, network=NETWORK, **how)
     whole = trainer(split, config)
     whole.run(Watcher(), lambda _: None)
 

@@ -111,14 +111,16 @@ def test_a_malformed_environment_names_its_variable(tmp_path: Path) -> None:
     assert "LODESTAR_PORT" in told(done)["error"]["message"]
 
 
-def test_listing_jobs_loads_no_model(tmp_path: Path) -> None:
+def test_listing_jobs_loads_no_model_and_threads_will_sleep_when_one_is_loaded(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.argv = ['lodestar', 'jobs', '--json']\n"
+        "import os, sys; sys.argv = ['lodestar', 'jobs', '--json']\n"
         "from dashboard.cli import app\n"
         "try:\n    app()\nexcept SystemExit:\n    pass\n"
-        "assert not {'torch', 'transformers', 'shap', 'fairlearn', 'peft'} & set(sys.modules)"
+        "assert not {'torch', 'transformers', 'shap', 'fairlearn', 'peft'} & set(sys.modules)\n"
+        "assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
     )
     environment = {**os.environ, "LODESTAR_HOME": str(tmp_path / "home")}
+    environment.pop("OMP_WAIT_POLICY", None)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
 

@@ -1,5 +1,6 @@
 """Every page, through the frame, on an empty store and on a small real one, in both languages."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from core.ops import jobs, registry, runs
 from core.ops.ledger import Ledger, current_build
 from dashboard import loaders, settings, slate, training
 from dashboard.words import Words
+from data.publish import staged
 
 APP = Path(dashboard.__file__).parent / "app.py"
 PAGES = ("pulse", "profile", "studio", "models", "guide", "audit", "publish")
@@ -278,19 +280,42 @@ def test_a_run_becomes_champion_with_a_reason(opened: Opened, new_store: Callabl
     assert (row.run_id, row.reason) == (own.run_id, "the first one")
 
 
+def test_models_shows_the_leaderboard_or_how_to_have_it_made(opened: Opened, new_store: Callable[..., Any]) -> None:
+    own = new_store()
+    test = opened(own.home, "models")
+    assert f"lodestar bench {own.run_id}" in [block.value for block in test.code]
+    measure = {"estimate": 0.05, "low": 0.04, "high": 0.06, "n": 48}
+    figures = {"hr@10": measure, "ndcg@10": measure, "seconds": 2.0, "too_much": None}
+    rows = [
+        {"model": "served", **figures, "gain": {}, "p": {}},
+        {"model": "ials", **figures, "gain": {"ndcg@10": measure}, "p": {"ndcg@10": 0.0001}},
+        {"model": "bert", "gain": {}, "p": {}, "seconds": None, "too_much": "there is no language model at hand"},
+    ]
+    with staged(runs.run_folder(own.home, own.run_id), "leaderboard") as made:
+        (made / "leaderboard.json").write_text(json.dumps({"n": 48, "seeds": [0], "rows": rows}))
+    test = opened(own.home, "models")
+    assert not test.exception
+    (table,) = [one.value for one in test.dataframe if "gain" in one.value.columns]
+    assert table["model"].tolist() == ["served blend", "iALS"]
+    assert table["gain"].tolist() == ["–", "+0.050 [+0.040, +0.060]"]
+    assert table["p"].tolist() == ["–", "< 0.001"]
+    assert EN("models.board_aside", names=EN.name("component", "bert")) in said(test)
+
+
+def test_without_a_champion_the_newest_run_of_the_usual_protocol_is_in_view(
+    opened: Opened, new_store: Callable[..., Any], write_run: Callable[..., Any], scorer: Any
+) -> None:
+    own = new_store(promote=False)
+    twin_by_time(own, write_run)
+    assert not opened(own.home, "profile").exception
+    assert scorer.asked[-1]["run"] == own.run_id
+
+
 def test_runs_of_different_protocols_are_told_apart(
     opened: Opened, new_store: Callable[..., Any], write_run: Callable[..., Any]
 ) -> None:
     own = new_store()
-    now = datetime.now(UTC)
-    with Ledger.open(own.home) as ledger:
-        build = current_build(ledger)
-        config = {"seed": 0, "protocol": "time"}
-        twin = runs.new_run(
-            ledger, own.home, dataset="tiny", build_id=build.build_id, job_id=None, config=config, now=now
-        )
-        write_run(runs.run_folder(own.home, twin), build=build.path, build_id=build.build_id, protocol="time")
-        runs.finish_run(ledger, twin, summary={}, now=now)
+    twin = twin_by_time(own, write_run)
     apart = EN("models.protocols")
     labelled = EN.md("models.other_protocol", run=twin, protocol=EN.name("protocol", "time"))
     test = opened(own.home, "models")
@@ -305,6 +330,20 @@ def test_runs_of_different_protocols_are_told_apart(
     test.button(key="promote").click().run()
     with Ledger.open(own.home) as ledger:
         assert registry.champion(ledger, "tiny") == twin
+
+
+def twin_by_time(own: Any, write_run: Callable[..., Any]) -> str:
+    """A newer run of the store, measured by a split in time."""
+    now = datetime.now(UTC)
+    with Ledger.open(own.home) as ledger:
+        build = current_build(ledger)
+        config = {"seed": 0, "protocol": "time"}
+        twin = runs.new_run(
+            ledger, own.home, dataset="tiny", build_id=build.build_id, job_id=None, config=config, now=now
+        )
+        write_run(runs.run_folder(own.home, twin), build=build.path, build_id=build.build_id, protocol="time")
+        runs.finish_run(ledger, twin, summary={}, now=now)
+    return twin
 
 
 def notes(test: AppTest) -> list[str]:

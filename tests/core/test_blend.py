@@ -1,0 +1,59 @@
+"""The blend on worlds whose truth is known: choices drawn from a conditional logit, whose weights are found again."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from core.learn.closed import squash
+from core.learn.sequences import Histories, Queries
+from core.predict.blend import UNITS, fit_blend, fit_units
+
+N_QUERIES, N_ITEMS = 1000, 30
+EVERYTHING = torch.ones(N_ITEMS, dtype=torch.bool)
+
+
+def drawn(logits: Tensor) -> Queries:
+    """One query a row, after an empty history, its target drawn from the softmax of `logits` (Q, I)."""
+    target = torch.multinomial(logits.double().softmax(1), 1, generator=torch.Generator().manual_seed(1)).squeeze(1)
+    n, nothing = len(logits), np.zeros(0, np.int64)
+    context = Histories(np.zeros(n + 1, np.int64), nothing, nothing, nothing, np.zeros(0, np.float32))
+    return Queries(np.arange(n), context, np.arange(n + 1), target.numpy())
+
+
+@pytest.fixture
+def scores() -> dict[str, Tensor]:
+    """Two components of unequal mean and spread."""
+    rng = torch.Generator().manual_seed(0)
+    return {
+        "neural": torch.randn(N_QUERIES, N_ITEMS, generator=rng) * 3 + 5,
+        "ridge": torch.randn(N_QUERIES, N_ITEMS, generator=rng).exp() / 100,
+    }
+
+
+def test_the_weights_of_the_choice_are_found_again(scores: dict[str, Tensor]) -> None:
+    valid = drawn(0.5 * scores["neural"] + 40 * scores["ridge"])
+    blend, loss = fit_blend(scores, valid, task="next-any", available=EVERYTHING)
+    per_unit = [weight / deviation for weight, deviation in zip(blend.weight, blend.deviation, strict=True)]
+    assert per_unit == pytest.approx([0.5, 40], rel=0.15)
+    logits = blend.logits(scores, trained=EVERYTHING)
+    told = -logits.log_softmax(1)[torch.arange(N_QUERIES), torch.from_numpy(valid.target)].mean()
+    assert loss == pytest.approx(float(told))
+
+
+@pytest.mark.parametrize("truth", ["probability", "logit"])
+def test_the_unit_follows_what_a_component_means(scores: dict[str, Tensor], truth: str) -> None:
+    """Probabilities are squashed to logarithms; what adds to the logit as it is stays as linear as it can."""
+    plain = scores["ridge"]
+    valid = drawn(0.2 * scores["neural"] + (plain.log() if truth == "probability" else 60 * plain))
+    units = fit_units(
+        {"neural": scores["neural"]}, {"ridge": plain}, valid, task="next-any", available=EVERYTHING, seed=0
+    )
+    spread = float(plain.square().mean().sqrt())
+    assert units["ridge"] / spread == pytest.approx(UNITS[0] if truth == "probability" else UNITS[-1])
+
+
+def test_squashing_ranks_as_the_sum_does() -> None:
+    plain = torch.tensor([-3.0, -0.01, 0.0, 0.01, 3.0])
+    torch.testing.assert_close(squash(plain), torch.tensor([-1.386294, -0.00995, 0.0, 0.00995, 1.386294]))
+    assert (squash(plain).diff() > 0).all()
