@@ -53,7 +53,7 @@ class Lens:
         """Take the score apart once, for any number of walks."""
         terms = terms_of(served)
         with torch.no_grad():
-            vectors, bias = served.network.items()
+            vectors, bias = served.items
         return cls(served, terms, vectors, bias, tuple(_kernel(form) for form in terms.forms))
 
     def added(self, form: int, items: Tensor) -> Tensor:

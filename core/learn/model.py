@@ -134,9 +134,9 @@ class Recommender(nn.Module):
     def embed(self, events: Events, vectors: Tensor, *, first_position: int | Tensor = 0) -> Tensor:
         """(B, L, d) inputs of L events at positions `first_position + 1` on; the start symbol is not among them.
         `first_position` may be (B, 1) int64, one for each row."""
-        padded = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
         where = torch.arange(1, events.item.shape[1] + 1, device=vectors.device) + first_position
-        x = F.embedding(events.item, padded) * math.sqrt(self.config.dim)
+        known = F.embedding(events.item.clamp(max=len(vectors) - 1), vectors)  # a row more for padding would copy all
+        x = known.masked_fill((events.item >= len(vectors))[..., None], 0.0) * math.sqrt(self.config.dim)
         x = x + self.position(where)
         embedded: Tensor = x + self.gap(events.gap) + self.kind(events.kind) + self.value(events.value)
         return embedded

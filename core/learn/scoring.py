@@ -22,15 +22,17 @@ BLOCK_CELLS = 8_000_000  # scores held at once
 @torch.no_grad()
 def neural_scores(model: Recommender, histories: Histories, vocabulary: Vocabulary) -> Tensor:
     """(H, I) float32 logits of what follows each history, in evaluation mode, on the CPU."""
-    vectors, bias = (part.cpu() for part in model.items())
-    return torch.addmm(bias, user_states(model, histories, vocabulary), vectors.T)
+    vectors, bias = model.items()
+    states = user_states(model, histories, vocabulary, vectors=vectors)
+    return torch.addmm(bias.cpu(), states, vectors.cpu().T)
 
 
 @torch.no_grad()
 def neural_ranks(model: Recommender, queries: Queries, vocabulary: Vocabulary, *, task: Task) -> Ranks:
     """(T,) rank of every target by `neural_scores`, which are made for a block of queries at a time."""
-    states = user_states(model, queries.context, vocabulary)
-    vectors, bias = (part.cpu() for part in model.items())
+    vectors, bias = model.items()
+    states = user_states(model, queries.context, vocabulary, vectors=vectors)
+    vectors, bias = vectors.cpu(), bias.cpu()
     parts, begin = [], 0
     for some in queries.blocks(max(1, BLOCK_CELLS // model.n_items)):
         parts.append(ranks(torch.addmm(bias, states[begin : begin + len(some)], vectors.T), some, task=task))
@@ -39,10 +41,15 @@ def neural_ranks(model: Recommender, queries: Queries, vocabulary: Vocabulary, *
 
 
 @torch.no_grad()
-def user_states(model: Recommender, histories: Histories, vocabulary: Vocabulary) -> Tensor:
-    """(H, d) float32 states after each history, in evaluation mode, on the CPU, in bounded batches of like length."""
+def user_states(
+    model: Recommender, histories: Histories, vocabulary: Vocabulary, *, vectors: Tensor | None = None
+) -> Tensor:
+    """(H, d) float32 states after each history, in evaluation mode, on the CPU, in bounded batches of like length.
+
+    vectors (I, d): the model's own, for a caller who has them already.
+    """
     model.eval()
-    vectors, _ = model.items()
+    vectors = model.items()[0] if vectors is None else vectors
     out = torch.empty(len(histories), model.config.dim)
 
     @torch.no_grad()

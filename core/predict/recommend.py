@@ -61,7 +61,7 @@ def ruled_slate(
     if served.task == "next-new":
         strike(logits, Seen(history.offsets, history.item))
     _check_numbers(served, logits)
-    ids, receipt = arranged(rules, Shelf(served.catalogue, logits[0], served.network.items()[0], k))
+    ids, receipt = arranged(rules, Shelf(served.catalogue, logits[0], served.items[0], k))
     score = logits[0, ids]
     total = logits[0].masked_fill(~served.catalogue.available, -torch.inf).logsumexp(0)
     return _told(served, history, Top(torch.tensor(ids, dtype=torch.int64), score, (score - total).exp())), receipt
@@ -113,13 +113,13 @@ def slates_of_everyone(served: ServedModel, histories: Histories, *, k: int) -> 
     Beside a part, memory holds one block of scores a thread, however many users there are. The score is that of
     `ServedModel.logits`, up to the float32 rounding that comes of reading other histories beside.
     """
-    vectors, bias = served.network.items()
+    vectors, bias = served.items
     columns = vectors.T.contiguous()
     step, trained = users_at_once(served.n_items, cells=BLENDED_CELLS), served.catalogue.trained
     for begin in range(0, len(histories), USERS_OF_A_PART):
         users = np.arange(begin, min(begin + USERS_OF_A_PART, len(histories)))
         part = histories.take(users)
-        states = user_states(served.network, part, served.vocabulary)
+        states = user_states(served.network, part, served.vocabulary, vectors=vectors)
 
         @torch.no_grad()
         def block(first: int, part: Histories = part, states: torch.Tensor = states) -> Top:

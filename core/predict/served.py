@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ from core.learn.batches import Vocabulary
 from core.learn.closed import ClosedForm
 from core.learn.config import NetworkConfig
 from core.learn.model import Recommender
-from core.learn.scoring import neural_scores
+from core.learn.scoring import user_states
 from core.learn.sequences import Histories, Queries, Task, histories_from, one_history
 from core.predict.blend import Blend, candidates
 from data import reads
@@ -72,7 +73,11 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One run's network, closed forms and blend over one catalogue. Scores are float64 logits of the blend."""
+    """One run's network, closed forms and blend over one catalogue. Scores are float64 logits of the blend.
+
+    The network stays as it is once it has been asked: `items` are held, since for a large catalogue working them out
+    anew takes far longer than an answer.
+    """
 
     run_id: str
     build_id: str
@@ -88,9 +93,18 @@ class ServedModel:
         """I, the size of the catalogue."""
         return len(self.catalogue)
 
+    @cached_property
+    def items(self) -> tuple[Tensor, Tensor]:
+        """The network's item vectors (I, d) and biases (I,)."""
+        with torch.no_grad():
+            return self.network.items()
+
+    @torch.no_grad()
     def components(self, histories: Histories) -> dict[str, Tensor]:
         """Each component's (H, I) float32 scores; those of untrained items are borrowed (`core.predict.cold`)."""
-        return {"neural": neural_scores(self.network, histories, self.vocabulary), **self.closed_scores(histories)}
+        vectors, bias = self.items
+        states = user_states(self.network, histories, self.vocabulary, vectors=vectors)
+        return {"neural": torch.addmm(bias, states, vectors.T), **self.closed_scores(histories)}
 
     def closed_scores(self, histories: Histories) -> dict[str, Tensor]:
         """Each closed form's (H, I) float32 scores."""

@@ -9,7 +9,6 @@ the text through the adapter plus what training added to it; those of items that
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from core.predict.served import ServedModel
 from core.predict.topk import best_of
@@ -25,8 +24,9 @@ def similar_items(served: ServedModel, item: int, *, k: int) -> list[dict[str, A
     if not 1 <= k <= MOST:
         raise InputError(f"k is {k}", remedy=f"ask for 1 to {MOST} items")
     catalogue = served.catalogue
-    vector = F.normalize(served.network.items()[0].double(), dim=1)
-    likeness = (vector @ vector[item]).masked_fill(~catalogue.available, -torch.inf)
+    vectors = served.items[0]
+    length = vectors.norm(dim=1).clamp(min=1e-12)
+    likeness = (vectors @ vectors[item] / length / length[item]).masked_fill(~catalogue.available, -torch.inf)
     likeness[item] = -torch.inf
     best = best_of(likeness[None], k)
     return [

@@ -21,6 +21,7 @@ from core.learn.threads import side_by_side
 
 CELLS = 1_000_000  # scores that a block holds at most: more of them leave the processor's cache
 MOST_USERS = 256  # of a block
+LEAST_USERS = 8  # of a block of products: one for a single user reads every item for them alone
 LEAST_GROUP = 4  # items
 
 
@@ -51,7 +52,7 @@ def best_products(
     Memory beyond the answer: one block a thread, and the items once more.
     """
     n_users, n_items = len(users), len(items)
-    columns, step = items.T.contiguous(), users_at_once(n_items, cells=CELLS)
+    columns, step = items.T.contiguous(), max(LEAST_USERS, users_at_once(n_items, cells=CELLS))
 
     @torch.no_grad()
     def block(begin: int) -> Best:

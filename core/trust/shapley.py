@@ -125,7 +125,7 @@ def _worths(
     columns = torch.nonzero(allowed[0]).squeeze(1)
     place = torch.searchsorted(columns, torch.from_numpy(items))
     with torch.no_grad():
-        vectors, bias = served.network.items()
+        vectors, bias = served.items
     terms = terms_of(served)
     ages = _coalition_ages(served, background, players)
     chunks = _logits(

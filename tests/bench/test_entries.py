@@ -12,6 +12,7 @@ ENTRIES = (
     "tests.bench.console",
     "tests.bench.leaderboard",
     "tests.bench.peers.__main__",
+    "tests.bench.nearest",
     "tests.bench.peers.scoring",
 )
 
