@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ from data import reads
 from data.errors import DamagedArtefact, InputError
 from data.publish import sha256_of, temporary_folder
 from data.warehouse import Warehouse
+
+EXPORTED = pa.schema(
+    [
+        ("user", pa.string()),
+        ("item", pa.string()),
+        ("title", pa.string()),
+        ("rank", pa.int32()),
+        ("score", pa.float32()),
+        ("probability", pa.float32()),
+        ("source", pa.string()),
+    ]
+)
 
 
 def stored(ledger: Ledger, home: Path, run: str, name: str, *, dataset: str | None = None) -> dict[str, Any]:
@@ -43,46 +56,68 @@ def evaluation_of(
 def export_slates(ledger: Ledger, home: Path, run: str, out: Path, *, k: int, dataset: str | None = None) -> int:
     """Everyone's top k in the caller's keys: user, item, title, rank, score, probability, source; rows written.
 
-    Raises InputError for an ending other than .csv or .parquet, or more than the run has ranked.
+    The run's slates pass through in parts, so that memory does not grow with them. Raises InputError for an ending
+    other than .csv or .parquet, or more than the run has ranked.
     """
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"{out} is neither .csv nor .parquet", remedy="end the name after --out with one of the two")
     row = finished_run(ledger, home, run, dataset)
-    scores = pq.read_table(run_folder(home, row.run_id) / "scores.parquet")
-    most = pc.max(scores["rank"]).as_py() or 0
-    if not 1 <= k <= max(most, 1):
-        raise InputError(f"k is {k}", remedy=f"ask for 1 to {most}, as many as the run ranked")
-    scores = scores.filter(pc.less_equal(scores["rank"], k))
-    with Warehouse.open(build_of(ledger, row.build_id).path) as warehouse:
-        items, users = reads.catalogue(warehouse), reads.user_table(warehouse)
-    named = pa.table(
-        {
-            "user": users["key"].take(scores["user_id"]),
-            "item": items["key"].take(scores["item_id"]),
-            "title": items["title"].take(scores["item_id"]),
-            **{name: scores[name] for name in ("rank", "score", "probability", "source")},
-        }
-    )
-    _write(named, out)
-    return named.num_rows
+    with pq.ParquetFile(run_folder(home, row.run_id) / "scores.parquet") as scores:
+        most = _most_ranks(scores)
+        if not 1 <= k <= max(most, 1):
+            raise InputError(f"k is {k}", remedy=f"ask for 1 to {most}, as many as the run ranked")
+        with Warehouse.open(build_of(ledger, row.build_id).path) as warehouse:
+            items, users = reads.catalogue(warehouse), reads.user_table(warehouse)
+        return _write(_named(scores, k, items=items, users=users), out)
 
 
-def _write(table: pa.Table, out: Path) -> None:
-    """Whole or not at all; in a CSV, text that a spreadsheet would run as a formula is quoted with an apostrophe."""
+def _named(scores: pq.ParquetFile, k: int, *, items: pa.Table, users: pa.Table) -> Iterator[pa.RecordBatch]:
+    """The first k ranks, in the columns of EXPORTED."""
+    user, key, title = (column.combine_chunks() for column in (users["key"], items["key"], items["title"]))
+    for batch in scores.iter_batches():
+        some = batch.filter(pc.less_equal(batch["rank"], k))
+        named = [user.take(some["user_id"]), key.take(some["item_id"]), title.take(some["item_id"])]
+        yield pa.record_batch([*named, *(some[name] for name in EXPORTED.names[3:])], schema=EXPORTED)
+
+
+def _most_ranks(scores: pq.ParquetFile) -> int:
+    """The greatest rank of the run's slates, by the file's own statistics; 0 where there is none."""
+    groups = [scores.metadata.row_group(number) for number in range(scores.metadata.num_row_groups)]
+    column = scores.schema_arrow.get_field_index("rank")
+    return max((group.column(column).statistics.max for group in groups if group.num_rows), default=0)
+
+
+def _write(batches: Iterator[pa.RecordBatch], out: Path) -> int:
+    """Rows written, whole or not at all; in a CSV, text that a spreadsheet would run as a formula is quoted with an
+    apostrophe."""
     try:
         with temporary_folder(out.parent, out.name) as folder:
             made = folder / out.name
-            if out.suffix == ".parquet":
-                pq.write_table(table, made)
-            else:
-                with made.open("w", newline="", encoding="utf-8") as file:
-                    writer = csv.writer(file)
-                    writer.writerow(table.column_names)
-                    for batch in table.to_batches():
-                        writer.writerows([_safe(cell) for cell in row.values()] for row in batch.to_pylist())
+            rows = _into_parquet(batches, made) if out.suffix == ".parquet" else _into_csv(batches, made)
             made.replace(out)
+            return rows
     except FileNotFoundError as error:
         raise InputError(f"there is no folder {out.parent}", remedy="name an existing one after --out") from error
+
+
+def _into_parquet(batches: Iterator[pa.RecordBatch], path: Path) -> int:
+    rows = 0
+    with pq.ParquetWriter(path, EXPORTED) as file:
+        for batch in batches:
+            file.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def _into_csv(batches: Iterator[pa.RecordBatch], path: Path) -> int:
+    rows = 0
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(EXPORTED.names)
+        for batch in batches:
+            writer.writerows([_safe(cell) for cell in row.values()] for row in batch.to_pylist())
+            rows += batch.num_rows
+    return rows
 
 
 def _safe(cell: object) -> object:
