@@ -56,6 +56,14 @@ class ExplainQuestion(Question):
     item: str
 
 
+class PredictQuestion(Question):
+    """What a user, or a history of item keys, does next."""
+
+    user: str | None = None
+    history: list[str] | None = None
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
 class Target(BaseModel):
     """Where a path should lead."""
 
@@ -148,6 +156,17 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
     def explain(q: ExplainQuestion) -> dict[str, Any]:
         return shelf.ask(q, lambda run: answers.explain(run, user=q.user, history=q.history, item=q.item))
 
+    @app.post("/predict", dependencies=guarded)
+    def predict(q: PredictQuestion) -> dict[str, Any]:
+        return shelf.ask(q, lambda run: answers.predict(run, user=q.user, history=q.history, k=q.k))
+
+    _add_guidance(app, shelf, guarded)
+    return app
+
+
+def _add_guidance(app: FastAPI, shelf: Shelf, guarded: list[Any]) -> None:
+    """The paths' share of the HTTP face."""
+
     @app.post("/guide", dependencies=guarded)
     def guide(q: GuideQuestion) -> dict[str, Any]:
         return shelf.ask(q, lambda run: answers.guide(run, user=q.user, category=q.target.category, steps=q.steps))
@@ -160,8 +179,6 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
                 run, user=q.user, category=q.target.category, accepted=q.accepted, skipped=q.skipped
             ),
         )
-
-    return app
 
 
 def serve(ledger: Ledger, home: Path) -> None:
