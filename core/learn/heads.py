@@ -25,7 +25,7 @@ from core.learn.behaviour import Bools, Floats, Moments
 from core.learn.model import Recommender
 from core.learn.sequences import Histories, IntArray
 
-DROPOUT = 0.3
+DROPOUT = 0.5
 BATCHES = range(64, 1025)  # questions in a batch: few enough that an epoch has STEPS steps, within these
 STEPS = 32
 MAX_EPOCHS = 60
@@ -34,7 +34,7 @@ LR = 3e-3
 WEIGHT_DECAY = 1e-2
 READ_TOKENS = 50_000  # padded events that the network reads at once
 STRIDE = 100  # moments of one history that share a reading of it in training
-N_SHAPES = 3  # a return's hazard moves by a constant, a slope and a bend in log days
+N_SHAPES = 8  # a return's hazard moves by so many smooth shapes in log days, the first a constant
 
 
 class Head(nn.Module):
@@ -129,11 +129,11 @@ class Bins:
 
     @property
     def shapes(self) -> Tensor:
-        """(N_SHAPES, B): 1, and the first and second Legendre polynomial of log days, over [-1, 1]."""
-        middle = torch.tensor(self.edges, dtype=torch.float64).log()
-        x = (middle[1:] + middle[:-1]) / 2
-        x = 2 * (x - x[0]) / (x[-1] - x[0]).clamp(min=1e-9) - 1
-        return torch.stack([torch.ones_like(x), x, (3 * x**2 - 1) / 2]).float()
+        """(N_SHAPES, B): the first Legendre polynomials of log days, taken at the bins' middles, over [-1, 1]."""
+        log_edges = np.log(self.edges)
+        middle = (log_edges[1:] + log_edges[:-1]) / 2
+        x = 2 * (middle - middle[0]) / max(middle[-1] - middle[0], 1e-9) - 1
+        return torch.from_numpy(np.polynomial.legendre.legvander(x, N_SHAPES - 1).T.astype(np.float32))
 
     def log_hazard(self, outputs: Tensor) -> Tensor:
         """(Q, B) from (Q, N_SHAPES) outputs, which move the training part's own hazard."""
@@ -150,12 +150,16 @@ class Bins:
         return np.maximum(np.searchsorted(np.asarray(self.edges), days, side="left") - 1, 0).astype(np.int64)
 
     def loss(self, outputs: Tensor, exposure: Tensor, event: Tensor) -> Tensor:
-        """(Q,) negative log-likelihood of a piecewise exponential time, in nats with days as the unit:
-        sum_b hazard_b exposure_b - log hazard at the event's bin. event (Q,) int64: that bin, -1 where censored."""
-        log_hazard = self.log_hazard(outputs)
-        total = (log_hazard.exp() * exposure).sum(1)
-        at = log_hazard.gather(1, event.clamp(min=0)[:, None]).squeeze(1)
-        return total - torch.where(event >= 0, at, 0.0)
+        """(Q,) `return_loss` of (Q, N_SHAPES) outputs."""
+        return return_loss(self.log_hazard(outputs), exposure, event)
+
+
+def return_loss(log_hazard: Tensor, exposure: Tensor, event: Tensor) -> Tensor:
+    """(Q,) negative log-likelihood of a piecewise exponential time, in nats with days as the unit: sum_b hazard_b
+    exposure_b - log hazard at the event's bin. log_hazard and exposure (Q, B); event (Q,) int64, -1 where censored."""
+    total = (log_hazard.exp() * exposure).sum(1)
+    at = log_hazard.gather(1, event.clamp(min=0)[:, None]).squeeze(1)
+    return total - torch.where(event >= 0, at, 0.0)
 
 
 def fit_bins(days: Floats, came: Bools, *, first: float, most: int = 24) -> Bins:

@@ -93,7 +93,7 @@ class Behaviour:
         if self.back is None or self.bins is None or not len(history.item):
             return None
         outputs = self.back(torch.cat(self.user_inputs(served, history, _end_of(history)), dim=1))
-        curve = survival_curve(self.bins, outputs)[0]
+        curve = survival_curve(self.bins, self.bins.log_hazard(outputs))[0]
         times = {name: time_at(self.bins, curve, level) for name, level in LEVELS.items()}
         return {**times, "seen_days": self.bins.edges[-1], "share_by_then": 1 - float(curve[-1])}
 
@@ -151,10 +151,10 @@ class Behaviour:
         )
 
 
-def survival_curve(bins: Bins, outputs: Tensor) -> Floats:
-    """(Q, B + 1) probability of still being away at each edge, from the return head's outputs (Q, N_SHAPES)."""
+def survival_curve(bins: Bins, log_hazard: Tensor) -> Floats:
+    """(Q, B + 1) probability of still being away at each edge, from log hazards a day (Q, B)."""
     widths = torch.tensor(bins.edges, dtype=torch.float64).diff()
-    total = (bins.log_hazard(outputs).double().exp() * widths).cumsum(1)
+    total = (log_hazard.double().exp() * widths).cumsum(1)
     return np.asarray(torch.cat([torch.zeros(len(total), 1, dtype=torch.float64), total], dim=1).neg().exp().numpy())
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from core.learn.behaviour import TEST
-from core.learn.heads import Sample
+from core.learn.behaviour import TEST, Returns
+from core.learn.heads import Bins, Sample, return_loss
 from core.learn.sequences import IntArray
 from core.predict.behaviour import Behaviour, expected_days, survival_at, survival_curve
 from core.predict.behaviour_fit import Log, event_samples, return_sample
@@ -53,12 +54,10 @@ def behaviour_figures(
     if behaviour.back is not None and behaviour.bins is not None:
         returns, sample = return_sample(behaviour, served, log, TEST, behaviour.bins, seed=seed)
         told["return"] = return_figures(
-            behaviour,
-            {name: return_outputs(model, sample) for name, model in models.items()},
+            {name: return_hazard(model, sample) for name, model in models.items()},
+            behaviour.bins,
+            returns,
             sample,
-            returns.days,
-            came=returns.came,
-            user=returns.moments.owner,
             seed=seed,
         )
     return told
@@ -79,11 +78,10 @@ def kind_probability(model: Behaviour, sample: Sample) -> Floats:
 
 
 @torch.no_grad()
-def return_outputs(model: Behaviour, sample: Sample) -> torch.Tensor:
-    """(Q, N_SHAPES) outputs of one model's return head."""
-    assert model.back is not None
-    outputs: torch.Tensor = model.back(sample.inputs)
-    return outputs
+def return_hazard(model: Behaviour, sample: Sample) -> Tensor:
+    """(Q, B) log hazards a day by one model."""
+    assert model.back is not None and model.bins is not None
+    return model.bins.log_hazard(model.back(sample.inputs))
 
 
 def like_figures(guessed: Mapping[str, Floats], liked: Bools, user: IntArray, *, seed: int) -> Figures:
@@ -144,27 +142,20 @@ def kind_figures(
 
 
 def return_figures(
-    behaviour: Behaviour,
-    guessed: Mapping[str, torch.Tensor],
-    sample: Sample,
-    days: Floats,
-    *,
-    came: Bools,
-    user: IntArray,
-    seed: int,
+    guessed: Mapping[str, Tensor], bins: Bins, returns: Returns, sample: Sample, *, seed: int
 ) -> Figures:
     """concordance (of the expected days up to the longest return seen in training), log_likelihood in nats a session,
     survival (shares by tenths of the curve, .1 each where calibrated), ece (the mean distance of those from .1) and
-    interval80 (the share inside the 80% interval) for the first model of `guessed` (outputs (Q, N_SHAPES) each), the
+    interval80 (the share inside the 80% interval) for the first model of `guessed` (log hazards (Q, B) each), the
     others by name. n counts sessions, `came` those that were seen to be followed by another."""
-    bins = behaviour.bins
-    assert bins is not None
-    curves = {name: survival_curve(bins, outputs) for name, outputs in guessed.items()}
-    expected = {name: -expected_days(bins, curve) for name, curve in curves.items()}
-    orders, order_gaps = pair_measures(expected, known_order(days, came), user, seed=seed)
-    none = torch.zeros_like(next(iter(guessed.values())))
+    days, came, user = returns.days, returns.came, returns.moments.owner
+    curves = {name: survival_curve(bins, log_hazard) for name, log_hazard in guessed.items()}
+    sooner = {name: -expected_days(bins, curve) for name, curve in curves.items()}
+    orders, order_gaps = pair_measures(sooner, known_order(days, came), user, seed=seed)
+    base = torch.tensor(bins.log_rate).expand(len(returns), -1)
     likelihoods = {
-        name: -bins.loss(outputs, *sample.answers).double().numpy() for name, outputs in {**guessed, BASE: none}.items()
+        name: -return_loss(log_hazard, *sample.answers).double().numpy()
+        for name, log_hazard in {**guessed, BASE: base}.items()
     }
     measured, gaps = mean_measures(likelihoods, user, seed=seed)
     each: dict[str, Figures] = {}

@@ -1,4 +1,4 @@
-"""Fitting the behaviour heads of a served model, and the linear model beside them that they have to beat.
+"""Fitting the behaviour heads of a served model, and the linear model beside them that they are compared with.
 
 The network is frozen; heads learn from training events (return times: from sessions that ended before the first cut in
 time) and stop where validation stops gaining. Training states come from a network that learned from those very events
@@ -37,7 +37,7 @@ from core.predict.blend import maximise_likelihood
 from core.predict.served import ServedModel
 from data.spec import PositiveRule
 
-HIDDEN = 32
+HIDDEN = 64
 MOST_LEARNED = 60_000  # training questions of one sort that a head learns from
 MOST_READ = 300_000  # events that the network reads for them
 MOST_JUDGED = 2_000  # held-out questions of one sort: each is read alone, and pairs of them are compared
@@ -77,8 +77,9 @@ def fit_behaviour(
 ) -> tuple[Behaviour, Behaviour]:
     """What is served, and beside it the linear model of plain features alone, phi(x; theta), that it is compared with.
 
-    Fitted on the training part, stopped and calibrated on validation, where each head also has to be better than the
-    linear one: else that is served. `say` is told what is left out and why.
+    Fitted on the training part, stopped and calibrated on validation. Each head is the best there of three: with the
+    network's states, with a hidden layer on plain features, and the linear one. `say` is told which, and what is left
+    out and why.
     """
     kinds = served.vocabulary.kinds
     training = log.part == TRAIN
@@ -165,11 +166,14 @@ def _better(
     train: Sample, valid: Sample, loss: Loss, *, shift: tuple[float, ...], plain: int, seed: int
 ) -> tuple[Head, Head, str]:
     """The head to serve, the linear one on the first `plain` inputs, and words on the choice."""
-    deep, deep_loss = _fitted(train, valid, loss, train.inputs.shape[1], shift=shift, hidden=HIDDEN, seed=seed)
-    linear, linear_loss = _fitted(train, valid, loss, plain, shift=shift, hidden=0, seed=seed)
-    chosen = linear if linear_loss < deep_loss else deep
-    words = f"validation loss {deep_loss:.4f} with the network's state, {linear_loss:.4f} linear without it"
-    return chosen, linear, words
+    shapes = {"state": (train.inputs.shape[1], HIDDEN), "plain": (plain, HIDDEN), "linear": (plain, 0)}
+    found = {
+        name: _fitted(train, valid, loss, n_inputs, shift=shift, hidden=hidden, seed=seed)
+        for name, (n_inputs, hidden) in shapes.items()
+    }
+    best = min(found, key=lambda name: found[name][1])
+    words = ", ".join(f"{name} {reached:.4f}" for name, (_, reached) in found.items())
+    return found[best][0], found["linear"][0], f"{best} serves, by validation loss of {words}"
 
 
 def _fitted(
@@ -179,10 +183,16 @@ def _fitted(
     torch.manual_seed(seed)
     head = Head(n_inputs, len(shift), hidden=hidden)
     reached = fit_head(head, train, valid, loss, seed=seed)
-    if not len(valid):
-        return head, reached
-    with torch.no_grad():
-        outputs = head(valid.inputs)
+    if len(valid):
+        with torch.no_grad():
+            outputs = head(valid.inputs)
+        slope, moved, reached = calibration(outputs, valid, loss, shift=shift)
+        head.calibrate(slope, moved)
+    return head, reached
+
+
+def calibration(outputs: Tensor, valid: Sample, loss: Loss, *, shift: tuple[float, ...]) -> tuple[float, Tensor, float]:
+    """The slope and the shift (O,) of outputs (Q, O) under which validation is likeliest, and its mean loss then."""
     free = torch.tensor(shift)
 
     def moved(parameters: Tensor) -> Tensor:
@@ -192,8 +202,7 @@ def _fitted(
     start = torch.zeros(1 + len(shift), dtype=torch.float64)
     start[0] = 1.0
     found, reached = maximise_likelihood(moved, start=start, toward=start)
-    head.calibrate(float(found[0]), found[1:].float() * free)
-    return head, reached
+    return float(found[0]), found[1:].float() * free, reached
 
 
 def _numbers(rule: PositiveRule, kinds: tuple[str, ...]) -> tuple[int, ...] | None:

@@ -25,7 +25,7 @@ from core.learn.behaviour import (
     tally,
     user_features,
 )
-from core.learn.heads import Bins, Head, Sample, fit_bins, fit_head, in_stretches, like_loss, states_at
+from core.learn.heads import N_SHAPES, Bins, Head, Sample, fit_bins, fit_head, in_stretches, like_loss, states_at
 from core.learn.sequences import Histories, one_history
 from core.learn.splits import cut_in_time, leave_last_out
 from core.predict.behaviour import (
@@ -208,17 +208,17 @@ def test_the_hazard_s_likelihood_by_hand() -> None:
     exposure = bins.exposure(days)
     assert exposure.tolist() == [[0.5, 0], [1, 1], [1, 1], [1, 2]]
     event = torch.tensor([0, 1, -1, -1])
-    losses = bins.loss(torch.zeros(4, 3), exposure, event)
+    losses = bins.loss(torch.zeros(4, N_SHAPES), exposure, event)
     expected = [0.25 - math.log(0.5), 0.75 - math.log(0.25), 0.75, 1.0]
     assert losses.tolist() == pytest.approx(expected)
-    doubled = bins.loss(torch.tensor([[math.log(2), 0, 0]]), exposure[:1], event[:1])
+    doubled = bins.loss(torch.tensor([[math.log(2)] + [0.0] * (N_SHAPES - 1)]), exposure[:1], event[:1])
     assert doubled.tolist() == pytest.approx([0.5 - math.log(1.0)])
     assert bins.place(np.array([1.5, 2.0, 2.1, 4.0, 4.1])).tolist() == [0, 0, 1, 1, 2]
 
 
 def test_times_from_a_curve_by_hand() -> None:
     bins = Bins((1.0, 2.0, 4.0), (math.log(math.log(2)), math.log(math.log(2) / 4)))
-    curve = survival_curve(bins, torch.zeros(1, 3))
+    curve = survival_curve(bins, bins.log_hazard(torch.zeros(1, N_SHAPES)))
     half = math.sqrt(0.5)
     assert curve[0] == pytest.approx([1, 0.5, 0.5 * half])
     assert time_at(bins, curve[0], 0.5) == pytest.approx(2)
