@@ -181,7 +181,7 @@ def fit_head(head: Head, train: Sample, valid: Sample, loss: Loss, *, seed: int)
     train, valid = (Sample(head.standardised(some.inputs), some.answers) for some in (train, valid))
     batch = min(max(len(train) // STEPS, BATCHES[0]), BATCHES[-1])
     shuffle = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
     best, kept, waited = _mean_loss(head, valid, loss), copy.deepcopy(head.state_dict()), 0
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout

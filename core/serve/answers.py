@@ -114,7 +114,7 @@ def predict(
     back = told.return_days(run.served, about) if history is None else None
     notes = {}
     if liked is None:
-        notes["like"] = "all events of this data set count as liked, or too few do"
+        notes["like"] = "the data set's positive rule holds for all its events, or for too few, or fails for too few"
     if len(told.kinds) < 2:
         notes["kinds"] = "this data set has one kind of behaviour"
     if history is not None or not len(about.item):
