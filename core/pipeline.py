@@ -1,4 +1,4 @@
-"""What a training job does, from a build to a finished run: a fitted model, its figures, its scores, its audit.
+"""What a training job does, from a build to a finished run: a fitted model and its heads, figures, scores, audit.
 
 Each stage may be interrupted. The training stages continue from their checkpoints; the others take seconds and are
 done again. The manifest is written last, so a run without one is unfinished, whatever else lies in its folder.
@@ -32,6 +32,8 @@ from core.ops.registry import log_test_read
 from core.ops.runs import finish_run, new_run, run_folder
 from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
+from core.predict.behaviour_figures import behaviour_figures
+from core.predict.behaviour_fit import fit_behaviour, log_of
 from core.predict.evaluate import (
     Figures,
     Scored,
@@ -62,6 +64,7 @@ WEIGHT = {
     "full": 40,
     "closed-form": 8,
     "blend": 2,
+    "behaviour": 10,
     "evaluate": 5,
     "score": 3,
     "audit": 2,
@@ -172,11 +175,16 @@ def _train(
     served = replace(fitted.served, run_id=folder.name, build_id=facts.build_id)
     _save_texts(folder, fitted.language)
     served.save(folder)
+    with progress.stage("behaviour"):
+        behaved = log_of(histories, split, facts.spec.positive, kinds)
+        behaviour, linear = fit_behaviour(served, behaved, facts.spec.positive, seed=config.seed, say=progress.log)
+        behaviour.save(folder)
     with progress.stage("evaluate"):
         log_test_read(context.ledger, folder.name, config.protocol, context.clock())
         evaluation, users = evaluate_split(
             served, split, frozen=fitted.first_network, language=fitted.language, seed=config.seed
         )
+        evaluation["behaviour"] = behaviour_figures(behaviour, linear, served, behaved, seed=config.seed)
         users.to_parquet(folder / "users.parquet", index=False)
     with progress.stage("score"):
         write_everyone(served, histories, folder / "scores.parquet")

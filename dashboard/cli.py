@@ -344,6 +344,34 @@ def similar(
 
 
 @app.command()
+def predict(
+    run: Run,
+    user: Annotated[str, typer.Option("--user", help="A user's key.")],
+    k: Annotated[int, typer.Option("--k", help="How many recommended items to tell P(like) of.")] = 10,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """What a user does next: kinds of behaviour, whether they will like what is recommended, when they return."""
+    with opened(home, run, dataset) as (answers, it):
+        told = answers.predict(it, user=user, k=k)
+    kinds = ", ".join(f"{kind} {p:.0%}" for kind, p in sorted(told["kinds"].items(), key=lambda pair: -pair[1]))
+    days = told["return_days"]
+    low, median, high = (_days(days[name], days.get("seen_days")) for name in ("low", "median", "high"))
+    rows = [(one["key"], one["title"], f"{one['p']:.0%}") for one in told["like"] or []]
+
+    def human(console: Any) -> None:
+        console.print(f"next behaviour: {kinds or 'not told'}")
+        console.print(f"days from the last event to the return: {median} (80%: {low} to {high})")
+        if rows:
+            console.print(terminal.table(("item", "title", "P(like)"), rows))
+        for field, why in told["notes"].items():
+            console.print(f"{field}: {why}")
+
+    terminal.show(told, as_json=as_json, human=human)
+
+
+@app.command()
 def explain(
     run: Run,
     item: Annotated[str, typer.Option("--item", help="An item's key.")],
@@ -625,6 +653,12 @@ def _pair(text: str) -> tuple[str, str]:
     if not found:
         raise InvalidConfig(f"{text!r} is not key=value", remedy="write --set epochs=20, say")
     return key, value
+
+
+def _days(days: float | None, seen_days: float | None) -> str:
+    if days is not None:
+        return f"{days:.2g}" if days < 10 else f"{days:.0f}"
+    return "not told" if seen_days is None else f"more than {seen_days:.0f}"
 
 
 def _keys(text: str | None) -> list[str] | None:

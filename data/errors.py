@@ -11,6 +11,7 @@
     |- StoreError            what lies in the store cannot be used
     |  |- SchemaMismatch         a build of another version; `lodestar ingest` makes it anew
     |  |- RunUnfinished          a run without a manifest: its job died or still runs
+    |  |- NothingPredicted       a run from before there were behaviour heads
     |  |- DamagedArtefact        a file's hash is not its manifest's
     |  |- DiskFull               nothing was published; what stood before still stands
     |- FetchFailed           no address gave the bytes that the hash names
@@ -109,6 +110,10 @@ class SchemaMismatch(StoreError):
 
 class RunUnfinished(StoreError):
     """A run without a manifest."""
+
+
+class NothingPredicted(StoreError):
+    """A run that holds no behaviour heads."""
 
 
 class DamagedArtefact(StoreError):

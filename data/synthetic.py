@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_START = datetime(2024, 1, 1, tzinfo=UTC)
+START = datetime(2024, 1, 1, tzinfo=UTC)
 _WORDS: dict[str, tuple[str, ...]] = {
     "Astronomy": ("telescope", "comet", "galaxy", "eclipse", "star chart", "nebula", "orbit"),
     "Baking": ("sourdough", "pastry", "oven", "cake", "brioche", "flour", "rye loaf"),
@@ -37,6 +37,9 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }
 _MOODS = ("Quiet", "Golden", "Hidden", "First", "Winter", "Midnight", "Little", "Northern", "Lost", "Open")
 _SHAPES = ("Companion", "Stories", "Handbook", "Evening", "Lessons", "Journal", "Season", "Workshop", "Notes")
+
+
+RATING_AT_ZERO, RATING_SLOPE, RATING_NOISE = 2.6, 2.2, 0.7  # a rating is rounded from this line in taste, plus noise
 
 
 @dataclass(frozen=True)
@@ -229,14 +232,15 @@ def _write_items(path: Path, truth: dict[str, npt.NDArray[Any]], rng: np.random.
 
 def _write_events(path: Path, shown: dict[str, npt.NDArray[Any]], rng: np.random.Generator) -> None:
     taken = np.flatnonzero(shown["accepted"])
-    ratings = np.clip(np.round(2.6 + 2.2 * shown["taste"][taken] + rng.normal(0, 0.7, len(taken))), 1, 5).astype(int)
+    opinion = RATING_AT_ZERO + RATING_SLOPE * shown["taste"][taken]
+    ratings = np.clip(np.round(opinion + rng.normal(0, RATING_NOISE, len(taken))), 1, 5).astype(int)
     kinds = np.where(rng.random(len(taken)) < 0.4, "click", "view")
     kinds = np.where((ratings == 5) & (rng.random(len(taken)) < 0.5), "favourite", kinds)
     rows = [
         (
             _user_key(shown["user"][at]),
             _item_key(shown["item"][at]),
-            (_START + timedelta(seconds=int(shown["ts"][at]))).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            (START + timedelta(seconds=int(shown["ts"][at]))).strftime("%Y-%m-%dT%H:%M:%SZ"),
             kind,
             rating,
             f"{shown['propensity'][at]:.6g}",

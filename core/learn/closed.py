@@ -24,7 +24,7 @@ from core.learn.ranking import ndcg, ranks
 from core.learn.sequences import FloatArray, Histories, IntArray, Split, Task, target_starts
 
 DECAYS = (0.6, 0.8, 0.9, 0.95, 1.0)
-MEMORIES = (0.6, 0.95)  # the ridge's short and long memory
+MEMORIES = ((0.6, 0.95), (0.3, 0.9))  # the ridge's short and long memory
 EASE_LAMBDAS = (1.0, 3.0, 10.0)
 RIDGE_LAMBDAS = (3.0, 10.0)
 VANISHED = 2.0**-30  # a decayed event below this weight is less than the rounding of its history's sum
@@ -122,8 +122,13 @@ def fit_ease(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
 
 
 def fit_ridge(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
-    """The next-item ridge for each lambda."""
-    parts = [regression(split.train, split.task, decay, n_items=n_items) for decay in MEMORIES]
+    """The next-item ridge for each pair of memories and each lambda."""
+    for memories in MEMORIES:
+        yield from _ridges(split, memories, n_items=n_items)
+
+
+def _ridges(split: Split, memories: tuple[float, ...], *, n_items: int) -> Iterator[ClosedForm]:
+    parts = [regression(split.train, split.task, decay, n_items=n_items) for decay in memories]
     x, y = sp.hstack([part[0] for part in parts]).tocsr(), parts[0][1]
     gram, cross = (x.T @ x).toarray(), (x.T @ y).toarray()
     blocks = [gram[i : i + n_items, i : i + n_items] for i in range(0, len(gram), n_items)]
@@ -139,7 +144,7 @@ def fit_ridge(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
         regularised[np.diag_indices(len(gram))] += (scale * scales).astype(gram.dtype)
         factor = torch.linalg.cholesky(torch.from_numpy(regularised))
         beyond = torch.cholesky_solve(torch.from_numpy(cross), factor)
-        yield ClosedForm("ridge", split.task, MEMORIES, beyond.add_(torch.from_numpy(prior)))
+        yield ClosedForm("ridge", split.task, memories, beyond.add_(torch.from_numpy(prior)))
 
 
 def fit_frequency(split: Split, *, n_items: int) -> Iterator[ClosedForm]:

@@ -6,14 +6,18 @@ A question is about a user of the build (by key) or about a history of item keys
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from core.guide.lift import target_lift
 from core.guide.plan import guide_path, next_step
 from core.learn.sequences import Histories
 from core.ops.ledger import Ledger, build_of
 from core.ops.runs import RunRow, finished_run, run_folder
+from core.predict.behaviour import Behaviour
 from core.predict.recommend import ruled_slate, slate
 from core.predict.rules import SlateRules
 from core.predict.served import ServedModel
@@ -34,6 +38,11 @@ class OpenRun:
     folder: Path
     warehouse: Warehouse
     served: ServedModel
+
+    @cached_property
+    def behaviour(self) -> Behaviour:
+        """The run's heads, read when first asked for. Raises NothingPredicted for a run older than they are."""
+        return Behaviour.load(self.folder)
 
     def close(self) -> None:
         """Close the build."""
@@ -113,6 +122,44 @@ def explain(
 
 def _named(run: OpenRun, item_id: int) -> dict[str, str]:
     return {"key": run.served.catalogue.keys[item_id], "title": run.served.catalogue.titles[item_id]}
+
+
+def predict(
+    run: OpenRun, *, user: str | None = None, history: Sequence[str] | None = None, k: int = 10
+) -> dict[str, Any]:
+    """{user, run_id, kinds{kind: p}, like[{key, title, p}] of the k items recommended, return_days{median, low, high,
+    seen_days, share_by_then}, notes{field: why it tells little or nothing}}.
+
+    like is None and the return days are where the run cannot tell. Raises NothingPredicted and what `recommend` does.
+    """
+    about, told = subject(run, user=user, history=history), run.behaviour
+    items = slate(run.served, about, k=k)
+    ids = np.asarray([run.served.catalogue.find(item["key"]) for item in items], dtype=np.int64)
+    liked = told.like_probability(run.served, about, ids)
+    back = told.return_days(run.served, about) if history is None else None
+    notes = {}
+    if liked is None:
+        notes["like"] = "the data set's positive rule holds for all its events, or for too few, or fails for too few"
+    if len(told.kinds) < 2:
+        notes["kinds"] = "this data set has one kind of behaviour"
+    if history is not None or not len(about.item):
+        notes["return_days"] = "a history without times does not say when its user returns"
+    elif back is None:
+        notes["return_days"] = "too few users of this data set ever return"
+    else:
+        order = json.loads((run.folder / "evaluation.json").read_text())["behaviour"]["return"]["concordance"]
+        if not order["low"] > 0.5:
+            notes["return_days"] = "who returns sooner could not be told from chance on this run's test"
+    return {
+        "user": user,
+        "run_id": run.row.run_id,
+        "kinds": told.kind_probability(run.served, about),
+        "like": None
+        if liked is None
+        else [{"key": i["key"], "title": i["title"], "p": p} for i, p in zip(items, liked.tolist(), strict=True)],
+        "return_days": back or dict.fromkeys(("median", "low", "high")),
+        "notes": notes,
+    }
 
 
 def guide(run: OpenRun, *, user: str, category: str, steps: int) -> dict[str, Any]:

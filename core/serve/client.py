@@ -56,6 +56,12 @@ class ScorerClient:
         """`explain`'s JSON for one item."""
         return self._call("POST", "/explain", {"run": run, "item": item, **_subject(user, history)})
 
+    def predict(
+        self, run: str, *, user: str | None = None, history: Sequence[str] | None = None, k: int = 10
+    ) -> dict[str, Any]:
+        """`predict`'s JSON: the next kinds, P(like) of the k items recommended, days until the return."""
+        return self._call("POST", "/predict", {"run": run, "k": k, **_subject(user, history)})
+
     def guide(self, run: str, *, user: str, target: Mapping[str, str], steps: int) -> dict[str, Any]:
         """`guide`'s JSON: the whole planned path."""
         return self._call("POST", "/guide", {"run": run, "user": user, "target": dict(target), "steps": steps})

@@ -65,6 +65,14 @@ class ExplainQuestion(Question):
     item: str
 
 
+class PredictQuestion(Question):
+    """What a user, or a history of item keys, does next."""
+
+    user: str | None = None
+    history: list[str] | None = None
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
 class Target(BaseModel):
     """Where a path should lead."""
 
@@ -167,6 +175,10 @@ def _questions(shelf: Shelf) -> APIRouter:
     @router.post("/explain")
     def explain(q: ExplainQuestion) -> dict[str, Any]:
         return shelf.ask(q, lambda run: answers.explain(run, user=q.user, history=q.history, item=q.item))
+
+    @router.post("/predict")
+    def predict(q: PredictQuestion) -> dict[str, Any]:
+        return shelf.ask(q, lambda run: answers.predict(run, user=q.user, history=q.history, k=q.k))
 
     @router.post("/guide")
     def guide(q: GuideQuestion) -> dict[str, Any]:

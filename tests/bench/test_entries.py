@@ -8,6 +8,7 @@ import pytest
 RUNNERS = Path(__file__).parent / "peers" / "runners"
 ENTRIES = (
     "tests.bench.__main__",
+    "tests.bench.behaviour",
     "tests.bench.cold",
     "tests.bench.console",
     "tests.bench.leaderboard",

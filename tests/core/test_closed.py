@@ -76,7 +76,7 @@ def test_ease_is_its_formula(shopping: Histories, task: Task) -> None:
 def test_the_ridge_shrinks_toward_what_coming_back_is_worth(shopping: Histories) -> None:
     split = leave_last_out(shopping, "repurchase")
     form = next(iter(fit_ridge(split, n_items=N_ITEMS)))
-    parts = [regression(split.train, "repurchase", memory, n_items=N_ITEMS) for memory in MEMORIES]
+    parts = [regression(split.train, "repurchase", memory, n_items=N_ITEMS) for memory in MEMORIES[0]]
     x, y = np.concatenate([part[0].toarray() for part in parts], axis=1).astype(np.float64), parts[0][1].toarray()
     alike = np.stack([part[0].toarray().ravel() for part in parts], axis=1)
     worth = np.linalg.lstsq(alike, y.ravel(), rcond=None)[0]

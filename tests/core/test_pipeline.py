@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -31,9 +32,18 @@ from core.ops.worker import JobContext, Stopped
 from core.predict.rules import rules_from
 from core.predict.served import ServedModel
 from core.serve import answers
+from core.serve.client import SCORER_FILE, ScorerClient
 from core.serve.scorer import Shelf, make_app
 from data import reads, synthetic
-from data.errors import DamagedArtefact, InputError, RunUnfinished, SchemaMismatch, UnknownItem, UnknownUser
+from data.errors import (
+    DamagedArtefact,
+    InputError,
+    NothingPredicted,
+    RunUnfinished,
+    SchemaMismatch,
+    UnknownItem,
+    UnknownUser,
+)
 from data.ingest import ingest
 from data.presets import preset_text
 from data.spec import load_spec
@@ -223,6 +233,43 @@ def test_a_run_of_another_protocol_is_measured_by_it_user_by_user(
     assert count_test_reads(made.ledger, "synthetic", protocol=protocol) == 1
 
 
+def test_behaviour_is_foretold_and_judged_beside_the_linear_model(made: Made) -> None:
+    told = made.evaluation["behaviour"]
+    assert told["like"]["n"] == made.evaluation["n_queries"]
+    for name, metrics in {"like": ("auc", "log_loss"), "kind": ("log_loss",), "return": ("concordance",)}.items():
+        for metric in metrics:
+            for one in (told[name][metric], told[name]["linear"][metric], told[name]["against"]["linear"][metric]):
+                assert {"estimate", "low", "high", "n"} == set(one)
+    assert "behaviour" in made.evaluation["stages_s"]
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        key = reads.user_table(run.warehouse)["key"].to_pylist()[0]
+        about = answers.predict(run, user=key, k=4)
+        slate = answers.recommend(run, user=key, k=4)["items"]
+        assert [(one["key"], one["title"]) for one in about["like"]] == [(i["key"], i["title"]) for i in slate]
+        assert all(0 < one["p"] < 1 for one in about["like"])
+        assert sum(about["kinds"].values()) == pytest.approx(1)
+        assert set(about["kinds"]) == {"view", "click", "favourite"}
+        assert 1 / 24 < about["return_days"]["low"] < (about["return_days"]["median"] or np.inf)
+        undated = answers.predict(run, history=list(run.served.catalogue.keys[:3]))
+        assert undated["return_days"] == {"median": None, "low": None, "high": None}
+        assert "times" in undated["notes"]["return_days"]
+        with pytest.raises(UnknownUser):
+            answers.predict(run, user="nobody")
+
+
+def test_a_run_from_before_there_were_heads_says_what_to_do(made: Made) -> None:
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        moved = made.folder / "behaviour.json"
+        kept = moved.read_bytes()
+        moved.unlink()
+        try:
+            with pytest.raises(NothingPredicted, match="train again"):
+                answers.predict(run, history=[])
+        finally:
+            moved.write_bytes(kept)
+        assert answers.predict(run, history=[])["like"]
+
+
 def test_stopped_then_resumed_is_the_same_run(made: Made, tiny_language_model: Path) -> None:
     """A second job with the same configuration, interrupted after three epochs and taken up again."""
     build_id = made.evaluation["build_id"]
@@ -293,13 +340,17 @@ def test_the_scorer_says_what_the_command_line_says_to_those_with_the_token(made
         told = client.post("/recommend", json=question).json()
         with answers.open_run(made.ledger, made.home, made.run_id) as run:
             assert told == answers.recommend(run, history=[NEW_ITEM], k=3)
+            predicted = client.post("/predict", json=question).json()
+            assert predicted == answers.predict(run, history=[NEW_ITEM], k=3)
         unknown = client.post("/recommend", json={**question, "history": ["nothing"]})
         assert unknown.status_code == 404
         assert unknown.json()["error"]["type"] == "UnknownItem"
         assert client.post("/recommend", json={**question, "k": -1}).status_code == 422
 
 
-def test_rules_and_likeness_are_answered_over_http_as_by_the_command_line(made: Made) -> None:
+def test_rules_and_likeness_are_answered_over_http_as_by_the_command_line(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shelf = Shelf(made.ledger, made.home)
     with TestClient(make_app(shelf, token="secret"), headers={"Authorization": "Bearer secret"}) as client:
         with answers.open_run(made.ledger, made.home, made.run_id) as run:
@@ -319,6 +370,13 @@ def test_rules_and_likeness_are_answered_over_http_as_by_the_command_line(made: 
         assert client.post("/recommend", json=question).json() == told
         assert client.post("/similar", json={"run": made.run_id, "item": NEW_ITEM, "k": 4}).json() == like
         assert like["items"][0]["key"] == keys[0]  # the text's twin
+        (tmp_path / SCORER_FILE).write_text(json.dumps({"address": "http://scorer", "token": "secret"}))
+        with monkeypatch.context() as patched:
+            patched.setattr(httpx, "Client", lambda **_: TestClient(make_app(shelf, token="secret")))
+            asked = ScorerClient(tmp_path)
+            assert asked.recommend(made.run_id, history=[keys[0]], k=5, rules=rules, explain=True) == told
+            assert asked.recommend(made.run_id, history=[keys[0]], k=5) == plain
+            assert asked.similar(made.run_id, item=NEW_ITEM, k=4) == like
         wrong = client.post("/recommend", json={**question, "rules": {"never": [never + "x"]}})
         assert wrong.status_code == 404
         assert never in wrong.json()["error"]["remedy"]
