@@ -10,6 +10,7 @@ for this only where two of its k + 1 best scores are equal.
 """
 
 import math
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -53,11 +54,18 @@ def best_products(
     """
     n_users, n_items = len(users), len(items)
     columns, step = items.T.contiguous(), max(LEAST_USERS, users_at_once(n_items, cells=CELLS))
+    own = threading.local()  # each thread writes over its last block: fresh memory would have to be cleared first
 
     @torch.no_grad()
     def block(begin: int) -> Best:
         some = users[begin : begin + step]
-        scores = some @ columns if bias is None else torch.addmm(bias, some, columns)
+        if not hasattr(own, "scores"):
+            own.scores = users.new_empty(min(step, n_users), n_items)
+        scores = own.scores[: len(some)]
+        if bias is None:
+            torch.mm(some, columns, out=scores)
+        else:
+            torch.addmm(bias, some, columns, out=scores)
         if seen is not None:
             strike(scores, Seen(seen.offsets[begin : begin + len(some) + 1], seen.item))
         return best_of(scores, k)
@@ -88,12 +96,13 @@ def best_of(scores: Tensor, k: int) -> Best:
     if groups <= 2 * wide:
         score, item = scores.topk(wide, dim=1)
     else:
-        first = _greatest(scores[:, : groups * size].view(n_users, size, groups).amax(1), wide)
-        item = (first[:, :, None] + torch.arange(0, groups * size, groups, device=scores.device)).flatten(1)
-        rest = torch.arange(groups * size, n_items, device=scores.device).expand(n_users, -1)
-        item = torch.cat([item, rest], dim=1)
-        score, place = scores.gather(1, item).topk(wide, dim=1)
-        item = item.gather(1, place)
+        head = scores[:, : groups * size].view(n_users, size, groups)
+        first = _greatest(head.amax(1), wide)
+        inside = head.gather(2, first[:, None].expand(-1, size, -1)).flatten(1)  # (B, size * wide)
+        score, place = torch.cat([inside, scores[:, groups * size :]], dim=1).topk(wide, dim=1)
+        within = place.clamp(max=inside.shape[1] - 1)
+        item = first.gather(1, within % wide) + within // wide * groups
+        item = torch.where(place == within, item, groups * size + place - inside.shape[1])
     level = (score[:, 1:] == score[:, :-1]) & (score[:, 1:] > -torch.inf)
     score, item = score[:, :k].contiguous(), item[:, :k].contiguous()
     if level.any():

@@ -17,7 +17,7 @@ import torch
 from scoring_turn import K
 
 from core.learn.batches import Vocabulary
-from core.learn.closed import MEMORIES, ClosedForm
+from core.learn.closed import ClosedForm
 from core.learn.config import NetworkConfig
 from core.learn.model import Recommender
 from core.learn.sequences import Histories
@@ -25,6 +25,7 @@ from core.predict.blend import Blend
 from core.predict.recommend import write_everyone
 from core.predict.served import Catalogue, ServedModel
 
+MEMORIES = (0.6, 0.95)  # of the ridge
 TEXT = 128  # dimensions of the whitened text, as in the default recipe
 
 

@@ -32,18 +32,18 @@ def take_work() -> Work:
 
 
 def hand_back(ways: Mapping[str, Callable[[], np.ndarray | None]]) -> None:
-    """Time each way (its answer (U, K) item ids, or None where it only multiplies) and write to the second argument."""
-    told, tops = [], {}
-    for name, way in ways.items():
-        top = way()
-        if top is not None:
-            tops[name] = np.asarray(top).astype(np.int64)
-        seconds = []
-        for _ in range(ROUNDS):
+    """Time each way (its answer (U, K) item ids, or None where it only multiplies) and write to the second argument.
+
+    Ways take turns, so that what else the machine does falls on all of them.
+    """
+    tops = {name: np.asarray(top).astype(np.int64) for name, way in ways.items() if (top := way()) is not None}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
             begun = time.perf_counter()
             way()
-            seconds.append(time.perf_counter() - begun)
-        told.append({"way": name, "seconds": seconds})
+            seconds[name].append(time.perf_counter() - begun)
+    told = [{"way": name, "seconds": taken} for name, taken in seconds.items()]
     out = Path(sys.argv[2])
     np.savez(out.with_suffix(".npz"), **tops)
     out.with_suffix(".json").write_text(json.dumps(told))
