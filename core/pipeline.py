@@ -34,6 +34,7 @@ from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
 from core.predict.behaviour_figures import behaviour_figures
 from core.predict.behaviour_fit import fit_behaviour, log_of
+from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, SIDES
 from core.predict.evaluate import (
     Figures,
     Scored,
@@ -55,8 +56,6 @@ from data.warehouse import Warehouse
 
 SERVED = "served"
 UNMASKED = "unmasked"
-KNOWN = "neural, trained items"
-LANGUAGE_EFFECTS = {"text_vs_shuffled": "shuffled", "tuned_vs_zeroed": "zeroed", "lora_vs_frozen": "frozen"}
 WEIGHT = {
     "text": 4,
     "frozen": 36,
@@ -236,7 +235,8 @@ def evaluate_split(
     everything = in_blocks(
         queries, lambda some: _answers(served, some, train=split.train, frozen=frozen, texts=texts), n_items=n_items
     )
-    scored = {name: one for name, one in everything.items() if name not in (UNMASKED, KNOWN, *texts)}
+    kept = {name: one for name, one in everything.items() if name != UNMASKED}
+    scored = {name: one for name, one in kept.items() if name not in SIDES}
 
     def told(one: Scored) -> Figures:
         return figures(one, queries, train=split.train, n_items=n_items, seed=seed)
@@ -255,17 +255,14 @@ def evaluate_split(
             if other in everything
         },
     }
-    return evaluation, user_table(scored, queries, served=SERVED)
+    return evaluation, user_table(kept, queries, served=SERVED)
 
 
 def _answers(
     served: ServedModel, some: Queries, *, train: Histories, frozen: Recommender | None, texts: Mapping[str, Tensor]
 ) -> dict[str, Scored]:
-    """One block of queries: the served score, each component, the other masking, the network on other texts.
-
-    The networks that the language model's effects are read from rank the trained items alone: only the served one has
-    its untrained items placed, which is no doing of the language model's tuning.
-    """
+    """One block of queries: the served score, each component, the other masking, and the networks whose trained items
+    the language model's effects are read from (`core.predict.effects`)."""
     task, trained, network = served.task, served.catalogue.trained, served.network
 
     def known(scores: Tensor) -> Tensor:
@@ -289,7 +286,7 @@ def _answers(
 
 
 def _other_texts(served: ServedModel, language: Language | None, *, seed: int) -> dict[str, Tensor]:
-    """What the language model does is seen by taking it away: the texts shuffled among items, the tuning undone."""
+    """The texts shuffled among items, and those of the language model without its tuning."""
     if language is None:
         return {}
     text = served.network.text

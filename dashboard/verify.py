@@ -29,6 +29,7 @@ from core.learn.sequences import histories_from
 from core.learn.splits import split_histories
 from core.ops.ledger import Ledger, build_of
 from core.ops.runs import MANIFEST, finished_run, run_folder
+from core.predict.effects import KNOWN, LANGUAGE_EFFECTS
 from core.predict.intervals import bootstrap_mean, paired_gap
 from core.trust.fairness import ACTIVITY, audit
 from dashboard.reports import canonical, digest, look_up, report_html, users_digest, written
@@ -253,12 +254,16 @@ def _recompute(evaluation: Mapping[str, Any], users: pd.DataFrame, result: Verif
             if values is None or "low" not in measure:
                 continue
             _same(measure, dict(bootstrap_mean(values, seed=seed)), f"{place}/{metric}", result, how="computed anew")
-    gain = ((evaluation.get("language_model") or {}).get("lora_vs_frozen") or {}).get("ndcg@10")
-    pair = ("neural:ndcg@10", "frozen:ndcg@10")
-    if gain is not None and set(pair) <= set(users.columns):
-        anew = dict(paired_gap(users[pair[0]], users[pair[1]], seed=seed))
-        place = "evaluation/language_model/lora_vs_frozen/ndcg@10"
-        _same(gain, anew, place, result, how="computed anew")
+    effects = evaluation.get("language_model") or {}
+    if effects and f"{KNOWN}:ndcg@10" not in users:
+        result.notes.append("the run keeps no per-user figures of what its language model adds: not computed anew")
+    for effect, other in LANGUAGE_EFFECTS.items():
+        for metric, gain in (effects.get(effect) or {}).items():
+            own, without = _per_user(users, f"{KNOWN}:", metric), _per_user(users, f"{other}:", metric)
+            if own is None or without is None:
+                continue
+            place = f"evaluation/language_model/{effect}/{metric}"
+            _same(gain, dict(paired_gap(own, without, seed=seed)), place, result, how="computed anew")
 
 
 def _per_user(users: pd.DataFrame, prefix: str, metric: str) -> np.ndarray | None:

@@ -43,6 +43,7 @@ from core.learn.seed_models import (
 )
 from core.learn.sequences import Queries, Split, histories_from
 from core.learn.splits import split_histories
+from core.predict.effects import component_names
 from core.predict.evaluate import RESAMPLES, Scored, by_user, in_blocks, per_query, score_queries
 from core.predict.intervals import Measure, bootstrap_mean, paired_gap
 from core.predict.significance import holm, paired_permutation
@@ -220,7 +221,7 @@ def leaderboard(
     knows of.
     """
     own = {"served": {metric: served[metric].to_numpy() for metric in METRICS}}
-    for name in dict.fromkeys(column.partition(":")[0] for column in served.columns if ":" in column):
+    for name in component_names(served.columns):
         if name not in standings:
             own[name] = {metric: served[f"{name}:{metric}"].to_numpy() for metric in METRICS}
     parts = {name: Standing(users, seconds=run_seconds.get(name, math.nan)) for name, users in own.items()}

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 
+from core.predict.effects import KNOWN, component_names
 from core.predict.intervals import bootstrap_mean, paired_gap
 from dashboard.terminal import interval, table
 
@@ -73,7 +74,7 @@ def train(home: Path, dataset: str, seed: int, *settings: str) -> dict[str, Any]
 def compare(recipe: Sequence[pd.DataFrame], without: Sequence[pd.DataFrame]) -> dict[str, Any]:
     """Seed-averaged figures of the served score and its components, and paired gains over each and over no text."""
     mean, plain = averaged(recipe), averaged(without)
-    names = sorted({column.partition(":")[0] for column in mean.columns if ":" in column})
+    names = sorted(component_names(mean.columns))
     figures: dict[str, Any] = {"served": {}, "components": {}, "gain_over": {}}
     for metric in METRICS:
         served = mean[metric].to_numpy()
@@ -85,7 +86,7 @@ def compare(recipe: Sequence[pd.DataFrame], without: Sequence[pd.DataFrame]) -> 
         pairs = {
             "no text (served)": (served, plain[metric].to_numpy()),
             "no text (network alone)": (mean[f"neural:{metric}"].to_numpy(), plain[f"neural:{metric}"].to_numpy()),
-            "frozen text (network alone)": (mean[f"neural:{metric}"].to_numpy(), mean[f"frozen:{metric}"].to_numpy()),
+            "frozen text (network alone)": (mean[f"{KNOWN}:{metric}"].to_numpy(), mean[f"frozen:{metric}"].to_numpy()),
         }
         for name, (ours, other) in pairs.items():
             figures["gain_over"].setdefault(name, {})[metric] = paired_gap(ours, other, seed=0)

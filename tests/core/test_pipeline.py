@@ -1,5 +1,6 @@
 """The whole line on a small generated world: build, trained run, slates, explanations, audit, and what damage does."""
 
+import copy
 import csv
 import json
 import shutil
@@ -29,6 +30,8 @@ from core.ops.processes import Process
 from core.ops.registry import count_test_reads
 from core.ops.runs import finished_run
 from core.ops.worker import JobContext, Stopped
+from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, component_names
+from core.predict.intervals import paired_gap
 from core.predict.rules import rules_from
 from core.predict.served import ServedModel
 from core.serve import answers
@@ -126,6 +129,31 @@ def test_figures_are_those_of_the_test_split_recomputed(made: Made) -> None:
     stored = pq.read_table(made.folder / "users.parquet").to_pandas()
     np.testing.assert_array_equal(stored["ndcg@10"], users["ndcg@10"])
     assert made.evaluation["metrics"]["ndcg@10"]["estimate"] == pytest.approx(stored["ndcg@10"].mean())
+
+
+def test_what_the_language_model_does_can_be_computed_anew_from_the_users_table(made: Made) -> None:
+    users = pq.read_table(made.folder / "users.parquet").to_pandas()
+    effects = made.evaluation["language_model"]
+    assert set(effects) == set(LANGUAGE_EFFECTS)
+    for effect, other in LANGUAGE_EFFECTS.items():
+        for metric in ("hr@10", "ndcg@10"):
+            gain = paired_gap(users[f"{KNOWN}:{metric}"], users[f"{other}:{metric}"], seed=made.evaluation["seed"])
+            assert dict(gain) == pytest.approx(effects[effect][metric])
+    assert set(component_names(users.columns)) == set(made.evaluation["components"])
+
+
+def test_items_placed_by_their_texts_are_no_doing_of_the_tuning(made: Made) -> None:
+    """With an untrained item on top of every list the network's own column falls; the two sides of the gain do not."""
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        histories = histories_from(reads.histories(run.warehouse), run.served.vocabulary.kinds)
+        split = leave_last_out(histories, run.served.task)
+        same = copy.deepcopy(run.served.network)
+        run.served.network.id_bias[~run.served.catalogue.trained] += 100.0
+        told, users = pipeline.evaluate_split(run.served, split, frozen=same, language=None, seed=0)
+    gain = told["language_model"]["lora_vs_frozen"]["ndcg@10"]
+    assert dict(gain) == dict(paired_gap(users[f"{KNOWN}:ndcg@10"], users["frozen:ndcg@10"], seed=0))
+    assert gain["estimate"] == 0.0
+    assert users["neural:ndcg@10"].mean() < users[f"{KNOWN}:ndcg@10"].mean()
 
 
 def test_it_beats_popularity_on_a_world_of_tastes(made: Made) -> None:

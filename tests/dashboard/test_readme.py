@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,11 +79,16 @@ def write_shop(folder: Path) -> None:
 
 def answer(words: list[str]) -> str:
     """What the command prints; it must end well."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patched, redirect_stdout(said), pytest.raises(SystemExit) as ended:
+    said, complained = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        redirect_stdout(said),
+        redirect_stderr(complained),
+        pytest.raises(SystemExit) as ended,
+    ):
         patched.setattr(sys, "argv", ["lodestar", *words])
         main()
-    assert ended.value.code in (0, None), words
+    assert ended.value.code in (0, None), f"{words}: {said.getvalue()} {complained.getvalue()}"
     return said.getvalue()
 
 

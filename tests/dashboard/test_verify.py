@@ -96,17 +96,21 @@ def test_a_consistent_forgery_is_found_in_the_store(
     assert any(finding.startswith(place) for finding in result.findings)
 
 
-def test_intervals_are_computed_anew_not_only_looked_up(new_store: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["metrics/ndcg@10", "language_model/lora_vs_frozen/ndcg@10"])
+def test_intervals_are_computed_anew_not_only_looked_up(new_store: Any, tmp_path: Path, place: str) -> None:
     own = new_store()
     folder = run_folder(own.home, own.run_id)
     evaluation = json.loads((folder / "evaluation.json").read_text())
-    evaluation["metrics"]["ndcg@10"]["low"] += 0.05
+    measure = evaluation
+    for name in place.split("/"):
+        measure = measure[name]
+    measure["low"] += 0.05
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     with Ledger.open(own.home) as ledger:
         html = report_of(ledger, own.home, own.run_id, language="zh", tz="UTC", now=NOW).html
     (tmp_path / "r.html").write_text(html, encoding="utf-8")
     findings = verify(tmp_path / "r.html", own.home).findings
-    assert any("ndcg@10/low" in finding and "computed anew" in finding for finding in findings)
+    assert any(f"evaluation/{place}/low" in finding and "computed anew" in finding for finding in findings)
     assert any("evaluation.json" in finding for finding in findings)  # and the file is not its manifest's
 
 
