@@ -57,7 +57,7 @@ def run_bench(
     with Warehouse.open(build.path) as warehouse:
         world = world_of(
             warehouse,
-            row.protocol,  # type: ignore[arg-type]
+            row.protocol,
             language_model=_language_model(mine, row.config),
             budget_gb=float(row.config.get("closed_form_gb", 2.0)),
             seed=seed,

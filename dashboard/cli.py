@@ -5,8 +5,6 @@ so that `lodestar jobs` starts without loading torch.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +14,9 @@ import typer
 from core.learn.config import Protocol
 from core.ops.ledger import current_build, utc_now
 from dashboard import terminal
+from dashboard.cli_answers import explain, guide, predict, recommend, similar
 from dashboard.cli_jobs import jobs_app
-from dashboard.desk import AsJson, Dataset, Home, await_job, desk, submit_training, supervisor_argv
+from dashboard.desk import AsJson, Dataset, Home, Run, await_job, desk, listed, submit_training, supervisor_argv
 from dashboard.settings import Settings, share_processors
 from data.errors import InputError, InvalidConfig, LodestarError
 
@@ -28,9 +27,6 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(jobs_app, name="jobs")
-
-Run = Annotated[str, typer.Argument(help="A run's id, or `champion`.")]
-User = Annotated[str | None, typer.Option("--user", help="A user's key.")]
 
 
 @app.command()
@@ -245,7 +241,12 @@ def bench(
         raise InputError(f"{seeds!r} are not seeds", remedy="write --seeds 0,1,2, say")
     with desk(home) as d:
         told = run_bench(
-            d.settings, d.ledger, run, seeds=[int(text) for text in wanted], models=_keys(models) or (), dataset=dataset
+            d.settings,
+            d.ledger,
+            run,
+            seeds=[int(text) for text in wanted],
+            models=listed(models) or (),
+            dataset=dataset,
         )
     terminal.show(told, as_json=as_json, human=lambda console: console.print(board(told)))
 
@@ -265,160 +266,8 @@ def score(run: Run, dataset: Dataset = None, as_json: AsJson = False, home: Home
     terminal.show(told, as_json=as_json, human=lambda console: console.print(f"{rows:,} rows in {path}"))
 
 
-@app.command()
-def recommend(
-    run: Run,
-    user: User = None,
-    history: Annotated[str | None, typer.Option("--history", help="Item keys, oldest first, with commas.")] = None,
-    k: Annotated[int, typer.Option("--k")] = 10,
-    explain: Annotated[bool, typer.Option("--explain", help="With the reason for each.")] = False,
-    only: Annotated[
-        list[str] | None, typer.Option("--only-category", help="Only items of these; may be repeated.")
-    ] = None,
-    never: Annotated[
-        list[str] | None, typer.Option("--never-category", help="No item of these; may be repeated.")
-    ] = None,
-    pin: Annotated[
-        list[str] | None, typer.Option("--pin", help="KEY@RANK: this item at this rank; may be repeated.")
-    ] = None,
-    cap: Annotated[
-        list[str] | None,
-        typer.Option("--cap", help="CATEGORY=N, or N for each: at most so many; may be repeated."),
-    ] = None,
-    diversity: Annotated[float, typer.Option("--diversity", help="0 (the ranking) to 1 (all unlike).")] = 0.0,
-    dataset: Dataset = None,
-    as_json: AsJson = False,
-    home: Home = None,
-) -> None:
-    """What a user, or a history that was never seen, should get next; under rules, with a receipt of what they did."""
-    from core.predict.rules import rules_from
-
-    rules = rules_from(
-        {"only": only or [], "never": never or [], "pins": pin or [], "caps": cap or [], "diversity": diversity}
-    )
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.recommend(it, user=user, history=_keys(history), k=k, explain=explain, rules=rules)
-    rows = [
-        (
-            i["rank"],
-            i["key"],
-            i["title"],
-            f"{i['probability']:.2%}",
-            i["explanation"]["words"]["en"] if explain else i["source"],
-        )
-        for i in told["items"]
-    ]
-    changes = [
-        (c["rule"], c["change"], c["key"], c["title"], c["before"] or "", c["after"] or "")
-        for c in told.get("receipt", ())
-    ]
-
-    def human(console: Any) -> None:
-        console.print(terminal.table(("", "item", "title", "p", "why" if explain else "from"), rows))
-        if changes:
-            console.print(terminal.table(("rule", "did", "item", "title", "was", "is"), changes, title="receipt"))
-
-    terminal.show(told, as_json=as_json, human=human)
-
-
-@app.command()
-def similar(
-    item: Annotated[str, typer.Argument(help="An item's key.")],
-    k: Annotated[int, typer.Option("--k")] = 10,
-    run: Annotated[str, typer.Option("--run", help="A run's id, or `champion`.")] = "champion",
-    dataset: Dataset = None,
-    as_json: AsJson = False,
-    home: Home = None,
-) -> None:
-    """The items most like one, in the eyes of a run's network."""
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.similar(it, item=item, k=k)
-    rows = [(i["rank"], i["key"], i["title"], i["similarity"], i["source"]) for i in told["items"]]
-    terminal.show(
-        told,
-        as_json=as_json,
-        human=lambda console: console.print(
-            terminal.table(("", "item", "title", "cosine", "from"), rows, title=f"like {told['item']['title']}")
-        ),
-    )
-
-
-@app.command()
-def predict(
-    run: Run,
-    user: Annotated[str, typer.Option("--user", help="A user's key.")],
-    k: Annotated[int, typer.Option("--k", help="How many recommended items to tell P(like) of.")] = 10,
-    dataset: Dataset = None,
-    as_json: AsJson = False,
-    home: Home = None,
-) -> None:
-    """What a user does next: kinds of behaviour, whether they will like what is recommended, when they return."""
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.predict(it, user=user, k=k)
-    kinds = ", ".join(f"{kind} {p:.0%}" for kind, p in sorted(told["kinds"].items(), key=lambda pair: -pair[1]))
-    days = told["return_days"]
-    low, median, high = (_days(days[name], days.get("seen_days")) for name in ("low", "median", "high"))
-    rows = [(one["key"], one["title"], f"{one['p']:.0%}") for one in told["like"] or []]
-
-    def human(console: Any) -> None:
-        console.print(f"next behaviour: {kinds or 'not told'}")
-        console.print(f"days from the last event to the return: {median} (80%: {low} to {high})")
-        if rows:
-            console.print(terminal.table(("item", "title", "P(like)"), rows))
-        for field, why in told["notes"].items():
-            console.print(f"{field}: {why}")
-
-    terminal.show(told, as_json=as_json, human=human)
-
-
-@app.command()
-def explain(
-    run: Run,
-    item: Annotated[str, typer.Option("--item", help="An item's key.")],
-    user: User = None,
-    history: Annotated[str | None, typer.Option("--history", help="Item keys, oldest first, with commas.")] = None,
-    dataset: Dataset = None,
-    as_json: AsJson = False,
-    home: Home = None,
-) -> None:
-    """Why an item is (or is not) recommended: exact Shapley values of the last events, and what would change it."""
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.explain(it, user=user, history=_keys(history), item=item)
-    game = told["games"][0]
-    rows = [(p["title"], p["phi"]) for p in game["players"]]
-
-    def human(console: Any) -> None:
-        console.print(told["words"]["en"])
-        console.print(terminal.table(("event", "change in log-probability"), rows))
-
-    terminal.show(told, as_json=as_json, human=human)
-
-
-@app.command()
-def guide(
-    run: Run,
-    user: Annotated[str, typer.Option("--user", help="A user's key.")],
-    target: Annotated[str, typer.Option("--target", help="category=NAME")],
-    steps: Annotated[int, typer.Option("--steps", min=1, max=50)] = 10,
-    dataset: Dataset = None,
-    as_json: AsJson = False,
-    home: Home = None,
-) -> None:
-    """A path of acceptable steps that leads a user toward a category, and how much such paths lift."""
-    name, found, category = target.partition("=")
-    if not found or name != "category" or not category:
-        raise InputError(f"the target {target!r} is not category=NAME", remedy="write --target category=Comedy, say")
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.guide(it, user=user, category=category, steps=steps)
-        told["lift"] = answers.lift_toward(it, category)
-    rows = [(n + 1, s["key"], s["title"], s["acceptance"], s["mass"]) for n, s in enumerate(told["steps"])]
-    terminal.show(
-        told,
-        as_json=as_json,
-        human=lambda console: console.print(
-            terminal.table(("", "item", "title", "acceptance", f"mass on {category}"), rows)
-        ),
-    )
+for _answer in (recommend, similar, predict, explain, guide):
+    app.command()(_answer)
 
 
 @app.command()
@@ -563,7 +412,13 @@ def verify(file: Path, as_json: AsJson = False, home: Home = None) -> None:
         told,
         as_json=as_json,
         human=lambda console: console.print(
-            "\n".join([*(f"differs: {f}" for f in told["findings"]), "verified" if told["ok"] else "NOT verified"])
+            "\n".join(
+                [
+                    *(f"differs: {finding}" for finding in told["findings"]),
+                    *(f"note: {note}" for note in told["notes"]),
+                    "verified" if told["ok"] else "NOT verified",
+                ]
+            )
         ),
     )
     if not told["ok"]:
@@ -614,18 +469,6 @@ def serve_scorer(home: Home = None) -> None:
         serve(d.ledger, d.home)
 
 
-@contextmanager
-def opened(home: Path | None, run: str, dataset: str | None) -> Iterator[tuple[Any, Any]]:
-    """The answering functions and one opened run, on one thread as in the scorer."""
-    import torch
-
-    from core.serve import answers
-
-    torch.set_num_threads(1)
-    with desk(home) as d, answers.open_run(d.ledger, d.home, run, dataset=dataset) as it:
-        yield answers, it
-
-
 @app.callback(invoke_without_command=True)
 def _root(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     share_processors()
@@ -653,16 +496,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not found:
         raise InvalidConfig(f"{text!r} is not key=value", remedy="write --set epochs=20, say")
     return key, value
-
-
-def _days(days: float | None, seen_days: float | None) -> str:
-    if days is not None:
-        return f"{days:.2g}" if days < 10 else f"{days:.0f}"
-    return "not told" if seen_days is None else f"more than {seen_days:.0f}"
-
-
-def _keys(text: str | None) -> list[str] | None:
-    return None if text is None else [key.strip() for key in text.split(",") if key.strip()]
 
 
 def _actor() -> str:

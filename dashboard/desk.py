@@ -23,6 +23,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 Home = Annotated[Path | None, typer.Option("--home", help="The store; default LODESTAR_HOME or ./.lodestar.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", help="Default: the one ingested last.")]
 
+Run = Annotated[str, typer.Argument(help="A run's id, or `champion`.")]
+
 IDLE_EXIT_S = 20.0
 
 
@@ -88,3 +90,8 @@ def await_job(d: Desk, job_id: str, *, detach: bool = False) -> JobRow:
         return status(d.ledger, job_id)
     with terminal.Bar(f"job {job_id}") as bar:
         return wait_for(d.ledger, d.home, job_id, supervisor_argv=supervisor_argv(d.home), on_change=bar.follow)
+
+
+def listed(text: str | None) -> list[str] | None:
+    """What stands between commas; None where nothing was given."""
+    return None if text is None else [key.strip() for key in text.split(",") if key.strip()]

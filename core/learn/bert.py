@@ -99,7 +99,7 @@ class BERTRecommender:
                 logits = u @ (_dropped(items, own.dropout, rng) @ q).T + b
                 loss = F.cross_entropy(logits, target[rows])
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 optimiser.step()
             kept, self._head = self._head, (p.detach().clone(), (items @ q).detach(), b.detach().clone())
             reached, since = self._validate(split.valid, split), since + 1

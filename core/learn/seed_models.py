@@ -115,7 +115,7 @@ def fit_softmax_similarity(split: Split, *, items: sp.csr_matrix, seed: int) -> 
                 logits = torch.from_numpy(x[owner[rows]].toarray()) @ w.T @ dense.T + b
                 loss = F.cross_entropy(logits, target[torch.from_numpy(rows)]) + L2 * w.square().sum()
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 optimiser.step()
             held = SoftmaxSimilarity(split.task, decay, items, w.detach().clone(), b.detach().clone())
             yield {"decay": decay, "epoch": epoch}, held

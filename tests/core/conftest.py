@@ -31,6 +31,20 @@ def operations_on_one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def two_tastes() -> Callable[[int], Histories]:
+    """Makes histories of so many users, each of eight items out of the first ten or out of the second ten."""
+
+    def make(n_users: int) -> Histories:
+        rng = np.random.default_rng(0)
+        item = np.concatenate([rng.permutation(10)[:8] + 10 * (user % 2) for user in range(n_users)]).astype(np.int64)
+        n = len(item)
+        ts = np.tile(np.arange(8), n_users).astype(np.int64)
+        return Histories(np.arange(0, n + 1, 8), item, ts, np.zeros(n, np.int64), np.full(n, np.nan, np.float32))
+
+    return make
+
+
+@pytest.fixture
 def make_served() -> Callable[..., ServedModel]:
     """A served model with a network and closed forms; one item is unavailable, two are untrained."""
 

@@ -279,7 +279,7 @@ def test_a_planted_truth_is_found_and_its_probabilities_hold(make_served: Callab
     true = np.where(even, 0.8, 0.25) + 0.1 * (histories.owner[rows] % 3 - 1)
     said = np.array(
         [
-            made.like_probability(served, histories.before(np.array([row])), histories.item[[row]])[0]  # type: ignore[index]
+            made.like_probability(served, histories.before(np.array([row])), histories.item[[row]])[0]
             for row in rows[:300]
         ]
     )

@@ -1,9 +1,8 @@
 """A language model that reads histories: what it reads, that it learns from texts alone, that it recommends."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,19 +25,9 @@ def by_word(texts: Sequence[str]) -> Tensor:
 
 
 @pytest.fixture
-def split() -> Split:
+def split(two_tastes: Callable[[int], Histories]) -> Split:
     """Sixty users who stay in one of two kinds of titles."""
-    rng = np.random.default_rng(0)
-    item = np.concatenate([rng.permutation(10)[:8] + 10 * (user % 2) for user in range(60)]).astype(np.int64)
-    n = len(item)
-    histories = Histories(
-        np.arange(0, n + 1, 8).astype(np.int64),
-        item,
-        np.tile(np.arange(8), 60).astype(np.int64),
-        np.zeros(n, np.int64),
-        np.full(n, np.nan, np.float32),
-    )
-    return leave_last_out(histories, "next-new")
+    return leave_last_out(two_tastes(60), "next-new")
 
 
 def test_a_history_reads_newest_first_and_is_cut() -> None:
@@ -77,7 +66,7 @@ def test_a_text_is_read_once(tiny_language_model: Path, monkeypatch: pytest.Monk
 
     def spied(folder: Path, config: object, *, texts: list[str]) -> object:
         read.append(texts)
-        return encoder(folder, config, texts=texts)  # type: ignore[arg-type]
+        return encoder(folder, config, texts=texts)
 
     monkeypatch.setattr(bert, "TextEncoder", spied)
     reader = Reader(tiny_language_model)

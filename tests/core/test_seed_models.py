@@ -1,5 +1,7 @@
 """The formulas over sparse features, each computed by hand on small matrices."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -97,21 +99,10 @@ def test_logistic_finds_where_the_penalised_likelihood_is_flat() -> None:
 
 
 @pytest.fixture
-def tastes() -> tuple[Split, sp.csr_matrix]:
+def tastes(two_tastes: Callable[[int], Histories]) -> tuple[Split, sp.csr_matrix]:
     """Four hundred users who stay in one of two categories of ten items."""
-    rng = np.random.default_rng(0)
-    rows = [rng.permutation(10)[:8] + 10 * (user % 2) for user in range(400)]
-    item = np.concatenate(rows).astype(np.int64)
-    n = len(item)
-    all_of_it = Histories(
-        np.arange(0, n + 1, 8).astype(np.int64),
-        item,
-        np.tile(np.arange(8), 400).astype(np.int64),
-        np.zeros(n, np.int64),
-        np.full(n, np.nan, np.float32),
-    )
     features = item_features([["low"] if i < 10 else ["high"] for i in range(20)])
-    return leave_last_out(all_of_it, "next-new"), features
+    return leave_last_out(two_tastes(400), "next-new"), features
 
 
 def test_what_is_learned_prefers_the_users_category(tastes: tuple[Split, sp.csr_matrix]) -> None:

@@ -1,7 +1,7 @@
 """Every page, through the frame, on an empty store and on a small real one, in both languages."""
 
 import json
-import time
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from core.ops import jobs, registry, runs
 from core.ops.ledger import Ledger, current_build
-from dashboard import loaders, settings, slate, training
+from dashboard import charts, loaders, settings, slate, training
 from dashboard.words import Words
 from data.publish import staged
 
@@ -205,13 +205,18 @@ def test_a_scorer_that_takes_its_time_changes_nothing_of_the_page(
     opened: Opened, store: Any, scorer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = said(opened(store.home, "profile", user="u7"))
-    prompt = scorer.recommend
+    prompt, draws, drawn = scorer.recommend, charts.timeline, threading.Event()
 
     def slow(*args: Any, **options: Any) -> Any:
-        time.sleep(0.3)
+        assert drawn.wait(30), "the page waited for the scorer before it drew what it knows"
         return prompt(*args, **options)
 
+    def timeline(*args: Any, **options: Any) -> Any:
+        drawn.set()
+        return draws(*args, **options)
+
     monkeypatch.setattr(scorer, "recommend", slow)
+    monkeypatch.setattr(charts, "timeline", timeline)
     assert said(opened(store.home, "profile", user="u7")) == at_once
 
 
