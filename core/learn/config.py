@@ -56,7 +56,7 @@ class TextConfig(_Frozen):
 class TrainConfig(_Frozen):
     """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier.
     `protocol` is the split that the run learns from and is judged on. Above `full_softmax_items` items the loss is
-    estimated from so many `negatives` a batch."""
+    estimated from so many `negatives` a batch, and `weight_decay` leaves the items' ids alone."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     protocol: Protocol = "last"

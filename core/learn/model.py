@@ -116,17 +116,19 @@ class Recommender(nn.Module):
         self, *, text: Tensor | None = None, keep_id: Tensor | None = None, rows: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Item vectors (I, d) and biases (I,). `text` (I, T) stands in for the stored text; `keep_id` (I,) of 0 and 1
-        drops ids. With `rows` (R,) int64 those items alone, and sparse gradients of their ids."""
-        text = self.text if text is None else text
+        drops ids. With `rows` (R,) int64 those items alone, `text` (R, T) being theirs, and sparse gradients of their
+        ids."""
         vector: Tensor = self.id_vector
         bias: Tensor = self.id_bias
         if rows is not None:
             vector = F.embedding(rows, self.id_vector, sparse=True)
             bias = torch.gather(self.id_bias, 0, rows, sparse_grad=True)
-            text, keep_id = text[rows], None if keep_id is None else keep_id[rows]
+            keep_id = None if keep_id is None else keep_id[rows]
         if keep_id is not None:
             vector, bias = vector * keep_id[:, None], bias * keep_id
         if self.adapter is not None and self.text_bias is not None:
+            if text is None:
+                text = self.text if rows is None else self.text[rows]
             vector = vector + self.adapter(text)
             bias = bias + self.text_bias(text).squeeze(-1)
         return vector, bias

@@ -230,20 +230,23 @@ class Trainer:
         mere negatives they would be pushed below everything.
         """
         model, config = self.model, self.config
-        text = self.whitening(raw) if raw is not None and self.whitening is not None else None
         keep = (torch.rand(model.n_items) >= config.id_dropout).float().to(model.device)
         if self.sampler is None:
-            vectors, bias = model.items(text=text, keep_id=keep)
+            vectors, bias = model.items(text=self._whitened(raw), keep_id=keep)
             asked = batch.target >= 0
             states, target = model.states(batch.events, vectors)[asked], self.place[batch.target[asked]]
             seen = self.trained
             return full_softmax(states, vectors[seen], bias[seen], target, memory_mb=config.logit_memory_mb)
         sample = self.sampler.sample(batch)
         self.touched = sample.rows
+        text = self._whitened(None if raw is None else raw[sample.rows])
         vectors, bias = model.items(text=text, keep_id=keep, rows=sample.rows)
         asked = sample.batch.target >= 0
         states, target = model.states(sample.batch.events, vectors)[asked], sample.batch.target[asked]
         return sampled_softmax(states, vectors, bias, target, sample.negative, log_q=sample.log_q)
+
+    def _whitened(self, raw: Tensor | None) -> Tensor | None:
+        return None if raw is None or self.whitening is None else self.whitening(raw)
 
     def _move_text(self, gradient: Tensor) -> None:
         """One step of the language model down the epoch's mean gradient (I, D), then the catalogue read anew."""

@@ -102,10 +102,11 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, how: dict[st
         assert torch.equal(value, second.model.state_dict()[name]), name
 
 
-def test_a_resumed_language_stage_ends_with_the_same_bits(tmp_path: Path, tiny_language_model: Path) -> None:
+@pytest.mark.parametrize("how", [{}, SAMPLED], ids=["full", "sampled"])
+def test_a_resumed_language_stage_ends_with_the_same_bits(tiny_language_model: Path, how: dict[str, int]) -> None:
     split = leave_last_out(cyclic(), "next-new")
     text = TextConfig(steps=3, rank=2, dim=8, lr=0.01)
-    config = TrainConfig(batch_tokens=256, network=NETWORK, text=text)
+    config = TrainConfig(batch_tokens=256, network=NETWORK, text=text, **how)
 
     def made() -> Trainer:
         encoder = TextEncoder(tiny_language_model, text, texts=[f"item {n}" for n in range(N_ITEMS)])
