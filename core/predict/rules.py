@@ -47,6 +47,8 @@ class Pin(_Frozen):
         if not isinstance(told, str):
             return told
         key, _, rank = told.rpartition("@")
+        if not key or not rank.isdecimal():
+            raise ValueError(f"{told!r} is not KEY@RANK")
         return {"key": key, "rank": rank}
 
 
@@ -63,6 +65,8 @@ class Cap(_Frozen):
         if not isinstance(told, str | int):
             return told
         category, named, most = str(told).rpartition("=")
+        if not most.isdecimal():
+            raise ValueError(f"{told!r} is not CATEGORY=N or N")
         return {"most": most, **({"category": category} if named else {})}
 
 
