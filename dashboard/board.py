@@ -12,6 +12,7 @@ from dashboard.words import Words
 METRICS = ("hr@10", "ndcg@10")
 _METRIC = "ndcg@10"  # what gains and p-values on the page are of
 _SMALL = 0.001
+_HEIGHT = 528  # px: all that `lodestar bench` fits, without scrolling
 
 
 def leaderboard(s: Scene, run_id: str) -> None:
@@ -26,6 +27,7 @@ def leaderboard(s: Scene, run_id: str) -> None:
     parts.table(
         pd.DataFrame([_flat(row) for row in measured]),
         t=t,
+        height=_HEIGHT,
         name=f"{s.dataset}-{run_id}-leaderboard",
         shown=pd.DataFrame([_shown(t, row) for row in measured]),
         columns={
