@@ -40,7 +40,8 @@ def appended(served: ServedModel, history: Histories, items: list[int]) -> Histo
 @dataclass(frozen=True)
 class Lens:
     """A served model made ready for walks: its score in terms, item vectors (I, d) and biases (I,), and for each closed
-    form what one event of each item adds at age 0: (I, I) float32, or None for the identity."""
+    form what one event of each item adds at age 0: (I, I) float32, (I, F) before the form's `across`, or None for the
+    identity."""
 
     served: ServedModel
     terms: Terms
@@ -58,8 +59,11 @@ class Lens:
 
     def added(self, form: int, items: Tensor) -> Tensor:
         """(n, I) float32: what one event of each of `items` (n,) adds to a form's `plain`."""
-        kernel = self.kernels[form]
-        return self.terms.forms[form].rows(items).sum(0) if kernel is None else kernel.index_select(0, items)
+        kernel, across = self.kernels[form], self.terms.forms[form].across
+        if kernel is None:
+            return self.terms.forms[form].rows(items).sum(0)
+        row = kernel.index_select(0, items)
+        return row if across is None else row @ across
 
 
 class Walks:
@@ -163,10 +167,9 @@ class Walks:
 
 
 def _kernel(form: Form) -> Tensor | None:
-    if any(weight is None for weight in form.weights):
-        return None
-    total = torch.zeros(form.n_items, form.n_items)
+    total: Tensor | None = None
     for weight in form.weights:
-        assert weight is not None
-        total += weight
-    return total.div_(form.unit)
+        if weight is None:
+            return None
+        total = weight.clone() if total is None else total.add_(weight)
+    return None if total is None else total.div_(form.unit)

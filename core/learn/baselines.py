@@ -5,7 +5,6 @@ and answers any history with a score for every item, as the closed forms do. Whe
 those of `core.learn.closed`, so that no baseline loses for want of what EASE is given.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +14,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from core.learn.closed import DECAYS, NEGLIGIBLE, decayed, regression
+from core.learn.closed import DECAYS, NEGLIGIBLE, binary, decayed, regression
+from core.learn.factors import gigaflops, item_factors, solve
 from core.learn.sequences import FloatArray, Histories, IntArray, Split, Task
 
 HALF_LIVES = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0)  # in spans of the training part
@@ -25,8 +25,6 @@ SHRINKS = (0.0, 10.0, 100.0)  # users in common
 IALS_FACTORS = (32, 64)
 IALS_UNSEEN = (0.1, 0.3, 1.0)
 IALS_LAMBDAS = (0.003, 0.01)
-IALS_EPOCHS = 10
-IALS_SPREAD = 0.1  # of the first factors, over the root of their number
 _CELLS = 4_000_000  # numbers of one block held at once
 
 Settings = dict[str, Any]
@@ -137,7 +135,7 @@ def fit_item_knn(split: Split, *, n_items: int) -> Candidates:
     """Item neighbours for each shrinkage, number of neighbours and decay (Sarwar et al., "Item-based Collaborative
     Filtering Recommendation Algorithms", WWW 2001): score_j = sum over the history of x_i s_ij, s the shrunk cosine,
     kept for each item's k nearest."""
-    seen = _binary(split.train, n_items=n_items)
+    seen = binary(split.train, n_items=n_items)
     nothing = np.zeros(n_items, dtype=np.float32)
     for shrink in SHRINKS:
         widest = cosines(seen, shrink=shrink, k=max(NEIGHBOURS), itself=split.task != "next-new")
@@ -198,67 +196,18 @@ class IALS:
 
 
 def fit_ials(split: Split, *, n_items: int, seed: int) -> Candidates:
-    """iALS for each setting of a stated budget: factors, weight of the unseen and regularisation by `IALS_EPOCHS`
-    epochs, each asked with every decay.
-
-    Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008), with the loss, the
-    scaled regularisation and the start of Rendle et al., "Revisiting the Performance of iALS on Item Recommendation
-    Benchmarks" (RecSys 2022): sum over seen (1 - w_u h_i)^2 + unseen sum over all (w_u h_i)^2 + lambda (sum over u
-    (n_u + unseen I) |w_u|^2 + sum over i (n_i + unseen U) |h_i|^2).
-    """
-    seen = _binary(split.train, n_items=n_items)
-    by_item = seen.T.tocsr()
+    """iALS (`core.learn.factors`) for each setting of a stated budget, each asked with every decay."""
+    seen = binary(split.train, n_items=n_items)
     for factors in IALS_FACTORS:
         for unseen in IALS_UNSEEN:
             for penalty in IALS_LAMBDAS:
-                start = torch.Generator().manual_seed(seed)
-                items = torch.randn(n_items, factors, generator=start) * IALS_SPREAD / math.sqrt(factors)
-                for _ in range(IALS_EPOCHS):
-                    users = solve(seen, items, unseen=unseen, penalty=penalty)
-                    items = solve(by_item, users, unseen=unseen, penalty=penalty)
+                items = item_factors(seen, factors=factors, unseen=unseen, penalty=penalty, seed=seed)
                 for decay in DECAYS:
                     settings = {"factors": factors, "unseen": unseen, "lambda": penalty, "decay": decay}
                     yield settings, IALS(split.task, decay, items, unseen, penalty)
 
 
-def solve(seen: sp.csr_matrix, other: Tensor, *, unseen: float, penalty: float) -> Tensor:
-    """(R, d) float32: for each row the w that minimises sum over its entries c (1 - w h)^2 + unseen sum over all h of
-    (w h)^2 + penalty (sum of c + unseen C) |w|^2. seen (R, C) weights c, other (C, d) the h."""
-    d = other.shape[1]
-    gram = unseen * (other.T @ other)
-    weight = torch.from_numpy(seen.data.astype(np.float32))
-    column = torch.from_numpy(seen.indices.astype(np.int64))
-    starts, lengths = seen.indptr[:-1].astype(np.int64), np.diff(seen.indptr).astype(np.int64)
-    total = np.asarray(seen.sum(axis=1)).ravel()
-    order = np.argsort(lengths, kind="stable")
-    out = torch.zeros(len(lengths), d)
-    end = len(order)
-    while end:  # the longest rows first, so that a block is padded to its own longest
-        longest = max(int(lengths[order[end - 1]]), 1)
-        rows = order[max(0, end - max(1, _CELLS // (max(longest, d) * d))) : end]
-        end -= len(rows)
-        slot = np.minimum(np.arange(longest), np.maximum(lengths[rows, None] - 1, 0)) + starts[rows, None]
-        where = torch.from_numpy(np.minimum(slot, max(len(column) - 1, 0)))
-        real = torch.from_numpy(np.arange(longest) < lengths[rows, None])
-        if not len(column):
-            continue
-        c = weight[where] * real
-        h = other[column[where]]
-        scaled = torch.from_numpy(penalty * (total[rows] + unseen * len(other))).float()
-        left = gram + torch.einsum("rl,rld,rle->rde", c, h, h) + scaled[:, None, None] * torch.eye(d)
-        right = torch.einsum("rl,rld->rd", c, h)
-        out[torch.from_numpy(rows)] = torch.cholesky_solve(right[:, :, None], torch.linalg.cholesky(left)).squeeze(2)
-    return out
-
-
 def ials_gigaflops(seen: int, users: int, items: int) -> float:
-    """What the budget of `fit_ials` costs on `seen` pairs: two Gram matrices a pair and one factorisation a row."""
-    rounds = IALS_EPOCHS * len(IALS_UNSEEN) * len(IALS_LAMBDAS)
-    return rounds * sum(4 * seen * d**2 + (users + items) * d**3 / 3 for d in IALS_FACTORS) / 1e9
-
-
-def _binary(histories: Histories, *, n_items: int) -> sp.csr_matrix:
-    """(H, I) float32 of ones where a history holds an item."""
-    seen = decayed(histories, "next-any", 1.0, n_items=n_items)
-    seen.data[:] = 1.0
-    return seen
+    """What the budget of `fit_ials` costs on `seen` pairs."""
+    rounds = len(IALS_UNSEEN) * len(IALS_LAMBDAS)
+    return rounds * sum(gigaflops(seen, users, items, factors=d) for d in IALS_FACTORS)

@@ -1,16 +1,20 @@
-"""Closed-form components: EASE, next-item ridge, and personal frequency; seconds to fit, hard to beat.
+"""Closed-form components: EASE, next-item ridge, matrix factors, and personal frequency; seconds to fit, hard to beat.
 
 EASE is Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), asked with a history whose older
 events count less. The next-item ridge regresses what comes next on two such decayed histories at once, a short and a
 long memory side by side, X and Y over every training position: W = B + (X'X + Lambda)^-1 X'(Y - X B). What it shrinks
 toward, B, is what coming back to an item is worth on average: one number a memory on the diagonal, by least squares;
-0 where nobody comes back. Frequency is the decayed history itself, for tasks in which people do. Decays and lambda (in
-units of the mean diagonal of X'X, so that they carry over between data sets) are chosen by validation NDCG@10.
+0 where nobody comes back. Frequency is the decayed history itself, for tasks in which people do. Factors are those of
+iALS (`core.learn.factors`), asked as a linear form: H (unseen H'H + lambda (n + unseen I) 1)^-1 H' for a history of
+mean weight n, which solves for its factor up to the Gram matrix of the history's own items; d columns, however large
+the catalogue. Decays and lambda (of EASE and the ridge in units of the mean diagonal of X'X, so that they carry over
+between data sets) are chosen by validation NDCG@10.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,25 +24,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.learn.factors import gigaflops, item_factors
 from core.learn.ranking import ndcg, ranks
-from core.learn.sequences import FloatArray, Histories, IntArray, Split, Task, target_starts
+from core.learn.sequences import FloatArray, Histories, IntArray, Queries, Split, Task, target_starts
 
 DECAYS = (0.6, 0.8, 0.9, 0.95, 1.0)
 MEMORIES = ((0.6, 0.95), (0.3, 0.9))  # the ridge's short and long memory
 EASE_LAMBDAS = (1.0, 3.0, 10.0)
 RIDGE_LAMBDAS = (3.0, 10.0)
 VANISHED = 2.0**-30  # a decayed event below this weight is less than the rounding of its history's sum
+FACTORS = 64
+FACTOR_UNSEEN = (0.3, 0.1, 1.0)  # weight of what was not seen beside what was; tried in this order
+FACTOR_LAMBDA = 0.01
+FACTOR_GIGAFLOPS = 6000.0  # a budget of minutes on two cores: past it no further weight is tried
 NEGLIGIBLE = 0.03  # a decayed event below this weight leaves the ridge's regression
 MAX_QUERIES = 4000  # validation queries that a choice of decay and lambda looks at
+BLOCK_CELLS = 8_000_000  # their scores held at once
 
 
 @dataclass(frozen=True)
 class ClosedForm:
     """score(history) = squash of (sum over decays d of x_d W_d) / unit, x_d the items' counts decayed by d.
 
-    weights (len(decays) * I, I) float32, the W_d one under the other, or None for W = 1. What the sum estimates is more
-    like a probability than its logarithm, which a conditional logit asks for: a squashed sum ranks as the sum does, is
-    linear well below the unit and logarithmic above. The unit is chosen with the blend (`core.predict.blend`).
+    weights (len(decays) * I, I) float32, the W_d one under the other, or None for W = 1; with `across` (F, I) float32
+    they are (len(decays) * I, F), and W_d is their product. What the sum estimates is more like a probability than its
+    logarithm, which a conditional logit asks for: a squashed sum ranks as the sum does, is linear well below the unit
+    and logarithmic above. The unit is chosen with the blend (`core.predict.blend`).
     """
 
     name: str
@@ -46,6 +57,7 @@ class ClosedForm:
     decays: tuple[float, ...]
     weights: Tensor | None
     unit: float = 1.0
+    across: Tensor | None = None
 
     def scores(self, histories: Histories, *, n_items: int) -> Tensor:
         """(H, I) float32."""
@@ -58,16 +70,18 @@ class ClosedForm:
             return torch.from_numpy(decayed(histories, self.task, decay, n_items=n_items).toarray()).div_(self.unit)
         age, owner = ages(histories, self.task), histories.owner
         weight = np.stack([np.power(decay, age) for decay in self.decays], axis=1)  # (N, D)
-        event, memory = np.nonzero(weight >= VANISHED)  # by event, so each history's own stay together
-        begins = np.searchsorted(owner[event], np.arange(len(histories)))
+        event, memory = np.nonzero(weight >= VANISHED)
+        row = histories.item[event] + memory * n_items
+        shape = (len(histories), len(self.weights))
+        x = sp.csr_matrix((weight[event, memory].astype(np.float32), (owner[event], row)), shape=shape)
         summed = F.embedding_bag(
-            torch.from_numpy(histories.item[event] + memory * n_items),
+            torch.from_numpy(x.indices.astype(np.int64)),
             self.weights,
-            torch.from_numpy(begins),
+            torch.from_numpy(x.indptr[:-1].astype(np.int64)),
             mode="sum",
-            per_sample_weights=torch.from_numpy(weight[event, memory].astype(np.float32)),
+            per_sample_weights=torch.from_numpy(x.data),
         )
-        return summed.div_(self.unit)
+        return (summed if self.across is None else summed @ self.across).div_(self.unit)
 
 
 @dataclass(frozen=True)
@@ -105,10 +119,21 @@ def decayed(histories: Histories, task: Task, decay: float, *, n_items: int) -> 
     return sp.csr_matrix((weight, (histories.owner, histories.item)), shape=(len(histories), n_items))
 
 
+def by_row(weights: Tensor) -> Tensor:
+    """The same numbers, each row's together: solvers leave columns together, from which rows sum many times slower."""
+    return weights.contiguous()
+
+
+def binary(histories: Histories, *, n_items: int) -> sp.csr_matrix:
+    """(H, I) float32 of ones where a history holds an item."""
+    seen = decayed(histories, "next-any", 1.0, n_items=n_items)
+    seen.data[:] = 1.0
+    return seen
+
+
 def fit_ease(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
     """EASE for each lambda and decay; B = I - P diag(1 / diag P), P = (X'X + lambda I)^-1, X binary."""
-    seen = decayed(split.train, split.task, 1.0, n_items=n_items).astype(np.float64)
-    seen.data[:] = 1.0
+    seen = binary(split.train, n_items=n_items).astype(np.float64)
     gram = (seen.T @ seen).toarray()
     for scale in EASE_LAMBDAS:
         regularised = gram.copy()
@@ -116,7 +141,7 @@ def fit_ease(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
         inverse = torch.linalg.inv(torch.from_numpy(regularised)).numpy()
         weights = inverse / -np.diag(inverse)
         np.fill_diagonal(weights, 0.0)
-        served = torch.from_numpy(weights.astype(np.float32))
+        served = by_row(torch.from_numpy(weights.astype(np.float32)))
         for decay in DECAYS:
             yield ClosedForm("ease", split.task, (decay,), served)
 
@@ -144,7 +169,21 @@ def _ridges(split: Split, memories: tuple[float, ...], *, n_items: int) -> Itera
         regularised[np.diag_indices(len(gram))] += (scale * scales).astype(gram.dtype)
         factor = torch.linalg.cholesky(torch.from_numpy(regularised))
         beyond = torch.cholesky_solve(torch.from_numpy(cross), factor)
-        yield ClosedForm("ridge", split.task, memories, beyond.add_(torch.from_numpy(prior)))
+        yield ClosedForm("ridge", split.task, memories, by_row(beyond.add_(torch.from_numpy(prior))))
+
+
+def fit_factors(split: Split, *, n_items: int, seed: int) -> Iterator[ClosedForm]:
+    """Matrix factors for each weight of the unseen, as far as the budget reaches, and each decay."""
+    seen = binary(split.train, n_items=n_items)
+    cost = gigaflops(seen.nnz, *seen.shape, factors=FACTORS)
+    for unseen in FACTOR_UNSEEN[: max(1, int(FACTOR_GIGAFLOPS // max(cost, 1e-9)))]:
+        items = item_factors(seen, factors=FACTORS, unseen=unseen, penalty=FACTOR_LAMBDA, seed=seed)
+        own = unseen * (items.T @ items)
+        for decay in DECAYS:
+            history = float(decayed(split.train, split.task, decay, n_items=n_items).sum()) / max(len(split.train), 1)
+            ridge = FACTOR_LAMBDA * (history + unseen * n_items) * torch.eye(FACTORS)
+            weights = torch.linalg.solve(own + ridge, items, left=False)
+            yield ClosedForm("factors", split.task, (decay,), by_row(weights), across=by_row(items.T))
 
 
 def fit_frequency(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
@@ -178,7 +217,8 @@ def regression(train: Histories, task: Task, decay: float, *, n_items: int) -> t
     return (before @ content)[asked].tocsr(), content[asked].tocsr()
 
 
-FITTERS: dict[str, Callable[..., Iterator[ClosedForm]]] = {
+Fitter = Callable[..., Iterator[ClosedForm]]
+FITTERS: dict[str, Fitter] = {  # those without chance in them
     "ease": fit_ease,
     "ridge": fit_ridge,
     "frequency": fit_frequency,
@@ -188,23 +228,46 @@ FITTERS: dict[str, Callable[..., Iterator[ClosedForm]]] = {
 def fit_closed_forms(
     split: Split, *, n_items: int, budget_gb: float, seed: int, log: Callable[[str], None]
 ) -> dict[str, ClosedForm]:
-    """The best of each form by validation NDCG@10. A dense form over `budget_gb` stands aside, and `log` says so."""
-    names = ["ease", "ridge"] if split.task == "next-new" else ["ease", "ridge", "frequency"]
+    """The best of each form by validation NDCG@10. A dense form over `budget_gb` stands aside, and so do factors over
+    their budget of operations; `log` says so. The seed is of the factors' start."""
+    fitters: dict[str, Fitter] = {**FITTERS, "factors": partial(fit_factors, seed=seed)}
+    if split.task == "next-new":
+        del fitters["frequency"]  # nobody comes back
     valid = split.valid.sample(MAX_QUERIES, seed=seed)
     chosen: dict[str, ClosedForm] = {}
-    for name in names:
-        cost = Estimate(n_items, 2 if name == "ridge" else 1)
-        if name != "frequency" and cost.gigabytes > budget_gb:
-            log(f"{name} stands aside: {cost.gigabytes:.1f} GB for {n_items} items is over {budget_gb:.1f} GB")
+    for name, fitter in fitters.items():
+        too_much = _too_much(name, split, n_items=n_items, budget_gb=budget_gb)
+        if too_much is not None:
+            log(f"{name} stands aside: {too_much}")
             continue
         begun, best = time.perf_counter(), -1.0
-        for form in FITTERS[name](split, n_items=n_items):
-            scores = form.scores(valid.context, n_items=n_items)
-            reached = float(np.mean(ndcg(ranks(scores, valid, task=split.task), valid, k=10))) if len(valid) else 0.0
+        for form in fitter(split, n_items=n_items):
+            reached = _reached(form, valid, n_items=n_items)
             if reached > best:
                 chosen[name], best = form, reached
         log(f"{name}: decays {chosen[name].decays}, validation NDCG@10 {best:.4f}, {time.perf_counter() - begun:.1f} s")
     return chosen
+
+
+def _too_much(name: str, split: Split, *, n_items: int, budget_gb: float) -> str | None:
+    """Why a form is not tried, or None."""
+    if name in ("ease", "ridge"):
+        cost = Estimate(n_items, 2 if name == "ridge" else 1).gigabytes
+        return f"{cost:.1f} GB for {n_items} items is over {budget_gb:.1f} GB" if cost > budget_gb else None
+    if name == "factors":
+        cost = gigaflops(len(split.train.item), len(split.train), n_items, factors=FACTORS)
+        over = f"{cost:.0f} GF for {len(split.train.item)} events is over {FACTOR_GIGAFLOPS:.0f} GF"
+        return over if cost > FACTOR_GIGAFLOPS else None
+    return None
+
+
+def _reached(form: ClosedForm, valid: Queries, *, n_items: int) -> float:
+    """Validation NDCG@10, of scores made for a block of queries at a time."""
+    if not len(valid):
+        return 0.0
+    blocks = valid.blocks(max(1, BLOCK_CELLS // n_items))
+    parts = [ndcg(ranks(form.scores(q.context, n_items=n_items), q, task=form.task), q, k=10) for q in blocks]
+    return float(np.mean(np.concatenate(parts)))
 
 
 def _coming_back(gram: npt.NDArray[Any], cross: npt.NDArray[Any]) -> FloatArray:

@@ -136,10 +136,12 @@ def _scored(states: Tensor, items: tuple[Tensor, Tensor]) -> Tensor:
 
 def _borrowed(regression: TextRegression, form: ClosedForm, *, rows: Tensor | None = None) -> ClosedForm:
     """A form with the columns that the texts tell of, at all items or where `rows` (I,) bool."""
-    if form.weights is None:
+    columns = form.weights if form.across is None else form.across
+    if columns is None:
         return form
-    told = regression.predict(form.weights)
-    return replace(form, weights=told if rows is None else torch.where(rows, told, form.weights))
+    told = regression.predict(columns)
+    told = told if rows is None else torch.where(rows, told, columns)
+    return replace(form, weights=told) if form.across is None else replace(form, across=told)
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ from data.errors import DamagedArtefact, SchemaMismatch, UnknownCategory, Unknow
 from data.publish import verify_manifest
 from data.warehouse import Warehouse
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,10 @@ class ServedModel:
         """model.safetensors, closed.safetensors, blend.json and served.json into a run's folder."""
         state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         save_file(state, folder / "model.safetensors")
-        weights = {name: form.weights.contiguous() for name, form in self.closed.items() if form.weights is not None}
-        save_file(weights, folder / "closed.safetensors")
+        weights = {f"{name}/weights": form.weights for name, form in self.closed.items()}
+        across = {f"{name}/across": form.across for name, form in self.closed.items()}
+        held = {name: part.contiguous() for name, part in (weights | across).items() if part is not None}
+        save_file(held, folder / "closed.safetensors")
         (folder / "blend.json").write_text(self.blend.to_json())
         told: dict[str, Any] = {
             "format": FORMAT,
@@ -177,7 +179,7 @@ class ServedModel:
             )
         with _readable(folder):
             state = load_file(folder / "model.safetensors")
-            weights = load_file(folder / "closed.safetensors")
+            held = load_file(folder / "closed.safetensors")
             blend = Blend.from_json((folder / "blend.json").read_text())
         catalogue = catalogue_of(warehouse, trained=None)
         trained = np.unpackbits(np.asarray(told["trained"], dtype=np.uint8))[: len(catalogue)].astype(bool)
@@ -189,7 +191,14 @@ class ServedModel:
         network.load_state_dict(state)
         network.eval().requires_grad_(False)
         closed = {
-            name: ClosedForm(name, told["task"], tuple(form["decays"]), weights.get(name), form["unit"])
+            name: ClosedForm(
+                name,
+                told["task"],
+                tuple(form["decays"]),
+                held.get(f"{name}/weights"),
+                form["unit"],
+                held.get(f"{name}/across"),
+            )
             for name, form in told["closed"].items()
         }
         return cls(

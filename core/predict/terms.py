@@ -24,14 +24,15 @@ from core.predict.served import ServedModel
 
 @dataclass(frozen=True)
 class Form:
-    """One closed form in the blend. scale (I,) float64; decays (D,); weights: one (I, I) float32 a decay, or None for
-    the identity; unit: what `plain` is counted in."""
+    """One closed form in the blend. scale (I,) float64; decays (D,); weights: one (I, I) float32 a decay, or (I, F)
+    where `across` (F, I) follows, or None for the identity; unit: what `plain` is counted in."""
 
     task: Task
     scale: Tensor
     decays: tuple[float, ...]
     weights: tuple[Tensor | None, ...]
     unit: float
+    across: Tensor | None = None
 
     @property
     def n_items(self) -> int:
@@ -44,8 +45,10 @@ class Form:
         for row, weight in zip(out, self.weights, strict=True):
             if weight is None:
                 row[torch.arange(len(items)), items] = 1.0
-            else:
+            elif self.across is None:
                 torch.index_select(weight, 0, items, out=row)
+            else:
+                torch.mm(weight.index_select(0, items), self.across, out=row)
         return out.div_(self.unit)
 
     def sums(self, histories: Histories) -> Tensor:
@@ -55,7 +58,8 @@ class Form:
         out = torch.zeros(len(self.decays), len(histories), self.n_items)
         for row, decay, weight in zip(out, self.decays, self.weights, strict=True):
             decayed = torch.zeros_like(row).index_put_((owner, item), (decay**age).float(), accumulate=True)
-            row[:] = decayed if weight is None else decayed @ weight
+            summed = decayed if weight is None else decayed @ weight
+            row[:] = summed if self.across is None else summed @ self.across
         return out.div_(self.unit)
 
 
@@ -98,5 +102,5 @@ def terms_of(served: ServedModel) -> Terms:
         form = served.closed[name]
         n = len(form.decays)
         stacked = [None] * n if form.weights is None else list(torch.split(form.weights, served.n_items))
-        forms.append(Form(form.task, scale, form.decays, tuple(stacked), form.unit))
+        forms.append(Form(form.task, scale, form.decays, tuple(stacked), form.unit, form.across))
     return Terms(neural_scale, constant, tuple(forms))

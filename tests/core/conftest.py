@@ -64,6 +64,8 @@ def make_served() -> Callable[..., ServedModel]:
             "ease": ClosedForm("ease", task, (0.9,), torch.randn(n_items, n_items, generator=rng), 0.5),
             "ridge": ClosedForm("ridge", task, (0.6, 0.95), torch.randn(2 * n_items, n_items, generator=rng), 2.0),
         }
+        rows, columns = torch.randn(n_items, 3, generator=rng), torch.randn(3, n_items, generator=rng)
+        closed["factors"] = ClosedForm("factors", task, (0.8,), rows, 2.0, columns)
         if task == "repurchase":
             closed["frequency"] = ClosedForm("frequency", task, (0.8,), None, 0.25)
         names = ("neural", *closed)
@@ -86,10 +88,10 @@ def make_served() -> Callable[..., ServedModel]:
             closed=closed,
             blend=Blend(
                 names,
-                tuple([0.3, 0.1, -0.2, 0.4][: len(names)]),
-                (2.0, 1.5, 1.0, 0.5)[: len(names)],
-                (1.2, 0.7, 0.5, 0.3)[: len(names)],
-                (0.9, 0.4, 0.8, 0.2)[: len(names)],
+                tuple([0.3, 0.1, -0.2, 0.2, 0.4][: len(names)]),
+                (2.0, 1.5, 1.0, 1.2, 0.5)[: len(names)],
+                (1.2, 0.7, 0.5, 0.4, 0.3)[: len(names)],
+                (0.9, 0.4, 0.8, 0.6, 0.2)[: len(names)],
                 -0.4,
             ),
             catalogue=catalogue,

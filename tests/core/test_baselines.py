@@ -16,7 +16,6 @@ from core.learn.baselines import (
     fit_popularity,
     fit_recent_popularity,
     nearest,
-    solve,
 )
 from core.learn.sequences import Histories, Split, Task, one_history
 from core.learn.splits import leave_last_out, training_questions
@@ -107,31 +106,6 @@ def test_an_item_counts_as_its_own_neighbour_where_people_come_back(train: Histo
         _, model = next(iter(fit_item_knn(split_of(train, task), n_items=N_ITEMS)))
         assert isinstance(model, Linear)
         assert (model.scores(one([3], [0]), n_items=N_ITEMS)[0, 3] > 0) == (task == "repurchase")
-
-
-def test_a_factor_is_where_the_loss_is_least() -> None:
-    rng = torch.Generator().manual_seed(0)
-    other = torch.randn(6, 3, generator=rng)
-    dense = np.asarray([[1, 0, 0.5, 0, 1, 0], [0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]], np.float32)
-    told = solve(sp.csr_matrix(dense), other, unseen=0.3, penalty=0.1)
-    h, c = other.double(), torch.from_numpy(dense).double()
-    w = told.double().requires_grad_()
-    scale = 0.1 * (c.sum(1) + 0.3 * 6)
-    loss = (c * (1 - w @ h.T) ** 2).sum() + 0.3 * ((w @ h.T) ** 2).sum() + (scale * w.square().sum(1)).sum()
-    (gradient,) = torch.autograd.grad(loss, w)
-    assert float(gradient.abs().max()) < 1e-5
-    assert told[1].tolist() == [0, 0, 0]
-
-
-def test_factors_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.learn import baselines
-
-    rng = np.random.default_rng(1)
-    seen = sp.csr_matrix((rng.random((12, 9)) < 0.4).astype(np.float32))
-    other = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
-    whole = solve(seen, other, unseen=0.1, penalty=0.01)
-    monkeypatch.setattr(baselines, "_CELLS", 30)
-    torch.testing.assert_close(solve(seen, other, unseen=0.1, penalty=0.01), whole)
 
 
 def test_ials_finds_two_circles_and_is_the_same_by_seed() -> None:

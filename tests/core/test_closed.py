@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.learn import closed
 from core.learn.closed import (
     MEMORIES,
     RIDGE_LAMBDAS,
@@ -91,10 +92,13 @@ def test_the_ridge_shrinks_toward_what_coming_back_is_worth(shopping: Histories)
     assert form.weights[[untouched, N_ITEMS + untouched], untouched].numpy() == pytest.approx(worth, abs=1e-5)
 
 
-def test_forms_over_budget_stand_aside_and_say_so(shopping: Histories) -> None:
+def test_forms_over_budget_stand_aside_and_say_so(shopping: Histories, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     split = leave_last_out(shopping, "repurchase")
     forms = fit_closed_forms(split, n_items=N_ITEMS, budget_gb=1e-9, seed=0, log=said.append)
-    assert set(forms) == {"frequency"}
+    assert set(forms) == {"frequency", "factors"}
     assert sum("stands aside" in line for line in said) == 2
+    monkeypatch.setattr(closed, "FACTOR_GIGAFLOPS", 1e-9)
+    assert "factors" not in fit_closed_forms(split, n_items=N_ITEMS, budget_gb=1e-9, seed=0, log=said.append)
+    assert any("GF for" in line for line in said)
     assert Estimate(35_000, 1).gigabytes > 20

@@ -174,7 +174,14 @@ def test_validation_and_test_events_were_not_learned_from(made: Made) -> None:
     stored = load_file(made.folder / "closed.safetensors")
     for name, form in forms.items():
         assert form.weights is not None
-        torch.testing.assert_close(form.weights[:, trained], stored[name][:, trained], atol=1e-5, rtol=1e-4)
+        if form.across is None:
+            torch.testing.assert_close(
+                form.weights[:, trained], stored[f"{name}/weights"][:, trained], atol=1e-5, rtol=1e-4
+            )
+        else:
+            product = form.weights @ form.across[:, trained]
+            kept = stored[f"{name}/weights"] @ stored[f"{name}/across"][:, trained]
+            torch.testing.assert_close(product, kept, atol=1e-5, rtol=1e-4)
 
 
 def test_the_language_model_is_no_decoration(made: Made) -> None:

@@ -63,7 +63,7 @@ def test_nobody_has_no_slate(make_served: Callable[..., ServedModel]) -> None:
 
 def test_scores_that_are_no_numbers_are_an_error(make_served: Callable[..., ServedModel]) -> None:
     served = make_served()
-    broken = replace(served, blend=replace(served.blend, mean=(float("nan"), 0.1, -0.2)))
+    broken = replace(served, blend=replace(served.blend, mean=(float("nan"), 0.1, -0.2, 0.2)))
     with pytest.raises(DamagedArtefact):
         top_of_everyone(broken, everyone([3]))
     with pytest.raises(DamagedArtefact):
@@ -76,6 +76,7 @@ def test_a_closed_form_is_the_sum_of_its_decayed_rows(make_served: Callable[...,
         assert form.weights is not None
         x = np.hstack([decayed(histories, "next-new", d, n_items=40).toarray() for d in form.decays])
         whole = torch.from_numpy(x).double() @ form.weights.double()
+        whole = whole if form.across is None else whole @ form.across.double()
         torch.testing.assert_close(
             form.scores(histories, n_items=40).double(), squash(whole / form.unit), atol=1e-5, rtol=1e-5
         )
