@@ -41,7 +41,8 @@ class NetworkConfig(_Frozen):
 
 
 class TextConfig(_Frozen):
-    """The language model and how it is tuned. `steps` gradient-cached updates, one after each sequence epoch."""
+    """The language model and how it is tuned. `steps` gradient-cached updates, one after each sequence epoch; where
+    they would cost a CPU more than `tune_gigaflops` (an hour on two cores), it stays frozen and the run says so."""
 
     model: str = "minilm"
     tune: Literal["none", "frozen", "lora", "full"] = "lora"
@@ -51,6 +52,7 @@ class TextConfig(_Frozen):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     steps: Positive = 6
     micro_batch: Positive = 64
+    tune_gigaflops: Annotated[float, Field(gt=0)] = 500_000.0
 
 
 class TrainConfig(_Frozen):

@@ -71,6 +71,11 @@ class TextEncoder:
             self.model.requires_grad_(True)
         self.model.eval()
 
+    def gigaflops(self) -> float:
+        """What one reading of all texts costs in the model's linear layers."""
+        weights = sum(layer.weight.numel() for layer in self.model.modules() if isinstance(layer, nn.Linear))
+        return 2 * weights * sum(tokens["input_ids"].numel() for _, tokens in self.batches) / 1e9
+
     def trainable(self) -> list[nn.Parameter]:
         """The parameters that fine-tuning moves."""
         return [p for p in self.model.parameters() if p.requires_grad]

@@ -28,6 +28,8 @@ from core.predict.blend import blend_queries, fit_blend, fit_units
 from core.predict.cold import place_cold_items
 from core.predict.served import Catalogue, ServedModel
 
+READINGS_A_STEP = 5  # forward with a graph, backward (two), the catalogue read anew; and some room
+
 
 class Follower(Monitor, Protocol):
     """What fitting reports to, and asks whether to go on."""
@@ -103,7 +105,7 @@ def fit(
 
     stages = {"frozen": train_stage("frozen")}
     first_network: Recommender | None = None
-    if encoder is not None and language is not None and config.text.tune in ("lora", "full"):
+    if encoder is not None and language is not None and _affordable(encoder, config, device, follow):
         first_network = copy.deepcopy(network).cpu()
         encoder.adapt(seed=config.seed)
         tuned = train_stage(config.text.tune, encoder=encoder, whitening=language.whitening)
@@ -137,6 +139,21 @@ def fit(
         )
         served = place_cold_items(served, split.valid, seed=config.seed, log=follow.log)
     return Fitted(served, language, first_network, stages, device)
+
+
+def _affordable(encoder: TextEncoder, config: TrainConfig, device: str, follow: Follower) -> bool:
+    """Whether the recipe tunes its language model and a CPU can pay for it; if it cannot, the run's log says so."""
+    text = config.text
+    if text.tune not in ("lora", "full"):
+        return False
+    cost = encoder.gigaflops() * text.steps * READINGS_A_STEP
+    if device == "cpu" and cost > text.tune_gigaflops:
+        follow.log(
+            f"text.tune={text.tune} stands aside: {cost:.0f} GF for {encoder.n_texts} texts is over"
+            f" {text.tune_gigaflops:.0f} GF (text.tune_gigaflops); the language model stays frozen"
+        )
+        return False
+    return True
 
 
 def pick_device(wanted: str) -> str:

@@ -24,6 +24,7 @@ from core.learn.scoring import neural_scores
 from core.learn.sequences import histories_from
 from core.learn.splits import leave_last_out, split_histories
 from core.ops.claims import claim
+from core.ops.events import read_events
 from core.ops.jobs import submit
 from core.ops.ledger import Ledger, record_build
 from core.ops.processes import Process
@@ -266,6 +267,18 @@ def test_a_run_of_another_protocol_is_measured_by_it_user_by_user(
     assert told["metrics"]["mrr@5"]["estimate"] == pytest.approx(users["mrr@5"].mean())
     assert len(told["cuts"]) == (2 if protocol == "time" else 0)
     assert count_test_reads(made.ledger, "synthetic", protocol=protocol) == 1
+
+
+def test_tuning_that_costs_too_much_stands_aside_and_says_so(made: Made, tiny_language_model: Path) -> None:
+    build_id = made.evaluation["build_id"]
+    order(made.ledger, build_id, tiny_language_model, epochs=1, **{"text.tune_gigaflops": 1e-6})
+    told = pipeline.train_run(context_of(made.ledger, made.home), cache=made.home / "cache", offline=True)
+    folder = made.home / "runs" / told["run_id"]
+    assert set(told["epochs"]) == {"frozen"}
+    assert "text_vs_shuffled" in told["language_model"] and "lora_vs_frozen" not in told["language_model"]
+    assert not (folder / "language_model.safetensors").exists()
+    said = [event["message"] for event in read_events(folder / "events.jsonl") if event["type"] == "log"]
+    assert any("text.tune=lora stands aside" in message for message in said)
 
 
 def test_behaviour_is_foretold_and_judged_beside_the_linear_model(made: Made) -> None:
