@@ -11,6 +11,7 @@ ENTRIES = (
     "tests.bench.behaviour",
     "tests.bench.cold",
     "tests.bench.console",
+    "tests.bench.growth",
     "tests.bench.leaderboard",
     "tests.bench.peers.__main__",
     "tests.bench.nearest",
