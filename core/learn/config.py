@@ -41,9 +41,12 @@ class NetworkConfig(_Frozen):
 
 
 class TextConfig(_Frozen):
-    """The language model and how it is tuned. `steps` gradient-cached updates, one after each sequence epoch."""
+    """The language model and how it is tuned. `steps` gradient-cached updates, one after each sequence epoch.
+    `prefix` stands before every text, `pooling` makes one vector of its tokens: by default as the checkpoint says."""
 
     model: str = "minilm"
+    prefix: str | None = None
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     tune: Literal["none", "frozen", "lora", "full"] = "lora"
     dim: Positive = 128
     max_tokens: Positive = 64
@@ -79,7 +82,7 @@ class TrainConfig(_Frozen):
 
     def to_toml(self) -> str:
         """The whole configuration, defaults included."""
-        return tomli_w.dumps(self.model_dump())
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
