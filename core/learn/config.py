@@ -42,7 +42,8 @@ class NetworkConfig(_Frozen):
 
 class TextConfig(_Frozen):
     """The language model and how it is tuned. `steps` gradient-cached updates, one after each sequence epoch.
-    `prefix` stands before every text, `pooling` makes one vector of its tokens: by default as the checkpoint says."""
+    `prefix` stands before every text, `pooling` makes one vector of its tokens: by default as the checkpoint says.
+    `pretrain_steps` of language modelling on the catalogue and on behaviour come before all (`core.learn.pretrain`)."""
 
     model: str = "minilm"
     prefix: str | None = None
@@ -53,6 +54,8 @@ class TextConfig(_Frozen):
     rank: Positive = 16
     lr: Annotated[float, Field(gt=0)] = 1e-3
     steps: Positive = 6
+    pretrain_steps: Annotated[int, Field(ge=0)] = 0
+    pretrain_lr: Annotated[float, Field(gt=0)] = 5e-5
     micro_batch: Positive = 64
 
 
