@@ -22,6 +22,8 @@ from torch import Tensor
 
 from core.learn.config import TrainConfig
 from core.learn.model import Recommender
+from core.learn.pretrain import STAGE as PRETRAIN
+from core.learn.pretrain import pretrain
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, Queries, Split, histories_from
 from core.learn.splits import split_histories
@@ -46,7 +48,7 @@ from core.predict.evaluate import (
     slices,
     user_table,
 )
-from core.predict.fit import Language, fit
+from core.predict.fit import Language, fit, pick_device
 from core.predict.recommend import write_everyone
 from core.predict.served import ServedModel, catalogue_of
 from core.trust.fairness import audit
@@ -77,6 +79,8 @@ class Progress:
         self.context = context
         skipped = {"lora", "full"} - {config.text.tune} | ({"text"} if config.text.tune == "none" else set())
         self.weights = {name: weight for name, weight in WEIGHT.items() if name not in skipped}
+        if config.text.tune != "none":
+            self.weights[PRETRAIN] = config.text.pretrain_steps  # of about a second each
         self.done = 0.0
         self.now = "text"
         self.begun = time.perf_counter()
@@ -161,10 +165,25 @@ def _train(
     source = None
     if config.text.tune != "none":
         source = weights_folder(config.text.model, cache=cache, offline=offline, endpoint=hub)
+    catalogue = catalogue_of(warehouse, trained=None)
+    texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]
+    pretrained = None
+    if source is not None and config.text.pretrain_steps:
+        with progress.stage(PRETRAIN):
+            source, pretrained = pretrain(
+                source,
+                (catalogue.titles, texts, split.train),
+                config,
+                into=folder / "pretrained",
+                monitor=progress,
+                checkpoints=folder / "checkpoints",
+                device=pick_device(config.device),
+            )
+            progress.log(f"{PRETRAIN} {pretrained}")
     fitted = fit(
         split,
-        catalogue_of(warehouse, trained=None),
-        [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()],
+        catalogue,
+        texts,
         config,
         kinds=kinds,
         language_model=source,
@@ -212,6 +231,7 @@ def _train(
         "n_items": facts.n_items,
         "n_events": facts.n_events,
         "device": fitted.device,
+        PRETRAIN: pretrained,
         "best_epoch": last.best_epoch + 1,
         "epochs": {name: stage.epoch for name, stage in fitted.stages.items()},
         "blend": dict(zip(blend.names, blend.weight, strict=True)),

@@ -30,7 +30,8 @@ from data.publish import staged, verify_manifest
 from data.warehouse import Warehouse
 
 FOLDER = "leaderboard"
-_NETWORK = ("text", "frozen", "lora", "full")
+_LANGUAGE = ("pretrain", "text")
+_NETWORK = (*_LANGUAGE, "frozen", "lora", "full")
 
 
 def run_bench(
@@ -132,7 +133,7 @@ def _seconds(stages_s: Mapping[str, float]) -> dict[str, float]:
     return {
         "served": network + stages_s.get("closed-form", 0.0) + stages_s.get("blend", 0.0),
         "neural": network,
-        "frozen": stages_s.get("text", 0.0) + stages_s.get("frozen", 0.0),
+        "frozen": sum(stages_s.get(name, 0.0) for name in (*_LANGUAGE, "frozen")),
     }
 
 

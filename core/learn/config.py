@@ -42,15 +42,21 @@ class NetworkConfig(_Frozen):
 
 class TextConfig(_Frozen):
     """The language model and how it is tuned. `steps` gradient-cached updates, one after each sequence epoch; where
-    they would cost a CPU more than `tune_gigaflops` (an hour on two cores), it stays frozen and the run says so."""
+    they would cost a CPU more than `tune_gigaflops` (an hour on two cores), it stays frozen and the run says so.
+    `prefix` stands before every text, `pooling` makes one vector of its tokens: by default as the checkpoint says.
+    `pretrain_steps` of language modelling on the catalogue and on behaviour come before all (`core.learn.pretrain`)."""
 
     model: str = "minilm"
+    prefix: str | None = None
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     tune: Literal["none", "frozen", "lora", "full"] = "lora"
     dim: Positive = 128
     max_tokens: Positive = 64
     rank: Positive = 16
     lr: Annotated[float, Field(gt=0)] = 1e-3
     steps: Positive = 6
+    pretrain_steps: Annotated[int, Field(ge=0)] = 0
+    pretrain_lr: Annotated[float, Field(gt=0)] = 5e-5
     micro_batch: Positive = 64
     tune_gigaflops: Annotated[float, Field(gt=0)] = 500_000.0
 
@@ -81,7 +87,7 @@ class TrainConfig(_Frozen):
 
     def to_toml(self) -> str:
         """The whole configuration, defaults included."""
-        return tomli_w.dumps(self.model_dump())
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

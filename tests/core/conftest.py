@@ -1,5 +1,6 @@
 """Small served models made by hand, on random weights, for every test that asks one."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,7 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
 
 from core.learn.batches import Vocabulary
 from core.learn.closed import ClosedForm
@@ -171,3 +182,44 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_multilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real XLM-R of two layers with a word for each letter, and a prefix that the folder itself names."""
+    folder = tmp_path_factory.mktemp("multilingual")
+    _letters(("<s>", "<pad>", "</s>", "<unk>", "<mask>"), ends=("<s>", "</s>")).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = XLMRobertaConfig(vocab_size=60, max_position_embeddings=128, pad_token_id=1, **shape)
+    XLMRobertaForMaskedLM(config).save_pretrained(folder)
+    prompts = {"prompts": {"passage": "passage: "}, "default_prompt_name": "passage"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real Llama of two layers, whose tokenizer adds no marks, pads with its end mark, and pads on the left."""
+    folder = tmp_path_factory.mktemp("decoder")
+    _letters(("<s>", "</s>", "<unk>"), pad="</s>", padding_side="left").save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=60, intermediate_size=64, bos_token_id=0, eos_token_id=1, pad_token_id=1, **shape)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def _letters(
+    marks: tuple[str, ...], *, ends: tuple[str, str] | None = None, pad: str = "<pad>", padding_side: str = "right"
+) -> PreTrainedTokenizerFast:
+    """A tokenizer with a token for each letter and the marks before them; `ends` are put around a text."""
+    tokens = {token: n for n, token in enumerate([*marks, *" abcdefghijklmnopqrstuvwxyz0123456789.,-&'();:"])}
+    made = Tokenizer(models.WordLevel(tokens, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    if ends is not None:
+        pairs = [(mark, tokens[mark]) for mark in ends]
+        made.post_processor = processors.TemplateProcessing(single=f"{ends[0]} $A {ends[1]}", special_tokens=pairs)
+    given = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": pad}
+    given |= {"mask_token": "<mask>"} if "<mask>" in marks else {}
+    return PreTrainedTokenizerFast(tokenizer_object=made, padding_side=padding_side, **given)

@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 
 from core import pipeline
 from core.learn.config import load_config
+from core.learn.pretrain import pretrain
 from core.learn.scoring import neural_scores
-from core.learn.sequences import histories_from
+from core.learn.sequences import Histories, histories_from
 from core.learn.splits import leave_last_out, split_histories
 from core.ops.claims import claim
 from core.ops.events import read_events
@@ -88,6 +89,21 @@ def context_of(ledger: Ledger, home: Path) -> JobContext:
     job = claim(ledger, supervisor=Process.current(), lease_s=600, now=NOW)
     assert job is not None
     return JobContext(ledger, home, job)
+
+
+def stop_after(epochs: int, context: JobContext, home: Path) -> None:
+    """Run the job until it has told of so many epochs, and stop it there."""
+    emit, seen = context.emit, list[str]()
+
+    def counted(type: str, **fields: Any) -> None:
+        emit(type, **fields)
+        seen.append(type)
+        context._told_to_stop = seen.count("epoch") == epochs
+
+    context.emit = counted  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        pipeline.train_run(context, cache=home / "cache", offline=True)
+    context.emit, context._told_to_stop = emit, False  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="module")
@@ -323,26 +339,49 @@ def test_stopped_then_resumed_is_the_same_run(made: Made, tiny_language_model: P
     build_id = made.evaluation["build_id"]
     order(made.ledger, build_id, tiny_language_model)
     context = context_of(made.ledger, made.home)
-    seen: list[str] = []
-    emit = context.emit
-
-    def counted(type: str, **fields: Any) -> None:
-        emit(type, **fields)
-        seen.append(type)
-        if seen.count("epoch") == 3:
-            context._told_to_stop = True
-
-    context.emit = counted  # type: ignore[method-assign]
-    with pytest.raises(Stopped):
-        pipeline.train_run(context, cache=made.home / "cache", offline=True)
+    stop_after(3, context, made.home)
     assert context.run_id is not None
     with pytest.raises(RunUnfinished):
         finished_run(made.ledger, made.home, context.run_id)
-    context.emit, context._told_to_stop = emit, False  # type: ignore[method-assign]
     again = pipeline.train_run(context, cache=made.home / "cache", offline=True)
     assert again["metrics"] == made.evaluation["metrics"]
     for name, value in load_file(made.folder / "model.safetensors").items():
         assert torch.equal(value, load_file(made.home / "runs" / context.run_id / "model.safetensors")[name]), name
+
+
+def test_pretraining_is_a_stage_of_the_run_and_is_resumed_like_the_others(
+    made: Made, tiny_multilingual: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Histories] = []
+
+    def noted(checkpoint: Path, corpus_from: tuple[Any, Any, Histories], *given: Any, **more: Any) -> Any:
+        read.append(corpus_from[2])
+        return pretrain(checkpoint, corpus_from, *given, **more)
+
+    monkeypatch.setattr(pipeline, "pretrain", noted)
+    few = {"text.pretrain_steps": 20, "text.pretrain_lr": 1e-3, "epochs": 2, "text.steps": 1}
+    runs = []
+    for stops in (False, True):
+        order(made.ledger, made.evaluation["build_id"], tiny_multilingual, **few)
+        context = context_of(made.ledger, made.home)
+        for epochs in (4, 7) * stops:  # within its rounds, and after it, at the first epoch of the sequence model
+            stop_after(epochs, context, made.home)
+        told = pipeline.train_run(context, cache=made.home / "cache", offline=True)
+        runs.append((told, made.home / "runs" / str(context.run_id)))
+    with answers.open_run(made.ledger, made.home, made.run_id) as run:
+        histories = histories_from(reads.histories(run.warehouse), run.served.vocabulary.kinds)
+        train = leave_last_out(histories, run.served.task).train
+    assert all(one.item.tolist() == train.item.tolist() for one in read)  # and nothing of validation or test
+    (whole, folder), (broken, other) = runs
+    for source in ("catalogue", "behaviour"):
+        assert whole["pretrain"]["held_out"][source]["after"] < whole["pretrain"]["held_out"][source]["before"]
+    assert whole["stages_s"]["pretrain"] > 0
+    assert json.loads((folder / "evaluation.json").read_text())["pretrain"] == whole["pretrain"]
+    assert made.evaluation["pretrain"] is None  # it is off by default
+    assert broken["pretrain"]["weights_sha256"] == whole["pretrain"]["weights_sha256"]
+    assert broken["metrics"] == whole["metrics"]
+    for name in ("model.safetensors", "text.safetensors"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
 
 
 def test_a_flipped_byte_is_noticed(made: Made, tmp_path: Path) -> None:

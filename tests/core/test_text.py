@@ -1,15 +1,28 @@
 """The language model: gradients through the cache are the true ones, adapters can be put back, whitening is white."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from core.learn.config import TextConfig
+from core.learn.reading import Reading
 from core.learn.text import TextEncoder, fit_whitening
 from data.errors import WeightsMissing
 
 TEXTS = ["a film of war", "the jazz age", "chess", "war and chess, a long documentary film", "jazz at night", "bread"]
+
+
+ANY = ["tiny_language_model", "tiny_multilingual", "tiny_decoder"]
+
+
+@pytest.fixture
+def checkpoint(request: pytest.FixtureRequest) -> Path:
+    """The folder of the fixture that a test is parametrised with."""
+    return request.getfixturevalue(request.param)
 
 
 def encoder(folder: Path, tune: str) -> TextEncoder:
@@ -18,16 +31,17 @@ def encoder(folder: Path, tune: str) -> TextEncoder:
     return made
 
 
+@pytest.mark.parametrize("checkpoint", ["tiny_language_model", "tiny_decoder"], indirect=True)
 @pytest.mark.parametrize("tune", ["lora", "full"])
-def test_cached_gradients_equal_those_of_one_graph(tiny_language_model: Path, tune: str) -> None:
-    cached = encoder(tiny_language_model, tune)
+def test_cached_gradients_equal_those_of_one_graph(checkpoint: Path, tune: str) -> None:
+    cached = encoder(checkpoint, tune)
     weight = torch.randn(len(TEXTS), 32, generator=torch.Generator().manual_seed(2))
     raw = cached.encode().requires_grad_(True)
     ((raw * weight).sin().sum()).backward()
     assert raw.grad is not None
     cached.backward(raw.grad)
 
-    direct = encoder(tiny_language_model, tune)
+    direct = encoder(checkpoint, tune)
     whole = torch.zeros(len(TEXTS), 32)
     parts = [(rows, direct._pool(tokens)) for rows, tokens in direct.batches]
     whole = whole.index_put((torch.cat([rows for rows, _ in parts]),), torch.cat([pooled for _, pooled in parts]))
@@ -55,10 +69,71 @@ def test_adapters_change_the_vectors_and_can_be_put_back(tiny_language_model: Pa
     assert torch.allclose(second.encode(), moved, atol=1e-6)
 
 
-def test_a_text_is_read_alike_whatever_stands_beside_it(tiny_language_model: Path) -> None:
-    together = TextEncoder(tiny_language_model, TextConfig(micro_batch=6), texts=TEXTS).encode()
-    alone = TextEncoder(tiny_language_model, TextConfig(micro_batch=1), texts=TEXTS).encode()
+@pytest.mark.parametrize("checkpoint", ANY, indirect=True)
+@pytest.mark.parametrize("pooling", ["auto", "mean", "cls", "last"])
+def test_a_text_is_read_alike_whatever_stands_beside_it(checkpoint: Path, pooling: str) -> None:
+    texts = [*TEXTS, ""]
+    together = TextEncoder(checkpoint, TextConfig(micro_batch=7, pooling=pooling), texts=texts).encode()
+    alone = TextEncoder(checkpoint, TextConfig(micro_batch=1, pooling=pooling), texts=texts).encode()
+    assert together.isfinite().all()
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_a_decoder_is_read_at_its_last_token_and_an_encoder_at_all(tiny_decoder: Path, tiny_multilingual: Path) -> None:
+    two = ["jazz at night", "jazz at nigh-"]  # they differ in the last letter alone
+    decoder = TextEncoder(tiny_decoder, TextConfig(), texts=two)
+    assert decoder.reading == Reading("", "last")
+    first, second = decoder.encode()
+    assert not torch.allclose(first, second, atol=1e-3)
+    hidden = [decoder.model(**tokens).last_hidden_state for _, tokens in decoder.batches]
+    assert torch.allclose(hidden[0][0, -1], first, atol=1e-6)
+    assert TextEncoder(tiny_multilingual, TextConfig(), texts=two).reading == Reading("passage: ", "mean")
+
+
+def test_the_prefix_is_the_folders_own_unless_the_recipe_names_one(tiny_multilingual: Path) -> None:
+    own = TextEncoder(tiny_multilingual, TextConfig(), texts=TEXTS).encode()
+    said = TextEncoder(tiny_multilingual, TextConfig(prefix=""), texts=[f"passage: {text}" for text in TEXTS]).encode()
+    other = TextEncoder(tiny_multilingual, TextConfig(prefix=""), texts=TEXTS).encode()
+    assert torch.allclose(own, said, atol=1e-6)
+    assert not torch.allclose(own, other, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("told", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+    ],
+)
+def test_a_folder_names_its_pooling(tiny_language_model: Path, tmp_path: Path, told: object, pooling: str) -> None:
+    shutil.copytree(tiny_language_model, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(told))
+    assert TextEncoder(tmp_path, TextConfig(), texts=TEXTS).reading.pooling == pooling
+    assert TextEncoder(tmp_path, TextConfig(pooling="mean"), texts=TEXTS).reading.pooling == "mean"
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    with pytest.raises(WeightsMissing, match="max_tokens"):
+        TextEncoder(tmp_path, TextConfig(), texts=TEXTS)
+
+
+@pytest.mark.parametrize("checkpoint", ANY, indirect=True)
+def test_adapters_sit_on_every_linear_layer_of_any_architecture(checkpoint: Path) -> None:
+    plain = TextEncoder(checkpoint, TextConfig(), texts=TEXTS)
+    linear = {
+        name for name, part in plain.model.named_modules() if isinstance(part, nn.Linear) and "pooler" not in name
+    }
+    assert len(linear) >= 12
+    adapted = encoder(checkpoint, "lora")
+    before = adapted.encode()
+    found = {
+        name.partition("base_model.model.")[2].partition(".lora_A")[0] for name in adapted.state() if "lora_A" in name
+    }
+    assert found == linear
+    wanted = torch.randn(before.shape, generator=torch.Generator().manual_seed(3))
+    optimizer = torch.optim.AdamW(adapted.trainable(), lr=1e-2)
+    adapted.backward(-wanted)
+    optimizer.step()
+    assert float((adapted.encode() * wanted).sum()) > float((before * wanted).sum()) + 0.01
 
 
 def test_whitened_vectors_have_unit_variance_and_no_correlation() -> None:

