@@ -95,3 +95,11 @@ def await_job(d: Desk, job_id: str, *, detach: bool = False) -> JobRow:
 def listed(text: str | None) -> list[str] | None:
     """What stands between commas; None where nothing was given."""
     return None if text is None else [key.strip() for key in text.split(",") if key.strip()]
+
+
+def setting(text: str) -> tuple[str, str]:
+    """The key and value of `key=value`. Raises InvalidConfig."""
+    key, found, value = text.partition("=")
+    if not found:
+        raise InvalidConfig(f"{text!r} is not key=value", remedy="write --set epochs=20, say")
+    return key, value
