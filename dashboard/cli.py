@@ -158,6 +158,9 @@ def train(
     config: Annotated[Path | None, typer.Option("--config", help="A TOML file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; may be repeated.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="fast, balanced or best.")] = None,
+    wandb: Annotated[
+        str | None, typer.Option("--wandb", help="Send the curves to this Weights & Biases project too.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
     dataset: Dataset = None,
     as_json: AsJson = False,
@@ -173,7 +176,7 @@ def train(
     settled = load_config(config, overrides=chosen)
     with desk(home) as d:
         build = current_build(d.ledger, dataset)
-        job_id = submit_training(d.ledger, build, settled.model_dump())
+        job_id = submit_training(d.ledger, build, settled.model_dump(), wandb=wandb)
         job = await_job(d, job_id, detach=detach)
         result = {} if detach else succeeded(job)
     told = {
