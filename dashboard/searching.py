@@ -65,11 +65,8 @@ def show(s: Scene, told: dict[str, Any], job: JobRow | None) -> None:
     figure = charts.parallel(told["trials"], told["space"], best=best["trial"], title=finding(s, told), look=s.look)
     parts.figure(figure, key=f"search-{told['search_id']}")
     states = [row["state"] for row in told["trials"]]
-    parts.note(
-        t("search.context", n=len(states), pruned=states.count("pruned"), failed=states.count("failed"))
-        + " "
-        + t("search.caution", n=told["n_valid"])
-    )
+    counts = {"pruned": states.count("pruned"), "failed": states.count("failed"), "asked": told["n_valid"]}
+    parts.note(t("search.context", n=len(states), **counts))
     if (search_folder(s.home, told["search_id"]) / BEST).is_file():
         use(s, told)
     trials(s, told)
