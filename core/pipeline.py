@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.learn.config import TrainConfig
+from core.learn.curves import Curves, WandbRun
 from core.learn.model import Recommender
 from core.learn.pretrain import STAGE as PRETRAIN
 from core.learn.pretrain import pretrain
@@ -29,6 +30,8 @@ from core.learn.sequences import Histories, Queries, Split, histories_from
 from core.learn.splits import split_histories
 from core.learn.train import Stopped
 from core.learn.weights import weights_folder
+from core.ops.events import read_events
+from core.ops.jobs import events_path
 from core.ops.ledger import build_of
 from core.ops.registry import log_test_read
 from core.ops.runs import finish_run, new_run, run_folder
@@ -75,8 +78,8 @@ WEIGHT = {
 class Progress:
     """Tells the job where it stands, as a share of the stages' usual seconds, and guesses what is left."""
 
-    def __init__(self, context: JobContext, config: TrainConfig) -> None:
-        self.context = context
+    def __init__(self, context: JobContext, config: TrainConfig, curves: Curves) -> None:
+        self.context, self.curves = context, curves
         skipped = {"lora", "full"} - {config.text.tune} | ({"text"} if config.text.tune == "none" else set())
         self.weights = {name: weight for name, weight in WEIGHT.items() if name not in skipped}
         if config.text.tune != "none":
@@ -107,8 +110,9 @@ class Progress:
         return {"progress": progress, "eta_s": elapsed * (1 - progress) / progress if progress > 0.05 else None}
 
     def epoch(self, **fields: Any) -> None:
-        """One epoch's line in the event stream."""
+        """One epoch's line in the event stream, and its point on the curves."""
         self.context.emit("epoch", **fields, **self.position(fields["epoch"] / fields["epochs"]))
+        self.curves.epoch(fields, now=self.context.clock())
 
     def stopping(self) -> bool:
         """Whether the job was told to stop."""
@@ -120,7 +124,8 @@ class Progress:
 
 
 def train_run(context: JobContext, *, cache: Path, offline: bool, hub: str | None = None) -> dict[str, Any]:
-    """The body of a `train` job. payload: {"config": ..., "build_id": ...}. Returns the run's `evaluate` JSON.
+    """The body of a `train` job. payload: {"config": ..., "build_id": ..., "wandb": a project or None}. Returns the
+    run's `evaluate` JSON.
 
     cache, offline and hub say where language models come from: see `core.learn.weights`.
     """
@@ -137,8 +142,11 @@ def train_run(context: JobContext, *, cache: Path, offline: bool, hub: str | Non
     )
     folder = run_folder(context.home, run_id)
     (folder / "config.toml").write_text(config.to_toml())
-    progress = Progress(context, config)
-    with Warehouse.open(build.path) as warehouse:
+    told = read_events(events_path(context.home, context.job_id, run_id))
+    project = context.payload.get("wandb")
+    wandb = None if project is None else WandbRun(project, run_id, config.model_dump(), offline=offline)
+    with Curves(folder, told, wandb=wandb) as curves, Warehouse.open(build.path) as warehouse:
+        progress = Progress(context, config, curves)
         evaluation = _train(context, progress, config, warehouse, folder, cache=cache, offline=offline, hub=hub)
     write_manifest(folder, extra={"run_id": run_id, "build_id": build.build_id})
     summary = {key: evaluation[key] for key in ("metrics", "components", "protocol", "seconds", "best_epoch", "seed")}

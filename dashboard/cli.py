@@ -16,7 +16,19 @@ from core.ops.ledger import current_build, utc_now
 from dashboard import terminal
 from dashboard.cli_answers import explain, guide, predict, recommend, similar
 from dashboard.cli_jobs import jobs_app
-from dashboard.desk import AsJson, Dataset, Home, Run, await_job, desk, listed, submit_training, supervisor_argv
+from dashboard.cli_search import search
+from dashboard.desk import (
+    AsJson,
+    Dataset,
+    Home,
+    Run,
+    await_job,
+    desk,
+    listed,
+    setting,
+    submit_training,
+    supervisor_argv,
+)
 from dashboard.settings import Settings, share_processors
 from data.errors import InputError, InvalidConfig, LodestarError
 
@@ -146,6 +158,9 @@ def train(
     config: Annotated[Path | None, typer.Option("--config", help="A TOML file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; may be repeated.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="fast, balanced or best.")] = None,
+    wandb: Annotated[
+        str | None, typer.Option("--wandb", help="Send the curves to this Weights & Biases project too.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
     dataset: Dataset = None,
     as_json: AsJson = False,
@@ -157,11 +172,11 @@ def train(
 
     if preset is not None and preset not in PRESETS:
         raise InvalidConfig(f"there is no preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
-    chosen = [*PRESETS[preset or "balanced"].items(), *(_pair(text) for text in set_ or [])]
+    chosen = [*PRESETS[preset or "balanced"].items(), *(setting(text) for text in set_ or [])]
     settled = load_config(config, overrides=chosen)
     with desk(home) as d:
         build = current_build(d.ledger, dataset)
-        job_id = submit_training(d.ledger, build, settled.model_dump())
+        job_id = submit_training(d.ledger, build, settled.model_dump(), wandb=wandb)
         job = await_job(d, job_id, detach=detach)
         result = {} if detach else succeeded(job)
     told = {
@@ -180,6 +195,9 @@ def train(
             + (f"; NDCG@10 {terminal.interval(result['metrics']['ndcg@10'])}" if result else "")
         ),
     )
+
+
+app.command()(search)
 
 
 @app.command()
@@ -433,6 +451,7 @@ def work(job: str, home: Home = None) -> None:
     from core.ops.worker import JobContext
     from core.ops.worker import work as run_job
     from core.pipeline import train_run
+    from core.searching import search_run
 
     with desk(home) as d:
         torch.set_num_threads(d.settings.threads)
@@ -441,7 +460,10 @@ def work(job: str, home: Home = None) -> None:
         def train_body(context: JobContext) -> dict[str, Any]:
             return train_run(context, cache=mine.cache, offline=mine.offline, hub=mine.hub)
 
-        raise typer.Exit(run_job(d.ledger, d.home, job, {"train": train_body}))
+        def search_body(context: JobContext) -> dict[str, Any]:
+            return search_run(context, cache=mine.cache, offline=mine.offline, hub=mine.hub)
+
+        raise typer.Exit(run_job(d.ledger, d.home, job, {"train": train_body, "search": search_body}))
 
 
 @app.command(hidden=True)
@@ -489,13 +511,6 @@ def _launch(mine: Settings, port: int | None, *, open_browser: bool = False) -> 
     from dashboard.launch import launch
 
     raise typer.Exit(launch(mine, port=port or mine.port, open_browser=open_browser))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, found, value = text.partition("=")
-    if not found:
-        raise InvalidConfig(f"{text!r} is not key=value", remedy="write --set epochs=20, say")
-    return key, value
 
 
 def _actor() -> str:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,9 +78,14 @@ def supervisor_argv(home: Path) -> list[str]:
     ]
 
 
-def submit_training(ledger: Ledger, build: BuildRow, config: Mapping[str, Any]) -> str:
-    """Queue a training job on a build; its id."""
-    payload = {"build_id": build.build_id, "config": dict(config)}
+def submit_training(ledger: Ledger, build: BuildRow, config: Mapping[str, Any], *, wandb: str | None = None) -> str:
+    """Queue a training job on a build; its id. wandb: the project whose curves it joins. Raises InputError where that
+    package is not installed."""
+    if wandb is not None and find_spec("wandb") is None:
+        raise InputError(
+            "Weights & Biases is not installed", remedy="run `pip install -e .[wandb]`, or train without --wandb"
+        )
+    payload = {"build_id": build.build_id, "config": dict(config), "wandb": wandb}
     return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now())
 
 
@@ -95,3 +101,11 @@ def await_job(d: Desk, job_id: str, *, detach: bool = False) -> JobRow:
 def listed(text: str | None) -> list[str] | None:
     """What stands between commas; None where nothing was given."""
     return None if text is None else [key.strip() for key in text.split(",") if key.strip()]
+
+
+def setting(text: str) -> tuple[str, str]:
+    """The key and value of `key=value`. Raises InvalidConfig."""
+    key, found, value = text.partition("=")
+    if not found:
+        raise InvalidConfig(f"{text!r} is not key=value", remedy="write --set epochs=20, say")
+    return key, value

@@ -193,6 +193,7 @@ def _recoloured() -> str:
     single = ("text", "muted", "hairline", "background", "raised", "accent", "counter", "reference")
     pairs = [(getattr(LIGHT, name), getattr(DARK, name)) for name in single]
     pairs += zip(LIGHT.series, DARK.series, strict=True)
+    pairs += zip(LIGHT.sequential, DARK.sequential, strict=True)
     rules = []
     for light, dark in dict.fromkeys(pairs):
         for tone in (light, dark):

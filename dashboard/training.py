@@ -12,7 +12,7 @@ import streamlit as st
 
 from core.learn.config import PRESETS, load_config
 from core.ops import jobs
-from core.ops.events import read_events
+from core.ops.events import epochs_told, read_events
 from core.ops.jobrow import JobRow
 from core.ops.supervisor import ensure_supervisor
 from dashboard import charts, parts
@@ -93,7 +93,7 @@ def show(s: Scene, job: JobRow) -> None:
         progress.progress(min(max(job.progress, 0.0), 1.0), text=f"{said} {left}".strip())
     if job.error:
         trouble.error(f"{job.error.get('message', '')}; {job.error.get('remedy', '')}", icon=":material/error:")
-    epochs = [e for e in read_events(jobs.events_path(s.home, job.job_id, job.run_id)) if e.get("type") == "epoch"]
+    epochs = epochs_told(read_events(jobs.events_path(s.home, job.job_id, job.run_id)))
     with curves:
         if epochs:
             parts.figure(charts.curves(epochs, title=finding(s, epochs), look=s.look), key=f"curves-{job.job_id}")

@@ -7,7 +7,7 @@
     |  |- InvalidSpec            a dataset spec is malformed
     |  |- InvalidConfig          a training configuration is malformed
     |- NotFound              a name that nothing answers to
-    |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob
+    |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob, UnknownSearch
     |- StoreError            what lies in the store cannot be used
     |  |- SchemaMismatch         a build of another version; `lodestar ingest` makes it anew
     |  |- RunUnfinished          a run without a manifest: its job died or still runs
@@ -98,6 +98,10 @@ class UnknownBuild(NotFound):
 
 class UnknownJob(NotFound):
     """No job has this id."""
+
+
+class UnknownSearch(NotFound):
+    """No search has this id."""
 
 
 class StoreError(LodestarError):

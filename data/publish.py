@@ -22,7 +22,7 @@ from data.errors import DamagedArtefact, DiskFull, StoreError
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 _LIVE_FILES = frozenset({"events.jsonl", "log.txt"})  # grow after the manifest is written
-_LIVE_FOLDERS = frozenset({"checkpoints"})
+_LIVE_FOLDERS = frozenset({"checkpoints", "logs"})  # logs: curves for other tools, which write beside them
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def staged(parent: Path, name: str, *, extra: Mapping[str, Any] | None = None, r
 def write_manifest(folder: Path, *, extra: Mapping[str, Any] | None = None) -> None:
     """Flush every file of `folder` to disk, then write `manifest.json` whole and last. Raises DiskFull.
 
-    Left out: what lives on after the manifest (checkpoints, event stream, log) and sub-folders that carry a
+    Left out: what lives on after the manifest (checkpoints, event stream, logs) and sub-folders that carry a
     manifest of their own.
     """
     files = {}

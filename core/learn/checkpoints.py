@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,6 +17,32 @@ from data.errors import DamagedArtefact
 from data.publish import staged, verify_manifest
 
 KEPT = 2
+
+
+class Staged(Protocol):
+    """A training stage that can be kept and taken up: `core.learn.train.Trainer`."""
+
+    stage: Any
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain values."""
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Take up where a snapshot was made."""
+
+
+def keep(parent: Path, trainer: Staged) -> None:
+    """A checkpoint of where a stage stands."""
+    tensors, values = trainer.snapshot()
+    save_checkpoint(parent, trainer.stage.name, trainer.stage.epoch, tensors=tensors, values=values)
+
+
+def take_up(parent: Path, trainer: Staged) -> bool:
+    """Puts a stage where its newest whole checkpoint stands; False where there is none."""
+    found = load_checkpoint(parent, trainer.stage.name)
+    if found is not None:
+        trainer.restore(*found)
+    return found is not None
 
 
 def save_checkpoint(

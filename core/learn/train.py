@@ -44,7 +44,7 @@ class Monitor(Protocol):
     """What training reports to, and asks whether to go on."""
 
     def epoch(self, **fields: Any) -> None:
-        """One finished epoch's stage, number, loss, validation metrics and seconds."""
+        """One finished epoch's stage, number, loss, validation metrics, rate and seconds."""
 
     def stopping(self) -> bool:
         """True when the job should end at the next chance."""
@@ -137,6 +137,7 @@ class Trainer:
                 epochs=self.epochs,
                 loss=loss,
                 best=best,
+                lr=self.optimizers["optimizer"].param_groups[0]["lr"],
                 seconds=time.perf_counter() - begun,
                 **{"ndcg@10": reached, "hr@10": hits},
             )

@@ -5,6 +5,7 @@ line.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,18 @@ def read_events(path: Path, *, after: int = 0) -> list[dict[str, Any]]:
         if isinstance(event, dict):
             events.append(event)
     return events[after:]
+
+
+def epochs_told(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The `epoch` events that count, in order: an epoch that was trained again after an interruption stands once, as
+    it was told last, and what came after it in its stage is gone."""
+    kept: list[dict[str, Any]] = []
+    for event in events:
+        if event.get("type") == "epoch":
+            kept = [
+                e
+                for e in kept
+                if (e["stage"], e.get("trial")) != (event["stage"], event.get("trial")) or e["epoch"] < event["epoch"]
+            ]
+            kept.append(dict(event))
+    return kept

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from core.learn.batches import fit_vocabulary
-from core.learn.checkpoints import load_checkpoint, save_checkpoint
+from core.learn.checkpoints import keep, take_up
 from core.learn.closed import fit_closed_forms, squash
 from core.learn.config import TrainConfig
 from core.learn.model import Recommender
@@ -97,9 +97,10 @@ def fit(
 
     def train_stage(name: str, **tuning: Any) -> Stage:
         trainer = Trainer(network, split, vocabulary, config, stage=name, **tuning)
-        _resume(trainer, checkpoints, follow)
+        if checkpoints is not None and take_up(checkpoints, trainer):
+            follow.log(f"resumed {name} after epoch {trainer.stage.epoch}")
         with follow.stage(name):
-            stage = trainer.run(follow, lambda it: _save(checkpoints, it))
+            stage = trainer.run(follow, lambda it: None if checkpoints is None else keep(checkpoints, it))
         network.load_state_dict(stage.best_state)
         return stage
 
@@ -161,16 +162,3 @@ def pick_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return wanted
-
-
-def _resume(trainer: Trainer, checkpoints: Path | None, follow: Follower) -> None:
-    found = load_checkpoint(checkpoints, trainer.stage.name) if checkpoints is not None else None
-    if found is not None:
-        trainer.restore(*found)
-        follow.log(f"resumed {trainer.stage.name} after epoch {trainer.stage.epoch}")
-
-
-def _save(checkpoints: Path | None, trainer: Trainer) -> None:
-    if checkpoints is not None:
-        tensors, values = trainer.snapshot()
-        save_checkpoint(checkpoints, trainer.stage.name, trainer.stage.epoch, tensors=tensors, values=values)

@@ -9,6 +9,7 @@ and the words to write with.
 from dashboard.charts.behaviour import activity, hour_weekday, long_tail, timeline
 from dashboard.charts.evidence import POLICIES, dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, plain, take_title
+from dashboard.charts.search import parallel
 from dashboard.charts.training import curves
 from dashboard.charts.why import waterfall
 
@@ -24,6 +25,7 @@ __all__ = [
     "lift_curves",
     "long_tail",
     "model_dots",
+    "parallel",
     "path",
     "plain",
     "take_title",

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import parts, state, training
+from dashboard import parts, searching, state, training
 from dashboard.scene import Scene, scene
 
 
@@ -25,6 +25,7 @@ def main() -> None:
         parts.note(t("studio.never"))
     else:
         training.watch(s, job)
+    searching.section(s)
     training.queue(s)
 
 

@@ -51,6 +51,7 @@ from data.errors import (
 )
 from data.ingest import ingest
 from data.presets import preset_text
+from data.publish import verify_manifest
 from data.spec import load_spec
 from data.warehouse import Warehouse
 
@@ -345,6 +346,11 @@ def test_stopped_then_resumed_is_the_same_run(made: Made, tiny_language_model: P
         finished_run(made.ledger, made.home, context.run_id)
     again = pipeline.train_run(context, cache=made.home / "cache", offline=True)
     assert again["metrics"] == made.evaluation["metrics"]
+    folder = made.home / "runs" / context.run_id
+    (curves,) = (folder / "logs" / "tensorboard").iterdir()
+    stages = again["epochs"].items()
+    assert [curves.read_bytes().count(f"{stage}/loss".encode()) for stage, _ in stages] == [n for _, n in stages]
+    assert not [name for name in verify_manifest(folder)["files"] if name.startswith("logs")]
     for name, value in load_file(made.folder / "model.safetensors").items():
         assert torch.equal(value, load_file(made.home / "runs" / context.run_id / "model.safetensors")[name]), name
 

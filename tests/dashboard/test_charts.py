@@ -1,6 +1,7 @@
 """Figures say what their tables say: sums, orders, intervals and n; and no title of an item becomes markup."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -203,3 +204,35 @@ def test_estimates_without_intervals_are_still_drawn() -> None:
         {"champion": {"gini@10": {"estimate": 0.8, "n": 9}}}, metric="gini@10", title="t", look=LOOK
     )
     assert math.isclose(figure.data[0].x[0], 0.8)
+
+
+def trial(number: int, ndcg: float | None, *, state: str = "complete", **settings: Any) -> dict[str, Any]:
+    return {"trial": number, "state": state, "ndcg@10": ndcg, "settings": settings}
+
+
+def test_a_trial_runs_through_its_settings_to_what_it_reached() -> None:
+    space = {"lr": "1e-4..1e-2", "network.dropout": "0..0.4", "network.dim": [32, 64, 128]}
+    rows = [
+        trial(1, 0.10, **{"lr": 1e-4, "network.dropout": 0.4, "network.dim": 32}),
+        trial(2, 0.20, **{"lr": 1e-3, "network.dropout": 0.1, "network.dim": 128}),
+        trial(3, 0.15, state="pruned", **{"lr": 1e-2, "network.dropout": 0.0, "network.dim": 64}),
+        trial(4, None, state="failed", **{"lr": 1e-2, "network.dropout": 0.0, "network.dim": 64}),
+    ]
+    figure = charts.parallel(rows, space, best=2, title="t", look=LOOK)
+    found = {line.hovertemplate.split(" ")[1]: line for line in figure.data}
+    assert set(found) == {"1", "2", "3"}, "a trial without a figure has no line"
+    assert found["1"].y == pytest.approx((0, 1, 0, 0))
+    assert found["2"].y == pytest.approx((0.5, 0.25, 1, 1)), "rates stand by their logarithm"
+    assert found["3"].y == pytest.approx((1, 0, 0.5, 0.5))
+    assert found["2"] is figure.data[-1], "the best is drawn over the others"
+    assert (found["2"].line.color, found["2"].line.width) == (LOOK.c.counter, 3.5)
+    assert (found["1"].line.dash, found["3"].line.dash) == ("solid", "dot")
+    assert found["1"].line.color == LOOK.c.sequential[2]
+    written = texts(figure)
+    assert {"0.0001", "0.01", "0.4", "128", "0.100", "0.200", "best: trial 2"} <= set(written)
+    assert "learning<br>rate" in written
+
+
+def test_one_trial_alone_is_drawn() -> None:
+    figure = charts.parallel([trial(1, 0.1, lr=0.01)], {"lr": "1e-4..1e-2"}, best=1, title="t", look=LOOK)
+    assert figure.data[0].y == pytest.approx((1, 0.5))

@@ -15,10 +15,12 @@ from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from core.learn.config import TrainConfig
 from core.ops import jobs, registry, runs
 from core.ops.ledger import Ledger, current_build
-from dashboard import charts, loaders, settings, slate, training
-from dashboard.words import Words
+from core.ops.searches import BEST, TOLD, search_folder
+from dashboard import charts, loaders, searching, settings, slate, training
+from dashboard.words import Words, escape
 from data.publish import staged
 
 APP = Path(dashboard.__file__).parent / "app.py"
@@ -271,6 +273,67 @@ def test_starting_a_training_queues_the_job_that_the_command_would(
     test.button(key=f"cancel-{job.job_id}").click().run()
     with Ledger.open(own.home) as ledger:
         assert jobs.status(ledger, job.job_id).state == "cancelled"
+
+
+SPACE = {"lr": "5e-4..1e-2", "network.dim": [32, 64]}
+
+
+def write_search(home: Path, build_id: str, *, best: dict[str, Any] | None, job_id: str = "j-1") -> Path:
+    """A search's folder as its job leaves it, of the recipe and one trial that did better."""
+    folder = search_folder(home, "s-1")
+    folder.mkdir(parents=True)
+    base = TrainConfig()
+    told = {"epochs": 4, "seconds": 2.0, "hr@10": 0.2, "best_epoch": 3, "error": None, "state": "complete"}
+    first = {"trial": 1, "ndcg@10": 0.1, "settings": {"lr": base.lr, "network.dim": base.network.dim}, **told}
+    rows = [] if best is None else [first, {"trial": 2, "ndcg@10": 0.123, "settings": best, **told}]
+    about = {"search_id": "s-1", "job_id": job_id, "dataset": "tiny", "build_id": build_id, "n_valid": 24}
+    now = about | {"space": SPACE, "base": base.model_dump(), "trials": rows, "best": rows[-1] if rows else None}
+    (folder / TOLD).write_text(json.dumps(now))
+    return folder
+
+
+@pytest.mark.parametrize("t", [EN, ZH])
+def test_studio_tells_how_to_search_where_nobody_has(opened: Opened, store: Any, t: Words) -> None:
+    test = opened(store.home, "studio", lang=t.language)
+    assert not test.exception
+    assert any(block.value.startswith("lodestar search --dataset tiny") for block in test.code)
+    assert t("search.title") in said(test)
+
+
+def test_studio_trains_with_what_a_search_found(
+    opened: Opened, new_store: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = new_store()
+    monkeypatch.setattr(searching, "ensure_supervisor", lambda home, argv: None)
+    folder = write_search(own.home, own.build_id, best={"lr": 0.004, "network.dim": 32})
+    test = opened(own.home, "studio")
+    assert not test.exception
+    finding = EN("search.finding_over", trial=2, value=0.123, first=0.1)
+    assert escape(finding) in said(test)
+    assert "24 validation questions" in said(test)
+    assert test.dataframe[0].value["trial"].tolist() == [2, 1], "the best first"
+    assert "search-train" not in [button.key for button in test.button], "it has not ended"
+    (folder / BEST).write_text("")
+    test.run()
+    assert any(f"--config {folder / BEST}" in block.value for block in test.code)
+    test.button(key="search-train").click().run()
+    assert not test.exception
+    with Ledger.open(own.home) as ledger:
+        (job,) = jobs.jobs(ledger)
+    config = job.payload["config"]
+    assert (job.kind, config["lr"], config["network"]["dim"], config["text"]["tune"]) == ("train", 0.004, 32, "lora")
+
+
+def test_studio_shows_a_search_at_work(opened: Opened, new_store: Callable[..., Any]) -> None:
+    own = new_store()
+    with Ledger.open(own.home) as ledger:
+        job_id = jobs.submit(ledger, kind="search", payload={}, dataset="tiny", now=datetime(2026, 3, 1, tzinfo=UTC))
+    write_search(own.home, own.build_id, best=None, job_id=job_id)
+    test = opened(own.home, "studio")
+    assert EN("search.no_trial") in said(test)
+    test.button(key=f"cancel-{job_id}").click().run()
+    with Ledger.open(own.home) as ledger:
+        assert jobs.status(ledger, job_id).state == "cancelled"
 
 
 def test_a_run_becomes_champion_with_a_reason(opened: Opened, new_store: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import dashboard
 
-FORBIDDEN = ("torch", "transformers", "shap", "fairlearn", "peft", "sklearn")
+FORBIDDEN = ("torch", "transformers", "shap", "fairlearn", "peft", "sklearn", "optuna", "tensorboardX", "wandb")
 SCRIPT = """
 import json, sys
 from streamlit.testing.v1 import AppTest
