@@ -37,6 +37,14 @@ class TrainingBatch:
     target: torch.Tensor
 
 
+def pieces(batch: TrainingBatch, count: int) -> Iterator[TrainingBatch]:
+    """A batch's rows in `count` pieces of like size, those without a target left out."""
+    for rows in torch.arange(len(batch.target), device=batch.target.device).tensor_split(count):
+        piece = TrainingBatch(Events(*(column[rows] for column in batch.events)), batch.target[rows])
+        if bool((piece.target >= 0).any()):
+            yield piece
+
+
 def fit_vocabulary(train: Histories, kinds: tuple[str, ...], *, buckets: int) -> Vocabulary:
     """Inner edges at the quantiles of the training values; a few distinct values keep a bucket each."""
     seen = train.value[~np.isnan(train.value)]

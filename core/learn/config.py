@@ -64,7 +64,9 @@ class TextConfig(_Frozen):
 class TrainConfig(_Frozen):
     """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier.
     `protocol` is the split that the run learns from and is judged on. Above `full_softmax_items` items the loss is
-    estimated from so many `negatives` a batch, and `weight_decay` leaves the items' ids alone."""
+    estimated from so many `negatives` a batch, `weight_decay` leaves the items' ids alone, and they are moved by Adam
+    whatever the `optimizer` ("sgd" has a momentum of .9 and wants a larger `lr`). `schedule` is how the rate falls
+    after its warm-up, to a tenth; `precision` "auto" is bfloat16 on a GPU that has it, float32 elsewhere."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     protocol: Protocol = "last"
@@ -72,6 +74,8 @@ class TrainConfig(_Frozen):
     patience: Positive = 10
     batch_tokens: Positive = 2048
     epoch_tokens: Positive = 250_000
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
     lr: Annotated[float, Field(gt=0)] = 2e-3
     ema: Rate = 0.99
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -82,6 +86,7 @@ class TrainConfig(_Frozen):
     negatives: Positive = 2048
     closed_form_gb: Annotated[float, Field(gt=0)] = 2.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     network: NetworkConfig = NetworkConfig()
     text: TextConfig = TextConfig()
 

@@ -7,7 +7,7 @@ resumed run continues with the same numbers.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from core.learn.batches import TrainingBatch, Vocabulary, epoch
 from core.learn.config import TrainConfig
-from core.learn.losses import Sampler, full_softmax, sampled_softmax
+from core.learn.gradients import Gradients
 from core.learn.model import Recommender
 from core.learn.ranking import hit_rate, ndcg
 from core.learn.scoring import neural_ranks
@@ -29,6 +29,12 @@ MAX_VALIDATION = 4000  # queries that early stopping looks at
 MAX_VALIDATION_CELLS = 1_000_000_000  # and their scores, fewer queries of a large catalogue
 TEXT_STAGE_LR = 0.25  # of the first stage's rate: the sequence model only follows the moving text
 BETAS = (0.9, 0.98)
+MOMENTUM = 0.9
+FALL: Mapping[str, Callable[[float], float]] = {  # the rate's share once so much of the stage, in [0, 1), is done
+    "cosine": lambda done: 0.55 + 0.45 * math.cos(math.pi * done),
+    "linear": lambda done: 1 - 0.9 * done,
+    "constant": lambda done: 1.0,
+}
 ID_TABLES = ("id_vector", "id_bias")  # one row an item: where the loss is sampled, a step touches few of them
 
 
@@ -44,7 +50,7 @@ class Monitor(Protocol):
     """What training reports to, and asks whether to go on."""
 
     def epoch(self, **fields: Any) -> None:
-        """One finished epoch's stage, number, loss, validation metrics, rate and seconds."""
+        """One finished epoch: stage, number, loss, validation metrics, rate, seconds, and the pieces of a batch."""
 
     def stopping(self) -> bool:
         """True when the job should end at the next chance."""
@@ -88,20 +94,14 @@ class Trainer:
         self.rng = np.random.default_rng([config.seed, len(stage)])
         self.lr = config.lr * (TEXT_STAGE_LR if encoder is not None else 1.0)
         counts = torch.from_numpy(np.bincount(split.train.item, minlength=model.n_items))
-        seen = (counts > 0).to(model.device)
-        self.sampler: Sampler | None = None
-        self.touched: Tensor | None = None  # the items of the last step, where it was sampled
+        self.gradients = Gradients(model, counts, config, whitening=whitening)
         self.dense = dict(model.named_parameters())
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        if int(seen.sum()) > config.full_softmax_items:
-            self.sampler = Sampler.of(counts, negatives=config.negatives)
+        if self.gradients.sampler is not None:
             ids = [self.dense.pop(name) for name in ID_TABLES]
             self.optimizers["ids"] = torch.optim.SparseAdam(ids, lr=self.lr, betas=BETAS)
-        self.optimizers["optimizer"] = torch.optim.AdamW(
-            self.dense.values(), lr=self.lr, betas=BETAS, weight_decay=config.weight_decay, fused=True
-        )
-        self.trained = seen.nonzero().squeeze(1)  # items of the softmax, and where each stands in it
-        self.place = torch.cumsum(seen, 0) - 1
+        self.optimizers["optimizer"] = _optimizer(self.dense.values(), config, lr=self.lr)
+        seen = (counts > 0).to(model.device)
         with torch.no_grad():
             model.id_vector[~seen] = 0.0
             model.id_bias[~seen] = 0.0
@@ -138,6 +138,7 @@ class Trainer:
                 loss=loss,
                 best=best,
                 lr=self.optimizers["optimizer"].param_groups[0]["lr"],
+                pieces=self.gradients.n_pieces,
                 seconds=time.perf_counter() - begun,
                 **{"ndcg@10": reached, "hr@10": hits},
             )
@@ -190,7 +191,7 @@ class Trainer:
     def _epoch(self, monitor: Monitor) -> float:
         self.model.train()
         config, total, count = self.config, 0.0, 0
-        raw = self.raw.clone().requires_grad_(True) if self.raw is not None else None
+        text_gradient = None if self.raw is None else torch.zeros_like(self.raw)
         batches = epoch(
             self.split.train,
             self.vocabulary,
@@ -205,49 +206,23 @@ class Trainer:
             if monitor.stopping():
                 raise Stopped
             self._set_rate()
-            loss = self._loss(batch, raw)
-            if not math.isfinite(loss.item()):
+            loss, of_text = self.gradients.of(batch, self.raw, optimizers=self._sequence_optimizers())
+            if not math.isfinite(loss):
                 raise Diverged(
-                    f"the loss became {loss.item()} in epoch {self.stage.epoch + 1}",
+                    f"the loss became {loss} in epoch {self.stage.epoch + 1}",
                     remedy=f"train with a smaller rate, for example --set lr={config.lr / 4:g}",
                 )
-            for optimizer in self._sequence_optimizers():
-                optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(self.dense.values(), config.clip)
             for optimizer in self._sequence_optimizers():
                 optimizer.step()
             self.stage.steps += 1
             self._follow()
-            total, count = total + loss.item(), count + 1
-        if raw is not None and raw.grad is not None:
-            self._move_text(raw.grad / max(count, 1))
+            total, count = total + loss, count + 1
+            if text_gradient is not None and of_text is not None:
+                text_gradient += of_text
+        if text_gradient is not None:
+            self._move_text(text_gradient / max(count, 1))
         return total / max(count, 1)
-
-    def _loss(self, batch: TrainingBatch, raw: Tensor | None) -> Tensor:
-        """Mean softmax cross entropy over the items that training has seen (`core.learn.losses`).
-
-        Items without a training event stand outside: that nobody chose what nobody could see is no evidence, and as
-        mere negatives they would be pushed below everything.
-        """
-        model, config = self.model, self.config
-        keep = (torch.rand(model.n_items) >= config.id_dropout).float().to(model.device)
-        if self.sampler is None:
-            vectors, bias = model.items(text=self._whitened(raw), keep_id=keep)
-            asked = batch.target >= 0
-            states, target = model.states(batch.events, vectors)[asked], self.place[batch.target[asked]]
-            seen = self.trained
-            return full_softmax(states, vectors[seen], bias[seen], target, memory_mb=config.logit_memory_mb)
-        sample = self.sampler.sample(batch)
-        self.touched = sample.rows
-        text = self._whitened(None if raw is None else raw[sample.rows])
-        vectors, bias = model.items(text=text, keep_id=keep, rows=sample.rows)
-        asked = sample.batch.target >= 0
-        states, target = model.states(sample.batch.events, vectors)[asked], sample.batch.target[asked]
-        return sampled_softmax(states, vectors, bias, target, sample.negative, log_q=sample.log_q)
-
-    def _whitened(self, raw: Tensor | None) -> Tensor | None:
-        return None if raw is None or self.whitening is None else self.whitening(raw)
 
     def _move_text(self, gradient: Tensor) -> None:
         """One step of the language model down the epoch's mean gradient (I, D), then the catalogue read anew."""
@@ -268,12 +243,12 @@ class Trainer:
             self.average["text"] = text.clone()
 
     def _set_rate(self) -> None:
-        """Linear warm-up over the first epoch's steps, cosine down to a tenth at the stage's last epoch."""
+        """Linear warm-up over the first 50 steps, then the schedule down to a tenth at the stage's last epoch."""
         done = self.stage.epoch / max(self.epochs, 1)
         warm = min(1.0, (self.stage.steps + 1) / 50)
         for optimizer in self._sequence_optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = self.lr * warm * (0.55 + 0.45 * math.cos(math.pi * done))
+                group["lr"] = self.lr * warm * FALL[self.config.schedule](done)
 
     def _sequence_optimizers(self) -> list[torch.optim.Optimizer]:
         return [optimizer for name, optimizer in self.optimizers.items() if name != "text_optimizer"]
@@ -283,8 +258,10 @@ class Trainer:
         decay = min(self.config.ema, (1 + self.stage.steps) / (10 + self.stage.steps))
         for name, value in self.model.state_dict().items():
             average = self.average[name]
-            if self.touched is not None and name in ID_TABLES:  # the others stand where they stood
-                average[self.touched] = average[self.touched].lerp(value[self.touched], 1 - decay)
+            if self.gradients.touched is not None and name in ID_TABLES:  # the others stand where they stood
+                average[self.gradients.touched] = average[self.gradients.touched].lerp(
+                    value[self.gradients.touched], 1 - decay
+                )
             elif name != "text":
                 average.lerp_(value, 1 - decay)
 
@@ -301,3 +278,9 @@ class Trainer:
 def on_device(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
     """The batch where the model is."""
     return TrainingBatch(batch.events.to(device), batch.target.to(device))
+
+
+def _optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig, *, lr: float) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(parameters, lr=lr, betas=BETAS, weight_decay=config.weight_decay, fused=True)

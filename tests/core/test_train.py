@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from core.learn.batches import fit_vocabulary
+from core.learn.batches import epoch, fit_vocabulary
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
 from core.learn.config import NetworkConfig, TextConfig, TrainConfig, load_config
-from core.learn.model import Recommender
+from core.learn.model import Events, Recommender
 from core.learn.sequences import Histories, Split
 from core.learn.splits import leave_last_out
 from core.learn.text import TextEncoder, fit_whitening
@@ -72,8 +73,8 @@ def test_a_certain_successor_is_learned_from_a_sample_of_the_catalogue() -> None
     )
     one = trainer(split, config)
     assert one.run(Watcher(), lambda _: None).best_ndcg > 0.9
-    assert one.touched is not None
-    assert len(one.touched) <= N_ITEMS
+    assert one.gradients.touched is not None
+    assert len(one.gradients.touched) <= N_ITEMS
 
 
 @pytest.mark.parametrize("how", [{}, SAMPLED], ids=["full", "sampled"])
@@ -130,8 +131,8 @@ def test_a_resumed_language_stage_ends_with_the_same_bits(tiny_language_model: P
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
-    for epoch in (1, 2, 3):
-        save_checkpoint(tmp_path, "frozen", epoch, tensors={"x": torch.tensor([float(epoch)])}, values={"n": epoch})
+    for number in (1, 2, 3):
+        save_checkpoint(tmp_path, "frozen", number, tensors={"x": torch.tensor([float(number)])}, values={"n": number})
     assert len(list(tmp_path.iterdir())) == 2
     damaged = tmp_path / "frozen-00003" / "tensors.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x7f")
@@ -147,6 +148,58 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
         broken.model.id_bias.fill_(float("nan"))
     with pytest.raises(Diverged, match="smaller rate"):
         broken.run(Watcher(), lambda _: None)
+
+
+@pytest.mark.parametrize("how", [{}, SAMPLED])
+def test_a_batch_that_does_not_fit_is_computed_in_pieces_with_the_same_gradients(
+    tiny_language_model: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, int]
+) -> None:
+    split = leave_last_out(cyclic(), "next-new")
+    network = NETWORK.model_copy(update={"dropout": 0.0})
+    config = TrainConfig(network=network, text=TextConfig(dim=8), **how)
+
+    def gradients(most: int) -> tuple[Trainer, float, Tensor, dict[str, Tensor]]:
+        encoder = TextEncoder(tiny_language_model, config.text, texts=[f"item {n}" for n in range(N_ITEMS)])
+        encoder.adapt(seed=0)
+        one = trainer(split, config, encoder=encoder, whitening=fit_whitening(encoder.encode(), 8))
+        batch = next(iter(epoch(split.train, one.vocabulary, task="next-new", length=20, batch_tokens=240,
+                                epoch_tokens=10_000, n_items=N_ITEMS, rng=np.random.default_rng(0))))  # fmt: skip
+        states = one.model.states
+
+        def limited(events: Events, vectors: Tensor) -> Tensor:
+            if len(events.item) > most:
+                raise torch.OutOfMemoryError
+            return states(events, vectors)
+
+        monkeypatch.setattr(one.model, "states", limited)
+        torch.manual_seed(3)
+        loss, of_text = one.gradients.of(batch, one.raw, optimizers=one._sequence_optimizers())
+        assert of_text is not None
+        return (
+            one,
+            loss,
+            of_text,
+            {name: p.grad.to_dense() for name, p in one.model.named_parameters() if p.grad is not None},
+        )
+
+    whole, whole_loss, whole_text, expected = gradients(10_000)
+    pieces, loss, of_text, told = gradients(6)
+    assert (whole.gradients.n_pieces, pieces.gradients.n_pieces) == (1, 4)
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
+    torch.testing.assert_close(of_text, whole_text, atol=1e-6, rtol=1e-3)
+    assert told.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(told[name], gradient, atol=1e-6, rtol=1e-3)
+    with pytest.raises(torch.OutOfMemoryError):
+        gradients(0)
+
+
+@pytest.mark.parametrize("how", [{"optimizer": "sgd", "lr": 0.5}, {"precision": "bfloat16"}, {"schedule": "linear"}])
+def test_other_ways_of_training_learn_too(how: dict[str, Any]) -> None:
+    split = leave_last_out(cyclic(), "next-new")
+    settings = {"epochs": 30, "patience": 30, "lr": 0.01, "batch_tokens": 256, "ema": 0.9, "id_dropout": 0.0, **how}
+    one = trainer(split, TrainConfig(network=NETWORK, **settings))
+    assert one.run(Watcher(), lambda _: None).best_ndcg > 0.9
 
 
 def test_chunked_loss_equals_the_whole() -> None:
