@@ -27,7 +27,7 @@ from core.learn.pretrain import STAGE as PRETRAIN
 from core.learn.pretrain import pretrain
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, Queries, Split, histories_from
-from core.learn.splits import split_histories
+from core.learn.splits import judged, split_histories
 from core.learn.train import Stopped
 from core.learn.weights import weights_folder
 from core.ops.events import read_events
@@ -207,8 +207,13 @@ def _train(
         behaviour.save(folder)
     with progress.stage("evaluate"):
         log_test_read(context.ledger, folder.name, config.protocol, context.clock())
+        asked = replace(split, test=judged(split.test, n_items=served.n_items))
+        if len(asked.test) < len(split.test):
+            progress.log(
+                f"{len(asked.test)} of {len(split.test)} test questions are asked, over {served.n_items} items"
+            )
         evaluation, users = evaluate_split(
-            served, split, frozen=fitted.first_network, language=fitted.language, seed=config.seed
+            served, asked, frozen=fitted.first_network, language=fitted.language, seed=config.seed
         )
         evaluation["behaviour"] = behaviour_figures(behaviour, linear, served, behaved, seed=config.seed)
         users.to_parquet(folder / "users.parquet", index=False)
@@ -230,7 +235,8 @@ def _train(
         "build_id": facts.build_id,
         "protocol": config.protocol,
         "cuts": [datetime.fromtimestamp(cut, UTC).isoformat() for cut in split.cuts or ()],
-        "n_queries": len(split.test),
+        "n_queries": len(asked.test),
+        "n_queries_of": len(split.test),
         "masked": split.task == "next-new",
         "task": split.task,
         "seed": config.seed,

@@ -230,7 +230,9 @@ def evaluate(
         for name, m in {"served": told["metrics"], **told["components"]}.items()
     ]
     users = told["metrics"]["ndcg@10"]["n"]
-    about = f"protocol {told['protocol']}: {users} users, {told.get('n_queries', users)} queries, 95% intervals"
+    queries = told.get("n_queries", users)
+    drawn = f" of {every}" if (every := told.get("n_queries_of", queries)) > queries else ""
+    about = f"protocol {told['protocol']}: {users} users, {queries} queries{drawn}, 95% intervals"
     title = f"{told['dataset']}, {told['run_id']}, {about}"
     terminal.show(
         told,

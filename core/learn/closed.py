@@ -39,6 +39,7 @@ FACTOR_LAMBDA = 0.01
 FACTOR_GIGAFLOPS = 6000.0  # a budget of minutes on two cores: past it no further weight is tried
 NEGLIGIBLE = 0.03  # a decayed event below this weight leaves the ridge's regression
 MAX_QUERIES = 4000  # validation queries that a choice of decay and lambda looks at
+MAX_CELLS = 1_000_000_000  # and their scores, fewer queries of a large catalogue
 BLOCK_CELLS = 8_000_000  # their scores held at once
 
 
@@ -176,11 +177,12 @@ def fit_factors(split: Split, *, n_items: int, seed: int) -> Iterator[ClosedForm
     """Matrix factors for each weight of the unseen, as far as the budget reaches, and each decay."""
     seen = binary(split.train, n_items=n_items)
     cost = gigaflops(seen.nnz, *seen.shape, factors=FACTORS)
+    histories = {d: float(decayed(split.train, split.task, d, n_items=n_items).sum()) for d in DECAYS}
     for unseen in FACTOR_UNSEEN[: max(1, int(FACTOR_GIGAFLOPS // max(cost, 1e-9)))]:
         items = item_factors(seen, factors=FACTORS, unseen=unseen, penalty=FACTOR_LAMBDA, seed=seed)
         own = unseen * (items.T @ items)
         for decay in DECAYS:
-            history = float(decayed(split.train, split.task, decay, n_items=n_items).sum()) / max(len(split.train), 1)
+            history = histories[decay] / max(len(split.train), 1)
             ridge = FACTOR_LAMBDA * (history + unseen * n_items) * torch.eye(FACTORS)
             weights = torch.linalg.solve(own + ridge, items, left=False)
             yield ClosedForm("factors", split.task, (decay,), by_row(weights), across=by_row(items.T))
@@ -233,7 +235,7 @@ def fit_closed_forms(
     fitters: dict[str, Fitter] = {**FITTERS, "factors": partial(fit_factors, seed=seed)}
     if split.task == "next-new":
         del fitters["frequency"]  # nobody comes back
-    valid = split.valid.sample(MAX_QUERIES, seed=seed)
+    valid = split.valid.sample(min(MAX_QUERIES, max(1, MAX_CELLS // n_items)), seed=seed)
     chosen: dict[str, ClosedForm] = {}
     for name, fitter in fitters.items():
         too_much = _too_much(name, split, n_items=n_items, budget_gb=budget_gb)

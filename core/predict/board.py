@@ -42,7 +42,7 @@ from core.learn.seed_models import (
     softmax_gigaflops,
 )
 from core.learn.sequences import Queries, Split, histories_from
-from core.learn.splits import split_histories
+from core.learn.splits import judged, split_histories
 from core.predict.effects import component_names
 from core.predict.evaluate import RESAMPLES, Scored, by_user, in_blocks, per_query, score_queries
 from core.predict.intervals import Measure, bootstrap_mean, paired_gap
@@ -86,7 +86,11 @@ def world_of(
     named = [[str(name) for name in names or ()] for names in items["categories"].to_pylist()]
     attributes = [{str(k): str(v) for k, v in own or ()} for own in items["attributes"].to_pylist()]
     return World(
-        split=replace(split, valid=split.valid.sample(MAX_QUERIES, seed=seed)),
+        split=replace(
+            split,
+            valid=split.valid.sample(MAX_QUERIES, seed=seed),
+            test=judged(split.test, n_items=len(items)),
+        ),
         titles=[str(title) for title in items["title"].to_pylist()],
         texts=[str(text) for text in items["text"].to_pylist()],
         features=item_features(named, attributes),

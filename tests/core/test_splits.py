@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from core.learn import splits
 from core.learn.config import Protocol
 from core.learn.sequences import Histories, Queries, Task
-from core.learn.splits import split_histories
+from core.learn.splits import judged, split_histories
 from data.errors import InputError
 
 TASKS: tuple[Task, ...] = ("next-new", "next-any", "repurchase")
@@ -194,3 +194,16 @@ def test_the_future_does_not_change_what_is_learned_from(
     assert again.cuts == split.cuts
     assert np.array_equal(again.train.item, split.train.item)
     assert np.array_equal(again.train.offsets, split.train.offsets)
+
+
+def test_a_test_too_large_to_rank_asks_some_users_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [[(item, item) for item in range(8)] for _ in range(20)]
+    test = split_histories(made(*users), "next-new", "last-five").test
+    assert judged(test, n_items=8) is test
+    monkeypatch.setattr(splits, "MAX_TEST_CELLS", 8 * 37)
+    some = judged(test, n_items=8)
+    assert len(some) == 35  # seven users by five
+    assert np.unique(some.user, return_counts=True)[1].tolist() == [5] * 7
+    assert told(some) == [one for one in told(test) if one[0] in set(some.user.tolist())]
+    assert told(judged(test, n_items=8)) == told(some)
+    assert some.user.max() > 7  # drawn, not the first ones
