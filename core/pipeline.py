@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +25,7 @@ from torch import Tensor
 from core.learn.config import TrainConfig
 from core.learn.curves import Curves, WandbRun
 from core.learn.model import Recommender
+from core.learn.preprocess import prepared
 from core.learn.pretrain import STAGE as PRETRAIN
 from core.learn.pretrain import pretrain
 from core.learn.scoring import neural_scores
@@ -56,6 +59,7 @@ from core.predict.recommend import write_everyone
 from core.predict.served import ServedModel, catalogue_of
 from core.trust.fairness import audit
 from data import reads
+from data.errors import InvalidConfig
 from data.publish import write_manifest
 from data.warehouse import Warehouse
 
@@ -175,12 +179,17 @@ def _train(
         source = weights_folder(config.text.model, cache=cache, offline=offline, endpoint=hub)
     catalogue = catalogue_of(warehouse, trained=None)
     texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]
+    learned, taken = prepared(
+        split, config.preprocess, n_items=len(texts), groups=_groups(warehouse, config.preprocess.balance_by)
+    )
+    if taken:
+        progress.log(f"cleaning took events: {taken}; {len(learned.train.item)} are learned from")
     pretrained = None
     if source is not None and config.text.pretrain_steps:
         with progress.stage(PRETRAIN):
             source, pretrained = pretrain(
                 source,
-                (catalogue.titles, texts, split.train),
+                (catalogue.titles, texts, learned.train),
                 config,
                 into=folder / "pretrained",
                 monitor=progress,
@@ -189,7 +198,7 @@ def _train(
             )
             progress.log(f"{PRETRAIN} {pretrained}")
     fitted = fit(
-        split,
+        learned,
         catalogue,
         texts,
         config,
@@ -246,6 +255,7 @@ def _train(
         "n_events": facts.n_events,
         "device": fitted.device,
         PRETRAIN: pretrained,
+        "preprocess": config.preprocess.model_dump(exclude_defaults=True) | {"events_taken": taken},
         "best_epoch": last.best_epoch + 1,
         "epochs": {name: stage.epoch for name, stage in fitted.stages.items()},
         "blend": dict(zip(blend.names, blend.weight, strict=True)),
@@ -255,6 +265,19 @@ def _train(
     }
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     return evaluation
+
+
+def _groups(warehouse: Warehouse, attribute: str | None) -> npt.NDArray[np.object_] | None:
+    """(U,) each user's value of a declared attribute. Raises InvalidConfig for one that is not declared."""
+    if attribute is None:
+        return None
+    declared = list(warehouse.facts.spec.sensitive)
+    if attribute not in declared:
+        raise InvalidConfig(
+            f"preprocess.balance_by: this build declares no attribute {attribute!r}",
+            remedy=f"there are {', '.join(declared) or 'none'}",
+        )
+    return np.asarray(reads.user_table(warehouse)[attribute].to_pylist(), dtype=object)
 
 
 def evaluate_split(

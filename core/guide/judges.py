@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.learn.batches import Vocabulary, epoch, to_events
-from core.learn.sequences import Histories, IntArray, Task
+from core.learn.sequences import Histories, IntArray, Lessons, Task
 from core.learn.threads import side_by_side
 from data.errors import DamagedArtefact
 
@@ -212,9 +212,8 @@ def _losses(
     judge: Judge, histories: Histories, task: Task, config: JudgeConfig, rng: np.random.Generator
 ) -> Iterator[Tensor]:
     for batch in epoch(
-        histories,
+        Lessons(task, histories),
         _NO_WORDS,
-        task=task,
         length=_LENGTH,
         batch_tokens=config.batch_tokens,
         epoch_tokens=config.epoch_tokens,

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from core.learn.model import N_GAPS, Events
-from core.learn.sequences import FloatArray, Histories, IntArray, Task, pad, target_starts
+from core.learn.sequences import FloatArray, Histories, IntArray, Lessons, Task, pad, target_starts
 
 
 @dataclass(frozen=True)
@@ -125,22 +125,24 @@ def first_targets(train: Histories, task: Task, rng: np.random.Generator) -> Int
 
 
 def epoch(
-    train: Histories,
+    lessons: Lessons,
     vocabulary: Vocabulary,
     *,
-    task: Task,
     length: int,
     batch_tokens: int,
     epoch_tokens: int,
     n_items: int,
     rng: np.random.Generator,
 ) -> Iterator[TrainingBatch]:
-    """One pass: a window of at most `length` events of each user, users of like length together, at most
-    `batch_tokens` padded tokens a batch and `epoch_tokens` in all (then a random part of the users)."""
+    """One pass: a window of at most `length` events of each user that is drawn, users of like length together, at most
+    `batch_tokens` padded tokens a batch and `epoch_tokens` in all (then a random part of them)."""
+    train, task, sampling = lessons.train, lessons.task, lessons.sampling
     target, first = training_targets(train, task, rng), first_targets(train, task, rng)
+    if sampling.targets is not None:
+        target, first = _thinned(target, sampling.targets, rng), _thinned(first, sampling.targets, rng)
     size = np.minimum(train.lengths, length)
     last = train.lengths - (rng.random(len(train)) * (train.lengths - size + 1)).astype(np.int64)
-    order = rng.permutation(np.flatnonzero(train.lengths > 0))
+    order = _drawn(train, sampling.users, rng)
     order = order[np.cumsum(size[order]) <= max(epoch_tokens, int(size.max(initial=0)))]
     order = order[np.argsort(size[order] + rng.random(len(order)) * 8, kind="stable")]
     batches: list[IntArray] = []
@@ -159,6 +161,19 @@ def epoch(
         some = window.take(rows).until(ends)
         events = to_events(some, vocabulary, length=length, n_items=n_items)
         yield TrainingBatch(events, _targets(train, rows, ends, size[rows], target, first))
+
+
+def _drawn(train: Histories, weights: npt.NDArray[np.float64] | None, rng: np.random.Generator) -> IntArray:
+    """The histories of one epoch in random order: all that have events once each, or as many drawn by weight (H,)."""
+    filled = np.flatnonzero(train.lengths > 0)
+    if weights is None or not len(filled):
+        return rng.permutation(filled)
+    return rng.choice(filled, len(filled), p=weights[filled] / weights[filled].sum())
+
+
+def _thinned(target: IntArray, chance: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Targets (N,), each kept with the probability of its item, else -1."""
+    return np.where((target >= 0) & (rng.random(len(target)) < chance[target]), target, -1)
 
 
 def _targets(

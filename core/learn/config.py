@@ -61,6 +61,27 @@ class TextConfig(_Frozen):
     tune_gigaflops: Annotated[float, Field(gt=0)] = 500_000.0
 
 
+class PreprocessConfig(_Frozen):
+    """What of the training part is learned from; questions stay as they are (`core.learn.preprocess`).
+
+    drop_repeats: an event of the same item as the one before it goes. recent_days: what is older, counted from the last
+    training event, goes. max_user_events: who has more (a crawler, say) is not learned from. min_item_events,
+    min_user_events: nor are items and users with fewer. user_power: a user is drawn with weight events^power (-1: all
+    events weigh the same however active their users). balance_by: an attribute whose groups are drawn equally often.
+    frequent_target: items with a larger share t of events are foretold with probability sqrt(frequent_target / t) only
+    (Mikolov et al., "Distributed Representations of Words and Phrases", 2013).
+    """
+
+    drop_repeats: bool = False
+    recent_days: Annotated[float, Field(gt=0)] | None = None
+    max_user_events: Positive | None = None
+    min_item_events: Annotated[int, Field(ge=0)] = 0
+    min_user_events: Annotated[int, Field(ge=0)] = 0
+    user_power: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    balance_by: str | None = None
+    frequent_target: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
 class TrainConfig(_Frozen):
     """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier.
     `protocol` is the split that the run learns from and is judged on. Above `full_softmax_items` items the loss is
@@ -87,6 +108,7 @@ class TrainConfig(_Frozen):
     closed_form_gb: Annotated[float, Field(gt=0)] = 2.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    preprocess: PreprocessConfig = PreprocessConfig()
     network: NetworkConfig = NetworkConfig()
     text: TextConfig = TextConfig()
 

@@ -123,15 +123,39 @@ class Queries:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """users (H,) float64: how often each history is drawn in an epoch, relative to the others; None for once each.
+    targets (I,) float32: the probability with which an event that foretells this item does so; None for always."""
+
+    users: npt.NDArray[np.float64] | None = None
+    targets: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is learned from, and how often."""
+
+    task: Task
+    train: Histories
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True)
 class Split:
-    """What a model may learn from, and the two question sets that judge it. `train` has one row per user, perhaps
-    empty. cuts: the moments (seconds) at which validation and testing begin, where the split is one in time."""
+    """What a model may learn from, how often, and the two question sets that judge it. `train` has one row per user,
+    perhaps empty. cuts: the moments (seconds) at which validation and testing begin, where the split is one in time."""
 
     task: Task
     train: Histories
     valid: Queries
     test: Queries
     cuts: tuple[int, int] | None = None
+    sampling: Sampling = Sampling()
+
+    @property
+    def lessons(self) -> Lessons:
+        """Its training part."""
+        return Lessons(self.task, self.train, self.sampling)
 
 
 def histories_from(table: pa.Table, kinds: Sequence[str]) -> Histories:

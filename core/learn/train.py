@@ -193,9 +193,8 @@ class Trainer:
         config, total, count = self.config, 0.0, 0
         text_gradient = None if self.raw is None else torch.zeros_like(self.raw)
         batches = epoch(
-            self.split.train,
+            self.split.lessons,
             self.vocabulary,
-            task=self.split.task,
             length=config.network.max_length,
             batch_tokens=config.batch_tokens,
             epoch_tokens=config.epoch_tokens,

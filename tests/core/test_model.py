@@ -7,7 +7,7 @@ from core.learn.batches import epoch, fit_vocabulary, to_events
 from core.learn.config import NetworkConfig
 from core.learn.model import Recommender
 from core.learn.ranking import hit_rate, ndcg, ranks
-from core.learn.sequences import Histories
+from core.learn.sequences import Histories, Lessons
 from core.learn.splits import leave_last_out
 
 
@@ -51,9 +51,8 @@ def test_a_batch_asks_each_event_for_the_one_after_it() -> None:
     rng = np.random.default_rng(0)
     vocabulary = fit_vocabulary(some, ("rate",), buckets=4)
     (batch,) = epoch(
-        some,
+        Lessons("next-new", some),
         vocabulary,
-        task="next-new",
         length=10,
         batch_tokens=100,
         epoch_tokens=1000,

@@ -43,6 +43,7 @@ from data import reads, synthetic
 from data.errors import (
     DamagedArtefact,
     InputError,
+    InvalidConfig,
     NothingPredicted,
     RunUnfinished,
     SchemaMismatch,
@@ -296,6 +297,25 @@ def test_tuning_that_costs_too_much_stands_aside_and_says_so(made: Made, tiny_la
     assert not (folder / "language_model.safetensors").exists()
     said = [event["message"] for event in read_events(folder / "events.jsonl") if event["type"] == "log"]
     assert any("text.tune=lora stands aside" in message for message in said)
+
+
+def test_a_run_says_what_was_cleaned_and_how_users_were_drawn(made: Made, tiny_language_model: Path) -> None:
+    build_id, rules = made.evaluation["build_id"], {"preprocess.min_user_events": 8, "text.tune": "none"}
+    order(made.ledger, build_id, tiny_language_model, epochs=1, **rules, **{"preprocess.balance_by": "region"})
+    told = pipeline.train_run(context_of(made.ledger, made.home), cache=made.home / "cache", offline=True)
+    with Warehouse.open(made.build) as warehouse:
+        train = split_histories(histories_from(reads.histories(warehouse), ("view",)), "next-new", "last").train
+    few = train.lengths[train.lengths < 8].sum()
+    assert few > 0
+    assert told["preprocess"] == {
+        "min_user_events": 8,
+        "balance_by": "region",
+        "events_taken": {"min_user_events": few},
+    }
+    assert told["n_queries"] == made.evaluation["n_queries"]
+    order(made.ledger, build_id, tiny_language_model, epochs=1, **{"preprocess.balance_by": "shoe size"})
+    with pytest.raises(InvalidConfig, match="no attribute 'shoe size'"):
+        pipeline.train_run(context_of(made.ledger, made.home), cache=made.home / "cache", offline=True)
 
 
 def test_behaviour_is_foretold_and_judged_beside_the_linear_model(made: Made) -> None:

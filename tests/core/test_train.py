@@ -162,7 +162,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_pieces_with_the_same_gradients
         encoder = TextEncoder(tiny_language_model, config.text, texts=[f"item {n}" for n in range(N_ITEMS)])
         encoder.adapt(seed=0)
         one = trainer(split, config, encoder=encoder, whitening=fit_whitening(encoder.encode(), 8))
-        batch = next(iter(epoch(split.train, one.vocabulary, task="next-new", length=20, batch_tokens=240,
+        batch = next(iter(epoch(split.lessons, one.vocabulary, length=20, batch_tokens=240,
                                 epoch_tokens=10_000, n_items=N_ITEMS, rng=np.random.default_rng(0))))  # fmt: skip
         states = one.model.states
 
