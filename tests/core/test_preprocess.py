@@ -1,9 +1,11 @@
 """Cleaning and sampling act on what is learned from alone, as the configuration says."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
-from core.learn.batches import epoch, fit_vocabulary
+from core.learn.batches import TrainingBatch, epoch, fit_vocabulary
 from core.learn.config import PreprocessConfig
 from core.learn.preprocess import DAY_S, cleaned, prepared, sampling_of
 from core.learn.sequences import Histories, Lessons, Sampling
@@ -61,23 +63,19 @@ def test_questions_stay_as_they_are() -> None:
         prepared(split, PreprocessConfig(min_user_events=100), n_items=10)
 
 
+def epochs(train: Histories, sampling: Sampling, n: int) -> Iterator[TrainingBatch]:
+    """The batches of n epochs over a catalogue of 60 items."""
+    vocabulary, rng = fit_vocabulary(train, ("view",), buckets=2), np.random.default_rng(0)
+    lessons, room = Lessons("next-any", train, sampling), {"length": 20, "batch_tokens": 500, "epoch_tokens": 10_000}
+    for _ in range(n):
+        yield from epoch(lessons, vocabulary, n_items=60, rng=rng, **room)
+
+
 def drawn(sampling: Sampling) -> np.ndarray:
     """How often each of 20 users, told by an item of their own, is drawn in 200 epochs."""
     train = made(*[[(user, day) for day in range(2 + 8 * (user % 2))] for user in range(20)])
-    vocabulary = fit_vocabulary(train, ("view",), buckets=2)
-    rng, seen = np.random.default_rng(0), np.zeros(20)
-    for _ in range(200):
-        for batch in epoch(
-            Lessons("next-any", train, sampling),
-            vocabulary,
-            length=20,
-            batch_tokens=100,
-            epoch_tokens=10_000,
-            n_items=20,
-            rng=rng,
-        ):
-            seen += np.bincount(batch.events.item[:, 0].numpy(), minlength=20)
-    return seen
+    found = [batch.events.item[:, 0].numpy() for batch in epochs(train, sampling, 200)]
+    return np.bincount(np.concatenate(found), minlength=20)
 
 
 def test_users_are_drawn_by_their_activity_and_groups_alike() -> None:
@@ -97,18 +95,7 @@ def test_frequent_items_are_foretold_less_often() -> None:
     sampling = sampling_of(train, PreprocessConfig(frequent_target=0.05), n_items=60, groups=None)
     assert sampling.targets is not None
     assert sampling.targets[[0, 1, 2]] == pytest.approx([np.sqrt(0.05 / 0.5), np.sqrt(0.05 / 0.25), 1.0])
-    vocabulary = fit_vocabulary(train, ("view",), buckets=2)
-    rng, asked = np.random.default_rng(0), np.zeros(60)
-    for _ in range(40):
-        for batch in epoch(
-            Lessons("next-any", train, sampling),
-            vocabulary,
-            length=20,
-            batch_tokens=1000,
-            epoch_tokens=10_000,
-            n_items=60,
-            rng=rng,
-        ):
-            asked += np.bincount(batch.target[batch.target >= 0].numpy(), minlength=60)
+    targets = np.concatenate([batch.target.numpy().ravel() for batch in epochs(train, sampling, 40)])
+    asked = np.bincount(targets[targets >= 0], minlength=60)
     assert asked[0] / 4000 == pytest.approx(sampling.targets[0], abs=0.03)
     assert asked[2:52].tolist() == [40] * 50
