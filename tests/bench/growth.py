@@ -96,7 +96,7 @@ def main() -> None:
 def elsewhere(events: int, items: int, settings: list[str]) -> dict[str, Any]:
     """One point in a process of its own, so that its memory is its own."""
     options = [option for setting in settings for option in ("--set", setting)]
-    command = [sys.executable, "-P", "-m", "tests.bench.growth", "--point", str(events), str(items), *options]
+    command = [sys.executable, "-m", "tests.bench.growth", "--point", str(events), str(items), *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{events} events over {items} items ended with {done.returncode}")
