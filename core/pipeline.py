@@ -6,33 +6,26 @@ done again. The manifest is written last, so a run without one is unfinished, wh
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from core.learn.config import TrainConfig
 from core.learn.curves import Curves, WandbRun
-from core.learn.model import Recommender
-from core.learn.preprocess import prepared
 from core.learn.pretrain import STAGE as PRETRAIN
 from core.learn.pretrain import pretrain
-from core.learn.scoring import neural_scores
-from core.learn.sequences import Histories, Queries, Split, histories_from
-from core.learn.splits import judged, split_histories
+from core.learn.splits import judged
 from core.learn.train import Stopped
 from core.learn.weights import weights_folder
+from core.material import material_of
 from core.ops.events import read_events
 from core.ops.jobs import events_path
 from core.ops.ledger import build_of
@@ -42,29 +35,14 @@ from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
 from core.predict.behaviour_figures import behaviour_figures
 from core.predict.behaviour_fit import fit_behaviour, log_of
-from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, SIDES
-from core.predict.evaluate import (
-    Figures,
-    Scored,
-    compare,
-    figures,
-    in_blocks,
-    popularity_scores,
-    score_queries,
-    slices,
-    user_table,
-)
 from core.predict.fit import Language, fit, pick_device
+from core.predict.measure import evaluate_split
 from core.predict.recommend import write_everyone
-from core.predict.served import ServedModel, catalogue_of
 from core.trust.fairness import audit
 from data import reads
-from data.errors import InvalidConfig
 from data.publish import write_manifest
 from data.warehouse import Warehouse
 
-SERVED = "served"
-UNMASKED = "unmasked"
 WEIGHT = {
     "text": 4,
     "frozen": 36,
@@ -171,25 +149,19 @@ def _train(
     hub: str | None,
 ) -> dict[str, Any]:
     facts = warehouse.facts
-    kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
-    histories = histories_from(reads.histories(warehouse), kinds)
-    split = split_histories(histories, facts.spec.task, config.protocol)
+    material = material_of(warehouse, config)
+    split, learned = material.split, material.learned
     source = None
     if config.text.tune != "none":
         source = weights_folder(config.text.model, cache=cache, offline=offline, endpoint=hub)
-    catalogue = catalogue_of(warehouse, trained=None)
-    texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]
-    learned, taken = prepared(
-        split, config.preprocess, n_items=len(texts), groups=_groups(warehouse, config.preprocess.balance_by)
-    )
-    if taken:
-        progress.log(f"cleaning took events: {taken}; {len(learned.train.item)} are learned from")
+    if material.taken:
+        progress.log(f"cleaning took events: {dict(material.taken)}; {len(learned.train.item)} are learned from")
     pretrained = None
     if source is not None and config.text.pretrain_steps:
         with progress.stage(PRETRAIN):
             source, pretrained = pretrain(
                 source,
-                (catalogue.titles, texts, learned.train),
+                (material.catalogue.titles, material.texts, learned.train),
                 config,
                 into=folder / "pretrained",
                 monitor=progress,
@@ -199,10 +171,10 @@ def _train(
             progress.log(f"{PRETRAIN} {pretrained}")
     fitted = fit(
         learned,
-        catalogue,
-        texts,
+        material.catalogue,
+        material.texts,
         config,
-        kinds=kinds,
+        kinds=material.kinds,
         language_model=source,
         follow=progress,
         checkpoints=folder / "checkpoints",
@@ -211,7 +183,7 @@ def _train(
     _save_texts(folder, fitted.language)
     served.save(folder)
     with progress.stage("behaviour"):
-        behaved = log_of(histories, split, facts.spec.positive, kinds)
+        behaved = log_of(material.histories, split, facts.spec.positive, material.kinds)
         behaviour, linear = fit_behaviour(served, behaved, facts.spec.positive, seed=config.seed, say=progress.log)
         behaviour.save(folder)
     with progress.stage("evaluate"):
@@ -227,7 +199,7 @@ def _train(
         evaluation["behaviour"] = behaviour_figures(behaviour, linear, served, behaved, seed=config.seed)
         users.to_parquet(folder / "users.parquet", index=False)
     with progress.stage("score"):
-        write_everyone(served, histories, folder / "scores.parquet")
+        write_everyone(served, material.histories, folder / "scores.parquet")
     with progress.stage("audit"):
         people = reads.user_table(warehouse).to_pandas()
         activity = pd.Series(split.train.lengths, name="events")
@@ -255,7 +227,7 @@ def _train(
         "n_events": facts.n_events,
         "device": fitted.device,
         PRETRAIN: pretrained,
-        "preprocess": config.preprocess.model_dump(exclude_defaults=True) | {"events_taken": taken},
+        "preprocess": config.preprocess.model_dump(exclude_defaults=True) | {"events_taken": dict(material.taken)},
         "best_epoch": last.best_epoch + 1,
         "epochs": {name: stage.epoch for name, stage in fitted.stages.items()},
         "blend": dict(zip(blend.names, blend.weight, strict=True)),
@@ -265,91 +237,6 @@ def _train(
     }
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     return evaluation
-
-
-def _groups(warehouse: Warehouse, attribute: str | None) -> npt.NDArray[np.object_] | None:
-    """(U,) each user's value of a declared attribute. Raises InvalidConfig for one that is not declared."""
-    if attribute is None:
-        return None
-    declared = list(warehouse.facts.spec.sensitive)
-    if attribute not in declared:
-        raise InvalidConfig(
-            f"preprocess.balance_by: this build declares no attribute {attribute!r}",
-            remedy=f"there are {', '.join(declared) or 'none'}",
-        )
-    return np.asarray(reads.user_table(warehouse)[attribute].to_pylist(), dtype=object)
-
-
-def evaluate_split(
-    served: ServedModel, split: Split, *, frozen: Recommender | None, language: Language | None, seed: int
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Figures of the served score and of each component on the test queries, and the table of tested users.
-
-    frozen: the first stage's network, when the run tuned its language model after it.
-    """
-    queries, n_items = split.test, served.n_items
-    texts = _other_texts(served, language, seed=seed)
-    everything = in_blocks(
-        queries, lambda some: _answers(served, some, train=split.train, frozen=frozen, texts=texts), n_items=n_items
-    )
-    kept = {name: one for name, one in everything.items() if name != UNMASKED}
-    scored = {name: one for name, one in kept.items() if name not in SIDES}
-
-    def told(one: Scored) -> Figures:
-        return figures(one, queries, train=split.train, n_items=n_items, seed=seed)
-
-    evaluation: dict[str, Any] = {
-        "metrics": told(scored[SERVED]),
-        "components": {name: told(one) for name, one in scored.items() if name != SERVED},
-        "against": {
-            name: compare(scored[SERVED], one, queries, seed=seed) for name, one in scored.items() if name != SERVED
-        },
-        "other_masking": told(everything[UNMASKED]),
-        "slices": slices(scored[SERVED], queries, train=split.train, n_items=n_items, seed=seed),
-        "language_model": {
-            name: compare(everything[KNOWN], everything[other], queries, seed=seed)
-            for name, other in LANGUAGE_EFFECTS.items()
-            if other in everything
-        },
-    }
-    return evaluation, user_table(kept, queries, served=SERVED)
-
-
-def _answers(
-    served: ServedModel, some: Queries, *, train: Histories, frozen: Recommender | None, texts: Mapping[str, Tensor]
-) -> dict[str, Scored]:
-    """One block of queries: the served score, each component, the other masking, and the networks whose trained items
-    the language model's effects are read from (`core.predict.effects`)."""
-    task, trained, network = served.task, served.catalogue.trained, served.network
-
-    def known(scores: Tensor) -> Tensor:
-        return scores.masked_fill(~trained, -torch.inf)
-
-    scores = dict(served.components(some.context))
-    blended = served.blend.logits(scores, trained=trained)
-    scores[KNOWN] = known(scores["neural"])
-    if frozen is not None:
-        scores["frozen"] = known(neural_scores(frozen, some.context, served.vocabulary))
-    scores["popularity"] = popularity_scores(train, some, n_items=served.n_items)
-    kept = network.text.clone()
-    for name, text in texts.items():
-        network.text.copy_(text)
-        scores[name] = known(neural_scores(network, some.context, served.vocabulary))
-    network.text.copy_(kept)
-    out = {name: score_queries(one, some, task=task) for name, one in scores.items()}
-    out[SERVED] = score_queries(blended, some, task=task)
-    out[UNMASKED] = score_queries(blended, some, task=task, masked=task != "next-new")
-    return out
-
-
-def _other_texts(served: ServedModel, language: Language | None, *, seed: int) -> dict[str, Tensor]:
-    """The texts shuffled among items, and those of the language model without its tuning."""
-    if language is None:
-        return {}
-    text = served.network.text
-    order = torch.randperm(len(text), generator=torch.Generator().manual_seed(seed))
-    undone = {} if language.tuned is None else {"zeroed": language.whitening(language.frozen)}
-    return {"shuffled": text[order].clone(), **undone}
 
 
 def _save_texts(folder: Path, language: Language | None) -> None:

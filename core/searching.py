@@ -20,18 +20,16 @@ from torch import Tensor
 
 from core.learn.config import TextConfig, TrainConfig
 from core.learn.search import METRIC, PRUNER, SAMPLER, STAGE, Ground, Search
-from core.learn.sequences import histories_from
 from core.learn.space import space_of, told, with_settings
-from core.learn.splits import split_histories
 from core.learn.text import TextEncoder, fit_whitening
 from core.learn.train import MAX_VALIDATION, Stopped
 from core.learn.weights import weights_folder
+from core.material import material_of
 from core.ops.ledger import build_of
 from core.ops.searches import BEST, TOLD, TRIALS, search_folder
 from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
 from core.predict.fit import pick_device
-from data import reads
 from data.errors import JobFailed
 from data.publish import MANIFEST, write_manifest, write_whole
 from data.warehouse import Warehouse
@@ -175,16 +173,15 @@ def search_run(context: JobContext, *, cache: Path, offline: bool, hub: str | No
 
 
 def _ground(warehouse: Warehouse, base: TrainConfig, *, cache: Path, offline: bool, hub: str | None) -> Ground:
-    kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
-    split = split_histories(histories_from(reads.histories(warehouse), kinds), warehouse.facts.spec.task, base.protocol)
-    no_test = split.test.take(np.zeros(0, dtype=np.int64))
-    texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]
+    material = material_of(warehouse, base)
+    learned = material.learned
+    no_test = learned.test.take(np.zeros(0, dtype=np.int64))
     device = pick_device(base.device)
     return Ground(
-        replace(split, test=no_test, valid=split.valid.sample(MAX_VALIDATION, seed=base.seed)),
-        kinds=kinds,
+        replace(learned, test=no_test, valid=learned.valid.sample(MAX_VALIDATION, seed=base.seed)),
+        kinds=material.kinds,
         text=Texts(
-            texts,
+            material.texts,
             weights=lambda model: weights_folder(model, cache=cache, offline=offline, endpoint=hub),
             device=device,
         ),

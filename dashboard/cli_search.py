@@ -1,13 +1,12 @@
 """`lodestar search`: better settings for a data set, found on its validation part by a supervised job."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from core.ops.ledger import build_of, current_build, utc_now
 from dashboard import terminal
-from dashboard.desk import AsJson, Dataset, Home, await_job, desk, setting
+from dashboard.desk import AsJson, Config, Dataset, Detach, Home, Set, await_job, desk, setting
 from data.errors import InputError
 
 MOST_TRIALS = 10_000
@@ -22,14 +21,12 @@ def search(
         list[str] | None,
         typer.Option("--space", help="key=low..high or key=a,b,c to change the space; or a TOML file in its place."),
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="The recipe to start from, a TOML file.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of all trials, key=value; may be repeated.")
-    ] = None,
+    config: Config = None,
+    set_: Set = None,
     more: Annotated[
         str | None, typer.Option("--continue", help="A search's id: that many trials more, of the same space.")
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
+    detach: Detach = False,
     dataset: Dataset = None,
     as_json: AsJson = False,
     home: Home = None,

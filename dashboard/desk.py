@@ -24,6 +24,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 Home = Annotated[Path | None, typer.Option("--home", help="The store; default LODESTAR_HOME or ./.lodestar.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", help="Default: the one ingested last.")]
 
+Config = Annotated[Path | None, typer.Option("--config", help="The recipe to start from, a TOML file.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of it, key=value; may be repeated.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return at once.")]
+
 Run = Annotated[str, typer.Argument(help="A run's id, or `champion`.")]
 
 IDLE_EXIT_S = 20.0

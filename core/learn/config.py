@@ -60,6 +60,12 @@ class TextConfig(_Frozen):
     micro_batch: Positive = 64
     tune_gigaflops: Annotated[float, Field(gt=0)] = 500_000.0
 
+    @model_validator(mode="after")
+    def _something_reads(self) -> "TextConfig":
+        if self.tune == "none" and self.pretrain_steps:
+            raise ValueError("pretrain_steps train a language model that tune = 'none' does not read")
+        return self
+
 
 class PreprocessConfig(_Frozen):
     """What of the training part is learned from; questions stay as they are (`core.learn.preprocess`).

@@ -34,6 +34,7 @@ from core.ops.runs import finished_run
 from core.ops.worker import JobContext, Stopped
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, component_names
 from core.predict.intervals import paired_gap
+from core.predict.measure import evaluate_split
 from core.predict.rules import rules_from
 from core.predict.served import ServedModel
 from core.serve import answers
@@ -141,9 +142,7 @@ def test_figures_are_those_of_the_test_split_recomputed(made: Made) -> None:
     with answers.open_run(made.ledger, made.home, made.run_id) as run:
         histories = histories_from(reads.histories(run.warehouse), run.served.vocabulary.kinds)
         split = leave_last_out(histories, run.served.task)
-        again, users = pipeline.evaluate_split(
-            run.served, split, frozen=None, language=None, seed=made.evaluation["seed"]
-        )
+        again, users = evaluate_split(run.served, split, frozen=None, language=None, seed=made.evaluation["seed"])
     assert again["metrics"] == made.evaluation["metrics"]
     stored = pq.read_table(made.folder / "users.parquet").to_pandas()
     np.testing.assert_array_equal(stored["ndcg@10"], users["ndcg@10"])
@@ -168,7 +167,7 @@ def test_items_placed_by_their_texts_are_no_doing_of_the_tuning(made: Made) -> N
         split = leave_last_out(histories, run.served.task)
         same = copy.deepcopy(run.served.network)
         run.served.network.id_bias[~run.served.catalogue.trained] += 100.0
-        told, users = pipeline.evaluate_split(run.served, split, frozen=same, language=None, seed=0)
+        told, users = evaluate_split(run.served, split, frozen=same, language=None, seed=0)
     gain = told["language_model"]["lora_vs_frozen"]["ndcg@10"]
     assert dict(gain) == dict(paired_gap(users[f"{KNOWN}:ndcg@10"], users["frozen:ndcg@10"], seed=0))
     assert gain["estimate"] == 0.0

@@ -96,6 +96,17 @@ def test_a_search_from_a_build_to_the_best_settings(store: Store, monkeypatch: p
     assert (best.text.tune, best.network.dim, best.epochs) == ("lora", 16, 3), "what was not searched is the base's"
 
 
+def test_trials_learn_from_what_the_rules_leave(store: Store) -> None:
+    """A rule that takes everybody leaves a search nothing; one that takes some changes what its trials reach."""
+    with pytest.raises(InvalidConfig, match="no event to learn from"):
+        store.run(store.ask(new_search_id(), trials=1, **{"preprocess.min_user_events": 10_000}))
+    told = [
+        store.run(store.ask(new_search_id(), trials=1, **rules))["best"]["ndcg@10"]
+        for rules in ({}, {"preprocess.min_item_events": 10})
+    ]
+    assert told[0] != told[1]
+
+
 def test_a_paused_search_goes_on_and_more_trials_can_be_asked_of_it(store: Store) -> None:
     search_id = new_search_id()
     context = store.ask(search_id)

@@ -186,6 +186,7 @@ def test_cancel_kills_a_deaf_worker_and_its_children(home: Path, ledger: Ledger)
     request_cancel(ledger, job_id, now=utc_now())
     until(lambda: status(ledger, job_id).state == "cancelled")
     until(lambda: gone(worker) and gone(child))
+    assert not marks(home, job_id, "ended") and status(ledger, job_id).result is None
 
 
 def test_pause_stops_and_resume_continues(home: Path, ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.learn import losses as losses_module
 from core.learn.batches import epoch, fit_vocabulary
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
 from core.learn.config import NetworkConfig, TextConfig, TrainConfig, load_config
@@ -194,22 +195,45 @@ def test_a_batch_that_does_not_fit_is_computed_in_pieces_with_the_same_gradients
         gradients(0)
 
 
-@pytest.mark.parametrize("how", [{"optimizer": "sgd", "lr": 0.5}, {"precision": "bfloat16"}, {"schedule": "linear"}])
-def test_other_ways_of_training_learn_too(how: dict[str, Any]) -> None:
-    split = leave_last_out(cyclic(), "next-new")
+def trained(**how: Any) -> tuple[Trainer, list[dict[str, Any]]]:
+    """Thirty epochs on certain successors, and what they told."""
     settings = {"epochs": 30, "patience": 30, "lr": 0.01, "batch_tokens": 256, "ema": 0.9, "id_dropout": 0.0, **how}
-    one = trainer(split, TrainConfig(network=NETWORK, **settings))
-    assert one.run(Watcher(), lambda _: None).best_ndcg > 0.9
+    one, watcher = trainer(leave_last_out(cyclic(), "next-new"), TrainConfig(network=NETWORK, **settings)), Watcher()
+    assert one.run(watcher, lambda _: None).best_ndcg > 0.9
+    return one, watcher.epochs
 
 
-def test_chunked_loss_equals_the_whole() -> None:
+def test_sgd_learns_too() -> None:
+    one, _ = trained(optimizer="sgd", lr=0.5)
+    assert isinstance(one.optimizers["optimizer"], torch.optim.SGD)
+
+
+def test_bfloat16_learns_too_and_is_coarser() -> None:
+    first = [trained(precision=precision)[1][0]["loss"] for precision in ("float32", "bfloat16")]
+    assert first[0] == pytest.approx(first[1], rel=0.01) and first[0] != first[1]
+
+
+def test_the_rate_falls_as_its_schedule_says() -> None:
+    last = {name: trained(schedule=name)[1][-1]["lr"] for name in ("cosine", "linear", "constant")}
+    assert last["constant"] == pytest.approx(0.01)
+    assert last["linear"] == pytest.approx(0.01 * (1 - 0.9 * 29 / 30))
+    assert last["cosine"] == pytest.approx(0.01 * (0.55 + 0.45 * np.cos(np.pi * 29 / 30)))
+
+
+def test_chunked_loss_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     split = leave_last_out(cyclic(), "next-new")
+    chunks: list[int] = []
+    whole = losses_module._chunk
+    monkeypatch.setattr(
+        losses_module, "_chunk", lambda states, *rest: chunks.append(len(states)) or whole(states, *rest)
+    )
     losses = []
     for memory_mb in (256, 0):  # 0: a chunk a target
         config = TrainConfig(id_dropout=0.0, network=NetworkConfig(dim=16, max_length=20, dropout=0.0))
-        one = trainer(split, config)
-        one.config = config.model_copy(update={"logit_memory_mb": memory_mb})
+        one = trainer(split, config.model_copy(update={"logit_memory_mb": memory_mb}))
+        assert not chunks
         losses.append(one._epoch(Watcher()))
+    assert set(chunks) == {1}
     assert np.isclose(losses[0], losses[1], rtol=1e-4)
 
 
@@ -220,11 +244,19 @@ def test_chunked_loss_equals_the_whole() -> None:
         (("epochs", "0"), "epochs"),
         (("nonsense", "1"), "nonsense"),
         (("lr", "x"), "lr"),
+        (("preprocess.recent_days", "-1"), "recent_days"),
+        (("preprocess.frequent_target", "2"), "frequent_target"),
+        (("optimizer", "lion"), "optimizer"),
     ],
 )
 def test_a_malformed_setting_is_named(override: tuple[str, str], named: str) -> None:
     with pytest.raises(InvalidConfig, match=named):
         load_config(overrides=[override])
+
+
+def test_pretraining_what_nobody_reads_is_refused() -> None:
+    with pytest.raises(InvalidConfig, match="pretrain_steps"):
+        load_config(overrides=[("text.tune", "none"), ("text.pretrain_steps", "5")])
 
 
 def test_a_configuration_survives_its_file(tmp_path: Path) -> None:

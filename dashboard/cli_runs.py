@@ -1,0 +1,307 @@
+"""Commands about runs: train one, measure it, compare it, serve it, hand it over."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.learn.config import Protocol
+from core.ops.ledger import current_build, utc_now
+from dashboard import terminal
+from dashboard.desk import (
+    AsJson,
+    Config,
+    Dataset,
+    Detach,
+    Home,
+    Run,
+    Set,
+    await_job,
+    desk,
+    listed,
+    setting,
+    submit_training,
+    supervisor_argv,
+)
+from data.errors import InputError, InvalidConfig
+
+
+def train(
+    config: Config = None,
+    set_: Set = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="fast, balanced or best.")] = None,
+    wandb: Annotated[
+        str | None, typer.Option("--wandb", help="Send the curves to this Weights & Biases project too.")
+    ] = None,
+    detach: Detach = False,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Train a new run, as a supervised job of its own, and wait for it."""
+    from core.learn.config import PRESETS, load_config
+    from core.ops.jobs import succeeded
+
+    if preset is not None and preset not in PRESETS:
+        raise InvalidConfig(f"there is no preset {preset!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+    chosen = [*PRESETS[preset or "balanced"].items(), *(setting(text) for text in set_ or [])]
+    settled = load_config(config, overrides=chosen)
+    with desk(home) as d:
+        build = current_build(d.ledger, dataset)
+        job_id = submit_training(d.ledger, build, settled.model_dump(), wandb=wandb)
+        job = await_job(d, job_id, detach=detach)
+        result = {} if detach else succeeded(job)
+    told = {
+        "job_id": job_id,
+        "run_id": job.run_id,
+        "state": job.state,
+        "seconds": result.get("seconds"),
+        "best_epoch": result.get("best_epoch"),
+    }
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            f"job {job_id} is {job.state}"
+            + (f": run {job.run_id}" if job.run_id else "")
+            + (f"; NDCG@10 {terminal.interval(result['metrics']['ndcg@10'])}" if result else "")
+        ),
+    )
+
+
+def evaluate(
+    run: Run,
+    protocol: Annotated[
+        Protocol | None, typer.Option("--protocol", help="Which targets are the test; default: the run's own.")
+    ] = None,
+    unmasked: Annotated[bool, typer.Option("--unmasked", help="The other masking of seen items.")] = False,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """A run's figures on its test split: HR, NDCG and MRR with intervals, beside each component's.
+
+    Under another protocol than the run's own, those of its recipe trained anew without that protocol's test.
+    """
+    from core.ops.runs import finished_run
+    from dashboard.measuring import evaluation_of
+    from dashboard.recipes import twin
+
+    with desk(home) as d:
+        asked = finished_run(d.ledger, d.home, run, dataset)
+        row = asked
+        if protocol is not None:
+            row = twin(d.ledger, d.home, asked, protocol, supervisor_argv=supervisor_argv(d.home))
+        told = evaluation_of(d.ledger, d.home, row.run_id, unmasked=unmasked) | {"asked_run": asked.run_id}
+    rows = [
+        (name, *(terminal.interval(m[key]) for key in ("hr@10", "ndcg@10", "mrr@10")))
+        for name, m in {"served": told["metrics"], **told["components"]}.items()
+    ]
+    users = told["metrics"]["ndcg@10"]["n"]
+    queries = told.get("n_queries", users)
+    drawn = f" of {every}" if (every := told.get("n_queries_of", queries)) > queries else ""
+    about = f"protocol {told['protocol']}: {users} users, {queries} queries{drawn}, 95% intervals"
+    title = f"{told['dataset']}, {told['run_id']}, {about}"
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(terminal.table(("", "HR@10", "NDCG@10", "MRR@10"), rows, title=title)),
+    )
+
+
+def bench(
+    run: Annotated[str, typer.Argument(help="A run's id, or `champion`.")] = "champion",
+    seeds: Annotated[str, typer.Option("--seeds", help="For models that are random, with commas.")] = "0",
+    models: Annotated[str | None, typer.Option("--models", help="Some of the contenders, with commas.")] = None,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """The leaderboard: baselines and other models fitted beside a run on its build and split; minutes.
+
+    Kept in the run's folder, where the Models page finds it.
+    """
+    from dashboard.benching import board, run_bench
+
+    wanted = [text.strip() for text in seeds.split(",")]
+    if not all(text.isdecimal() for text in wanted):
+        raise InputError(f"{seeds!r} are not seeds", remedy="write --seeds 0,1,2, say")
+    with desk(home) as d:
+        told = run_bench(
+            d.settings,
+            d.ledger,
+            run,
+            seeds=[int(text) for text in wanted],
+            models=listed(models) or (),
+            dataset=dataset,
+        )
+    terminal.show(told, as_json=as_json, human=lambda console: console.print(board(told)))
+
+
+def score(run: Run, dataset: Dataset = None, as_json: AsJson = False, home: Home = None) -> None:
+    """How many users a run has slates for, and where they lie."""
+    import pyarrow.parquet as pq
+
+    from core.ops.runs import finished_run, run_folder
+
+    with desk(home) as d:
+        row = finished_run(d.ledger, d.home, run, dataset)
+        path = run_folder(d.home, row.run_id) / "scores.parquet"
+        rows = pq.read_metadata(path).num_rows
+    told = {"run_id": row.run_id, "rows": rows, "path": str(path)}
+    terminal.show(told, as_json=as_json, human=lambda console: console.print(f"{rows:,} rows in {path}"))
+
+
+def audit(run: Run, dataset: Dataset = None, as_json: AsJson = False, home: Home = None) -> None:
+    """A run's figures by declared group, with signed gaps and the smallest gap that could have been seen."""
+    from dashboard.measuring import stored
+
+    with desk(home) as d:
+        told = stored(d.ledger, d.home, run, "audit.json", dataset=dataset)
+    rows = [
+        (
+            g["attribute"],
+            g["group"],
+            g["metric"],
+            "" if g["n"] is None else g["n"],
+            "suppressed" if g["suppressed"] else terminal.interval(g),
+        )
+        for g in told["groups"]
+    ]
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(terminal.table(("attribute", "group", "metric", "n", "estimate"), rows)),
+    )
+
+
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", help="A .parquet or .csv file.")],
+    k: Annotated[int, typer.Option("--k")] = 10,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Everyone's top k as Parquet or CSV, in the caller's keys."""
+    from dashboard.measuring import export_slates
+
+    with desk(home) as d:
+        rows = export_slates(d.ledger, d.home, run, out, k=k, dataset=dataset)
+    terminal.show(
+        {"run": run, "rows": rows, "path": str(out)},
+        as_json=as_json,
+        human=lambda console: console.print(f"{rows:,} rows in {out}"),
+    )
+
+
+def promote(
+    run: Run,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the record.")] = "promoted by hand",
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Make a finished run its data set's champion."""
+    from core.ops import registry
+    from core.ops.runs import finished_run
+
+    with desk(home) as d:
+        row = finished_run(d.ledger, d.home, run)
+        made = registry.promote(
+            d.ledger,
+            dataset=row.dataset,
+            run_id=row.run_id,
+            actor=_actor(),
+            reason=reason,
+            expected_version=registry.champion_version(d.ledger, row.dataset),
+            now=utc_now(),
+        )
+    label = "" if row.protocol == "last" else f"; its figures are those of the protocol {row.protocol}"
+    terminal.show(
+        {"dataset": made.dataset, "run_id": made.run_id, "version": made.version, "protocol": row.protocol},
+        as_json=as_json,
+        human=lambda console: console.print(
+            f"{made.run_id} is the champion of {made.dataset} (version {made.version}){label}"
+        ),
+    )
+
+
+def rollback(
+    reason: Annotated[str, typer.Option("--reason")] = "rolled back by hand",
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Return to the champion before the present one."""
+    from core.ops import registry
+
+    with desk(home) as d:
+        name = current_build(d.ledger, dataset).dataset
+        made = registry.rollback(
+            d.ledger,
+            dataset=name,
+            actor=_actor(),
+            reason=reason,
+            expected_version=registry.champion_version(d.ledger, name),
+            now=utc_now(),
+        )
+    terminal.show(
+        {"dataset": made.dataset, "run_id": made.run_id, "version": made.version},
+        as_json=as_json,
+        human=lambda console: console.print(f"{made.run_id} is the champion of {made.dataset} again"),
+    )
+
+
+def report(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", help="An .html file.")],
+    language: Annotated[str, typer.Option("--language", help="en or zh")] = "en",
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """One self-contained HTML file with a run's figures, which `verify` recomputes."""
+    from dashboard.publishing import report_of, write_report
+
+    if out.suffix != ".html":
+        raise InputError(f"{out} is not an .html file", remedy="name one after --out; PDF comes with a later version")
+    if language not in ("en", "zh"):
+        raise InputError(f"no report in {language!r}", remedy="choose --language en or zh")
+    with desk(home) as d:
+        made = report_of(d.ledger, d.home, run, language=language, tz=d.settings.tz, now=utc_now(), dataset=dataset)
+        write_report(made, out)
+    terminal.show(
+        {"path": str(out), "sha256": made.sha256},
+        as_json=as_json,
+        human=lambda console: console.print(f"{out}\nsha256 of its data: {made.sha256}"),
+    )
+
+
+def verify(file: Path, as_json: AsJson = False, home: Home = None) -> None:
+    """Recompute a report's numbers from the store; exit 1 when one differs or the page reaches out."""
+    from dashboard.verify import verify as check
+
+    with desk(home) as d:
+        result = check(file, d.home)
+    told = result.as_json()
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            "\n".join(
+                [
+                    *(f"differs: {finding}" for finding in told["findings"]),
+                    *(f"note: {note}" for note in told["notes"]),
+                    "verified" if told["ok"] else "NOT verified",
+                ]
+            )
+        ),
+    )
+    if not told["ok"]:
+        raise typer.Exit(1)
+
+
+def _actor() -> str:
+    import getpass
+
+    return getpass.getuser()
