@@ -46,7 +46,7 @@ def run_demo(
             dataset=build.dataset,
             run_id=run.run_id,
             actor="demo",
-            reason="the first run of this data set",
+            reason=registry.FIRST,
             expected_version=None,
             now=utc_now(),
         )

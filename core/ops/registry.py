@@ -18,6 +18,8 @@ from core.ops.schema import runs as runs_table
 from core.ops.schema import test_reads as test_reads_table
 from data.errors import Conflict, RunUnfinished, UnknownRun
 
+FIRST = "the first run of this data set"  # the reason that Lodestar itself gives, where nobody was asked for one
+
 
 @dataclass(frozen=True)
 class PromotionRow:

@@ -18,7 +18,7 @@ def curves(epochs: Sequence[dict[str, Any]], *, title: str, look: Look) -> go.Fi
     Stages follow one another on the x axis; the best epoch by validation is ringed.
     """
     t, c = look.t, look.c
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.1, figure=canvas(look, title=title, height=280))
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.16, figure=canvas(look, title=title, height=280))
     key: list[str] = []
     stages = list(dict.fromkeys(str(e["stage"]) for e in epochs))
     count = 0

@@ -160,11 +160,9 @@ def promotion(s: Scene, run: RunRow) -> None:
             st.rerun()
     history = registry.promotions(s.ledger, s.dataset)
     if history:
-        parts.note(
-            t.md(
-                "models.last", run=history[0].run_id, actor=history[0].actor, at=history[0].at, reason=history[0].reason
-            )
-        )
+        last = history[0]
+        reason = t("models.first_run") if last.reason == registry.FIRST else last.reason
+        parts.note(t.md("models.last", run=last.run_id, actor=last.actor, at=last.at, reason=reason))
 
 
 main()

@@ -346,6 +346,23 @@ def test_a_run_becomes_champion_with_a_reason(opened: Opened, new_store: Callabl
     with Ledger.open(own.home) as ledger:
         (row,) = registry.promotions(ledger, "tiny")
     assert (row.run_id, row.reason) == (own.run_id, "the first one")
+    assert "the first one" in said(opened(own.home, "models", lang="zh"))  # people's own words stay theirs
+
+
+def test_lodestars_own_reason_is_told_in_the_pages_language(opened: Opened, new_store: Callable[..., Any]) -> None:
+    own = new_store(promote=False)
+    with Ledger.open(own.home) as ledger:
+        registry.promote(
+            ledger,
+            dataset="tiny",
+            run_id=own.run_id,
+            actor="demo",
+            reason=registry.FIRST,
+            expected_version=None,
+            now=datetime(2026, 3, 1, tzinfo=UTC),
+        )
+    told = said(opened(own.home, "models", lang="zh"))
+    assert ZH("models.first_run") in told and registry.FIRST not in told
 
 
 def test_models_shows_the_leaderboard_or_how_to_have_it_made(opened: Opened, new_store: Callable[..., Any]) -> None:
