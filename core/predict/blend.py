@@ -3,7 +3,8 @@
 p(i | history) is proportional to exp(sum over components of w_c s_c(i)), a conditional logit over the candidate items.
 Each s_c is standardised by one mean and one deviation a component, fitted on validation and then frozen (never per
 user: an empty history has none). The weights maximise the validation targets' likelihood, so that the softmax is
-calibrated, and so do the units in which the closed forms are squashed. Items without a training event have weights of
+calibrated, and so do the units in which the closed forms are squashed. Closed forms that hardly weigh anything stand
+aside: they are measured with the run, but no answer waits for them. Items without a training event have weights of
 their own and an offset, since their scores are borrowed (`core.predict.cold` fits them).
 """
 
@@ -23,6 +24,7 @@ from core.learn.sequences import Queries, Task
 MAX_QUERIES = 4000
 MAX_CELLS = 32_000_000  # their scores of one component
 UNIT_QUERIES = 1000  # validation queries that the choice of units looks at
+NEGLIGIBLE = 0.02  # of the greatest weight: what weighs less costs time in every answer and moves nothing
 UNITS = (0.03, 0.1, 0.3, 1.0)  # of a closed form's root mean square
 
 
@@ -104,6 +106,13 @@ def fit_blend(scores: Mapping[str, Tensor], valid: Queries, *, task: Task, avail
     weights, reached = maximise_likelihood(loss, start=torch.ones_like(none), toward=none)
     fitted = tuple(float(weight) for weight in weights)
     return replace(even, weight=fitted, cold_weight=fitted), reached
+
+
+def negligible(blend: Blend) -> tuple[str, ...]:
+    """The closed forms that a blend can do without."""
+    greatest = max(abs(weight) for weight in blend.weight)
+    weights = zip(blend.names, blend.weight, strict=True)
+    return tuple(name for name, weight in weights if name != "neural" and abs(weight) < NEGLIGIBLE * greatest)
 
 
 def fit_units(

@@ -90,7 +90,8 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
     trained, n_items = served.catalogue.trained, served.n_items
     if trained.all():
         return served
-    network, closed = served.network, served.closed
+    network = served.network
+    closed = {name: form for name, form in served.closed.items() if name in served.blend.names}
     some = valid.sample(max(1, MOST_CELLS // n_items), seed=seed)
     states = user_states(network, some.context, served.vocabulary)
     scores = {"neural": _scored(states, network.items())}
@@ -115,8 +116,8 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
         f" {blend.cold_offset:.2f} (likeliest {best.blend.cold_offset:.2f}), validation loss {best.loss:.4f}"
     )
     _put(network, _held(best.regression, network), rows=~trained)
-    closed = {name: _borrowed(best.regression, form, rows=~trained) for name, form in closed.items()}
-    return replace(served, closed=closed, blend=blend)
+    placed = {name: _borrowed(best.regression, form, rows=~trained) for name, form in served.closed.items()}
+    return replace(served, closed=placed, blend=blend)
 
 
 class _Fit(NamedTuple):

@@ -24,7 +24,7 @@ from core.learn.scoring import neural_scores
 from core.learn.sequences import Split
 from core.learn.text import TextEncoder, Whitening, fit_whitening
 from core.learn.train import MAX_VALIDATION, Monitor, Stage, Trainer
-from core.predict.blend import blend_queries, fit_blend, fit_units
+from core.predict.blend import NEGLIGIBLE, blend_queries, fit_blend, fit_units, negligible
 from core.predict.cold import place_cold_items
 from core.predict.served import Catalogue, ServedModel
 
@@ -126,6 +126,10 @@ def fit(
         closed = {name: replace(form, unit=units[name]) for name, form in closed.items()}
         scores |= {name: squash(part / units[name]) for name, part in plain.items()}
         blend, loss = fit_blend(scores, valid, task=split.task, available=known)
+        if aside := negligible(blend):
+            follow.log(f"{', '.join(aside)} left aside: under {NEGLIGIBLE:.0%} of the greatest weight")
+            kept = {name: part for name, part in scores.items() if name not in aside}
+            blend, loss = fit_blend(kept, valid, task=split.task, available=known)
         weights = dict(zip(blend.names, blend.weight, strict=True))
         follow.log(f"blend {weights}, units {units}, validation loss {loss:.4f}")
         served = ServedModel(

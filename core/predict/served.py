@@ -101,18 +101,25 @@ class ServedModel:
 
     @torch.no_grad()
     def components(self, histories: Histories) -> dict[str, Tensor]:
-        """Each component's (H, I) float32 scores; those of untrained items are borrowed (`core.predict.cold`)."""
+        """Each component's (H, I) float32 scores, also of those that the blend left aside; those of untrained items are
+        borrowed (`core.predict.cold`)."""
+        aside = {name: form for name, form in self.closed.items() if name not in self.blend.names}
+        return self._blended(histories) | {k: form.scores(histories, n_items=self.n_items) for k, form in aside.items()}
+
+    def closed_scores(self, histories: Histories) -> dict[str, Tensor]:
+        """The (H, I) float32 scores of each closed form in the blend."""
+        forms = {name: form for name, form in self.closed.items() if name in self.blend.names}
+        return {name: form.scores(histories, n_items=self.n_items) for name, form in forms.items()}
+
+    @torch.no_grad()
+    def _blended(self, histories: Histories) -> dict[str, Tensor]:
         vectors, bias = self.items
         states = user_states(self.network, histories, self.vocabulary, vectors=vectors)
         return {"neural": torch.addmm(bias, states, vectors.T), **self.closed_scores(histories)}
 
-    def closed_scores(self, histories: Histories) -> dict[str, Tensor]:
-        """Each closed form's (H, I) float32 scores."""
-        return {name: form.scores(histories, n_items=self.n_items) for name, form in self.closed.items()}
-
     def logits(self, histories: Histories) -> Tensor:
         """(H, I) float64: the served score of every item, candidates or not."""
-        return self.blend.logits(self.components(histories), trained=self.catalogue.trained)
+        return self.blend.logits(self._blended(histories), trained=self.catalogue.trained)
 
     def candidates(self, histories: Histories) -> Tensor:
         """(H, I) bool: available items less, under `next-new`, the history's own."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.learn.closed import squash
 from core.learn.sequences import Histories, Queries
-from core.predict.blend import UNITS, fit_blend, fit_units
+from core.predict.blend import UNITS, Blend, fit_blend, fit_units, negligible
 
 N_QUERIES, N_ITEMS = 1000, 30
 EVERYTHING = torch.ones(N_ITEMS, dtype=torch.bool)
@@ -39,6 +39,14 @@ def test_the_weights_of_the_choice_are_found_again(scores: dict[str, Tensor]) ->
     logits = blend.logits(scores, trained=EVERYTHING)
     told = -logits.log_softmax(1)[torch.arange(N_QUERIES), torch.from_numpy(valid.target)].mean()
     assert loss == pytest.approx(float(told))
+
+
+def test_what_hardly_weighs_anything_can_be_left_aside_but_never_the_network(scores: dict[str, Tensor]) -> None:
+    blend, _ = fit_blend(scores, drawn(40 * scores["ridge"]), task="next-any", available=EVERYTHING)
+    assert negligible(blend) == ()
+    names = ("neural", "ease", "ridge", "factors")
+    light = Blend(names, (0.0,) * 4, (1.0,) * 4, (0.001, -0.019, 1.0, -0.021), (1.0,) * 4)
+    assert negligible(light) == ("ease",)
 
 
 @pytest.mark.parametrize("truth", ["probability", "logit"])

@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from core.learn.closed import decayed, squash
+from core.learn.closed import ClosedForm, decayed, squash
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories
 from core.predict import recommend
 from core.predict.recommend import ruled_slate, slate, top_of_everyone, write_everyone
 from core.predict.rules import rules_from
 from core.predict.served import ServedModel
+from core.predict.terms import terms_of
 from data.errors import DamagedArtefact
 
 
@@ -80,6 +81,31 @@ def test_a_closed_form_is_the_sum_of_its_decayed_rows(make_served: Callable[...,
         torch.testing.assert_close(
             form.scores(histories, n_items=40).double(), squash(whole / form.unit), atol=1e-5, rtol=1e-5
         )
+
+
+def test_a_form_that_the_blend_left_aside_is_measured_and_never_asked(
+    make_served: Callable[..., ServedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, histories = make_served(), everyone([3, 1, 5])
+    whole = served.blend
+    kept = [place for place, name in enumerate(whole.names) if name != "ease"]
+    columns = ("names", "mean", "deviation", "weight", "cold_weight")
+    lean = replace(whole, **{column: tuple(getattr(whole, column)[place] for place in kept) for column in columns})
+    served = replace(served, blend=lean)
+    parts = served.components(histories)
+    assert set(parts) == {"neural", "ease", "ridge", "factors"}
+    expected = lean.logits(parts, trained=served.catalogue.trained)
+    asked: list[str] = []
+    scores = ClosedForm.scores
+    monkeypatch.setattr(
+        ClosedForm, "scores", lambda form, *args, **named: asked.append(form.name) or scores(form, *args, **named)
+    )
+    assert torch.equal(served.logits(histories), expected)
+    assert top_of_everyone(served, histories)["item_id"].to_pylist()
+    assert set(asked) == {"ridge", "factors"}
+    terms = terms_of(served)
+    plain = [form.sums(histories).sum(0) for form in terms.forms]
+    torch.testing.assert_close(terms.logits(parts["neural"], plain), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_state_is_that_of_the_whole_sequence_and_does_not_depend_on_who_is_read_beside(
