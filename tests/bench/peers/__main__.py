@@ -15,10 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from core.learn.config import Protocol
 from dashboard.settings import settings as own_settings
 from tests.bench.__main__ import lodestar, matmul_seconds
 from tests.bench.peers.drawing import page, show
@@ -37,15 +38,16 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     out: Path = asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    home, split = out / "home", out / f"split-{asked.dataset}"
+    world = f"{asked.dataset}-{asked.protocol}"
+    home, split = out / "home", out / f"split-{world}"
     if not (split / "manifest.json").is_file():
         lodestar("ingest", asked.dataset, home=home)
-        write_split(home, asked.dataset, split)
+        write_split(home, asked.dataset, asked.protocol, split)
     facts = json.loads((split / "split.json").read_text())
     results: dict[str, list[Result]] = {}
     for seed in asked.seeds:
         for name in asked.models:
-            folder = out / "runs" / f"{asked.dataset}-{name}-{seed}"
+            folder = out / "runs" / f"{world}-{name}-{seed}"
             wanted = {**facts, "model": name, "settings": settings_of(name, seed, asked, home)}
             if asked.fresh or not finished(folder, wanted):
                 run(name, folder, split, wanted, envs=asked.envs)
@@ -61,6 +63,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="movielens-100k")
+    parser.add_argument("--protocol", choices=get_args(Protocol), default="last")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--out", type=Path, default=Path("build/bench/peers"), help="runs, figures.json, figures.html")
@@ -79,6 +82,7 @@ def arguments() -> argparse.Namespace:
 def settings_of(name: str, seed: int, asked: argparse.Namespace, home: Path) -> dict[str, Any]:
     """All that a runner is told; a result with other settings is not taken up again."""
     model = MODELS[name]
+    recipe = {"home": str(home), "dataset": asked.dataset, "protocol": asked.protocol}
     return {
         **model.settings,
         **(model.smoke if asked.smoke else {}),
@@ -87,7 +91,7 @@ def settings_of(name: str, seed: int, asked: argparse.Namespace, home: Path) -> 
         "epochs": 2 if asked.smoke else asked.epochs,
         "patience": asked.patience,
         "budget_s": asked.budget_minutes * 60,
-        **({"home": str(home), "dataset": asked.dataset} if model.runner == "lodestar_recipe.py" else {}),
+        **(recipe if model.runner == "lodestar_recipe.py" else {}),
     }
 
 

@@ -24,7 +24,8 @@ def show(figures: dict[str, Any]) -> None:
     console = Console(width=max(WIDTH, Console().width))
     models, split = figures["models"], figures["split"]
     seeds = next(iter(models.values()))["seeds"]
-    title = f"{split['dataset']}, leave-last-out, n = {split['n_test']}, seeds {seeds}, {figures['threads']} threads"
+    asked = f"{split['protocol']}: {split['n_test']:,} questions of {split['n_tested_users']:,} users"
+    title = f"{split['dataset']}, {asked}, seeds {seeds}, {figures['threads']} threads"
     if figures["smoke"]:
         title += " (SMOKE: two epochs, figures mean nothing)"
     rows = [
@@ -70,7 +71,8 @@ def reached(one: dict[str, Any]) -> str:
 def page(figures: dict[str, Any]) -> str:
     """One HTML file that needs nothing else."""
     split = figures["split"]
-    title = f"Peers on {split['dataset']}: {split['n_test']:,} users, {split['n_items']:,} items, leave-last-out"
+    world = f"{split['n_tested_users']:,} users, {split['n_items']:,} items"
+    title = f"Peers on {split['dataset']}, {split['protocol']}: {world}"
     parts = [draw_accuracy(figures), draw_courses(figures)]
     drawn = [
         to_html(part, full_html=False, include_plotlyjs=not index, config=QUIET) for index, part in enumerate(parts)
@@ -93,7 +95,7 @@ def colours(figures: dict[str, Any]) -> dict[str, str]:
 def draw_accuracy(figures: dict[str, Any]) -> go.Figure:
     """HR@10 and NDCG@10 of each model with intervals."""
     models, colour = figures["models"], colours(figures)
-    n = figures["split"]["n_test"]
+    n = figures["split"]["n_tested_users"]
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.05)
     names = sorted(models, key=lambda name: models[name]["metrics"]["ndcg@10"]["estimate"])
     for column, metric in enumerate(TITLE, start=1):

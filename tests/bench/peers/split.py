@@ -1,6 +1,6 @@
 """The one split that every model of the bench learns from and is judged by, written once as plain arrays.
 
-Lodestar ingests the data and makes it (leave-last-out, ties in file order); the peers' runners read it with numpy.
+Lodestar ingests the data and makes it (`core.learn.splits`, ties in file order); the peers' runners read it with numpy.
 """
 
 import hashlib
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from core.learn.config import Protocol
 from core.learn.sequences import Histories, Queries, histories_from
-from core.learn.splits import leave_last_out
+from core.learn.splits import split_histories
 from core.ops.ledger import Ledger, current_build
 from data import reads
 from data.publish import staged
@@ -20,18 +21,19 @@ from data.warehouse import Warehouse
 FIELDS = ("offsets", "item", "ts", "kind", "value")
 
 
-def write_split(home: Path, dataset: str, folder: Path) -> dict[str, Any]:
+def write_split(home: Path, dataset: str, protocol: Protocol, folder: Path) -> dict[str, Any]:
     """Write `split.npz` and `split.json` into a new `folder` from the data set's current build in the store `home`."""
     with Ledger.open(home) as ledger:
         build = current_build(ledger, dataset)
     with Warehouse.open(build.path) as warehouse:
         facts = warehouse.facts
         kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
-        split = leave_last_out(histories_from(reads.histories(warehouse), kinds), facts.spec.task)
+        split = split_histories(histories_from(reads.histories(warehouse), kinds), facts.spec.task, protocol)
     arrays = _of_histories("train", split.train)
     arrays |= _of_queries("valid", split.valid) | _of_queries("test", split.test)
     told = {
         "dataset": dataset,
+        "protocol": protocol,
         "build_id": build.build_id,
         "task": split.task,
         "masked": split.task == "next-new",
@@ -40,6 +42,7 @@ def write_split(home: Path, dataset: str, folder: Path) -> dict[str, Any]:
         "n_train": len(split.train.item),
         "n_valid": len(split.valid),
         "n_test": len(split.test),
+        "n_tested_users": len(set(split.test.user.tolist())),
         "sha256": fingerprint(arrays),
     }
     with staged(folder.parent, folder.name) as temporary:

@@ -16,7 +16,7 @@ from core import pipeline
 from core.learn.config import load_config
 from core.learn.ranking import mask_seen
 from core.learn.sequences import Queries, histories_from
-from core.learn.splits import leave_last_out
+from core.learn.splits import split_histories
 from core.ops.claims import claim, finish
 from core.ops.events import read_events
 from core.ops.jobs import events_path, status
@@ -38,7 +38,8 @@ def main() -> None:
     torch.set_num_threads(settings["threads"])
     with Ledger.open(home) as ledger:
         build = current_build(ledger, settings["dataset"])
-        config = load_config(overrides=[("seed", settings["seed"]), *settings["overrides"].items()])
+        own = {name: settings[name] for name in ("seed", "protocol")} | settings["overrides"]
+        config = load_config(overrides=list(own.items()))
         job_id = submit_training(ledger, build, config.model_dump())
         job = claim(ledger, supervisor=Process.current(), lease_s=86_400, now=utc_now())
         assert job is not None and job.job_id == job_id, "another job is waiting in this store"
@@ -53,7 +54,7 @@ def main() -> None:
     with Warehouse.open(build.path) as warehouse:
         served = ServedModel.load(home / "runs" / run_id, warehouse)
         histories = histories_from(reads.histories(warehouse), served.vocabulary.kinds)
-        split = leave_last_out(histories, served.task)
+        split = split_histories(histories, served.task, settings["protocol"])
 
     def answer(queries: Queries) -> Lists:
         with torch.no_grad():

@@ -61,9 +61,8 @@ def main() -> None:
     torch.set_num_threads(settings["threads"])
     pytorch_lightning.seed_everything(settings["seed"])
     model = make_model(order)
-    train = as_dataset(split.train, np.arange(len(split.train)))
-    asked = {"valid": as_dataset(split.valid.context, split.valid.user)}
-    asked["test"] = as_dataset(split.test.context, split.test.user)
+    train = as_dataset(split.train)
+    asked = {"valid": as_dataset(split.valid.context), "test": as_dataset(split.test.context)}
     course = Course(settings["epochs"], settings["patience"], settings["budget_s"])
     best_state, best_lists = {}, empty_lists(len(split.valid))
     while course.stopped is None:
@@ -74,7 +73,7 @@ def main() -> None:
             best_lists, best_state = lists, copy.deepcopy(model.torch_model.state_dict())
     model.torch_model.load_state_dict(best_state)
     test = recommend(model, asked["test"], split.test, masked=split.masked)
-    top10 = {"users": split.test.user, "dataset": asked["test"], "k": 10, "filter_viewed": split.masked}
+    top10 = {"users": np.arange(len(split.test)), "dataset": asked["test"], "k": 10, "filter_viewed": split.masked}
     lengths = split.train.lengths
     give_back(
         order,
@@ -125,11 +124,11 @@ def make_trainer() -> Trainer:
     )
 
 
-def as_dataset(events: Events, user: np.ndarray) -> Dataset:
-    """Histories as RecTools' interactions; user (H,) names each history's user."""
+def as_dataset(events: Events) -> Dataset:
+    """Histories as RecTools' interactions, each that of a user of its own: one user may ask several times."""
     times = pd.to_datetime(flat_times(events, step=DAY_S), unit="s")
     columns = {
-        Columns.User: user[events.owner],
+        Columns.User: events.owner,
         Columns.Item: events.item,
         Columns.Weight: 1.0,
         Columns.Datetime: times,
@@ -140,9 +139,9 @@ def as_dataset(events: Events, user: np.ndarray) -> Dataset:
 def recommend(model: SASRecModel, dataset: Dataset, part: Part, *, masked: bool) -> Lists:
     """The public call, for lists of full depth; a user it refuses gets an empty one."""
     told = model.recommend(
-        users=part.user, dataset=dataset, k=DEPTH, filter_viewed=masked, on_unsupported_targets="ignore"
+        users=np.arange(len(part)), dataset=dataset, k=DEPTH, filter_viewed=masked, on_unsupported_targets="ignore"
     )
-    row = np.searchsorted(part.user, told[Columns.User].to_numpy())
+    row = told[Columns.User].to_numpy()
     order = np.lexsort((told[Columns.Rank].to_numpy(), row))
     item, score = told[Columns.Item].to_numpy()[order], told[Columns.Score].to_numpy()[order].astype(np.float32)
     return lists_of_rows(row[order], item, score, n=len(part))
