@@ -1,6 +1,7 @@
 """The blend: one calibrated score from several components.
 
-p(i | history) is proportional to exp(sum over components of w_c s_c(i)), a conditional logit over the candidate items.
+p(i | history) is proportional to exp(sum over components of w_c s_c(i)), a conditional logit over the candidate items
+(`core.predict.choices` tells which of them are looked at).
 Each s_c is standardised by one mean and one deviation a component, fitted on validation and then frozen (never per
 user: an empty history has none). The weights maximise the validation targets' likelihood, so that the softmax is
 calibrated, and so do the units in which the closed forms are squashed. Closed forms that hardly weigh anything stand
@@ -18,11 +19,8 @@ import torch
 from torch import Tensor
 
 from core.learn.closed import squash
-from core.learn.ranking import mask_seen
-from core.learn.sequences import Queries, Task
+from core.predict.choices import Choices
 
-MAX_QUERIES = 4000
-MAX_CELLS = 32_000_000  # their scores of one component
 UNIT_QUERIES = 1000  # validation queries that the choice of units looks at
 NEGLIGIBLE = 0.02  # of the greatest weight: what weighs less costs time in every answer and moves nothing
 UNITS = (0.03, 0.1, 0.3, 1.0)  # of a closed form's root mean square
@@ -52,11 +50,12 @@ class Blend:
     def scales(self, trained: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Each component's factor for every item, and what stands beside their sum, (I,) float64: weights, means and
         deviations in one. trained (I,) bool."""
-        constant = torch.where(trained, 0.0, self.cold_offset).double()
+        cold = (~trained).double()
+        constant = cold * self.cold_offset
         scales = {}
         columns = (self.names, self.mean, self.deviation, self.weight, self.cold_weight)
-        for name, mean, deviation, weight, cold in zip(*columns, strict=True):
-            scales[name] = torch.where(trained, weight, cold).double() / deviation
+        for name, mean, deviation, weight, cold_weight in zip(*columns, strict=True):
+            scales[name] = (weight * (1 - cold) + cold_weight * cold) / deviation
             constant = constant - scales[name] * mean
         return scales, constant
 
@@ -77,30 +76,19 @@ class Blend:
         return [(scores[name].double() - mean) / deviation for name, mean, deviation in moments]
 
 
-def blend_queries(valid: Queries, *, n_items: int, seed: int) -> Queries:
-    """The validation queries that a blend is fitted on: so many that their scores fit into memory."""
-    return valid.sample(min(MAX_QUERIES, max(1, MAX_CELLS // n_items)), seed=seed)
-
-
-def fit_blend(scores: Mapping[str, Tensor], valid: Queries, *, task: Task, available: Tensor) -> tuple[Blend, float]:
-    """The blend of `scores` (each (Q, I)) on validation queries, and its mean negative log-likelihood a target.
-
-    available (I,) bool. With no validation query the components weigh the same, each at unit deviation.
-    """
-    names = tuple(scores)
-    allowed = candidates(valid, task=task, available=available)
-    means, deviations = zip(*(_moments(scores[name], allowed) for name in names), strict=True)
-    owner, target = torch.from_numpy(valid.owner), torch.from_numpy(valid.target)
-    scored = allowed[owner, target]
-    owner, target = owner[scored], target[scored]
+def fit_blend(scores: Mapping[str, Tensor], choices: Choices) -> tuple[Blend, float]:
+    """The blend of `scores` (each (Q, M)) on the choices of validation queries, and its mean negative log-likelihood a
+    target. With no target the components weigh the same, each at unit deviation."""
+    names, weight = tuple(scores), choices.weight.double()
+    means, deviations = zip(*(_moments(scores[name], weight) for name in names), strict=True)
     even = Blend(names, means, deviations, (1.0,) * len(names), (1.0,) * len(names))
-    if not len(target):
+    if not len(choices.owner):
         return even, float("nan")
     stack = torch.stack(even.standardised(scores))
 
     def loss(weights: Tensor) -> Tensor:
-        logits = torch.einsum("c,cqi->qi", weights, stack).masked_fill(~allowed, -torch.inf)
-        return -logits.log_softmax(1)[owner, target].mean()
+        logits = torch.einsum("c,cqm->qm", weights, stack) + choices.log_weight
+        return -logits.log_softmax(1)[choices.owner, choices.place].mean()
 
     none = torch.zeros(len(names), dtype=torch.float64)
     weights, reached = maximise_likelihood(loss, start=torch.ones_like(none), toward=none)
@@ -116,28 +104,23 @@ def negligible(blend: Blend) -> tuple[str, ...]:
 
 
 def fit_units(
-    fixed: Mapping[str, Tensor],
-    plain: Mapping[str, Tensor],
-    valid: Queries,
-    *,
-    task: Task,
-    available: Tensor,
-    seed: int,
+    fixed: Mapping[str, Tensor], plain: Mapping[str, Tensor], choices: Choices, *, seed: int
 ) -> dict[str, float]:
-    """For each component of `plain` (Q, I), the unit in which its squash gives the blend the greatest likelihood: one
-    after another, the `fixed` components (Q, I) as they are."""
-    rows = np.sort(np.random.default_rng(seed).permutation(len(valid))[:UNIT_QUERIES])
+    """For each component of `plain` (Q, M), the unit in which its squash gives the blend the greatest likelihood: one
+    after another, the `fixed` components (Q, M) as they are."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(choices))[:UNIT_QUERIES])
     picked = torch.from_numpy(rows)
-    few, given = valid.take(rows), {name: scores[picked] for name, scores in fixed.items()}
+    few, given = choices.take(rows), {name: scores[picked] for name, scores in fixed.items()}
     some = {name: scores[picked] for name, scores in plain.items()}
-    spread = {name: max(float(scores.square().mean().sqrt()), 1e-12) for name, scores in some.items()}
+    weight = few.weight
+    spread = {name: max(float(_mean(scores.square(), weight)) ** 0.5, 1e-12) for name, scores in some.items()}
     units = {name: UNITS[1] * spread[name] for name in some}
     for name in some:
         losses = {}
         for share in UNITS:
             units[name] = share * spread[name]
             squashed = {other: squash(scores / units[other]) for other, scores in some.items()}
-            losses[units[name]] = fit_blend({**given, **squashed}, few, task=task, available=available)[1]
+            losses[units[name]] = fit_blend({**given, **squashed}, few)[1]
         units[name] = min(losses, key=lambda unit: losses[unit])
     return units
 
@@ -159,14 +142,16 @@ def maximise_likelihood(loss: Callable[[Tensor], Tensor], *, start: Tensor, towa
     return found, float(loss(found))
 
 
-def candidates(queries: Queries, *, task: Task, available: Tensor) -> Tensor:
-    """(Q, I) bool: the items that may be recommended: available, and new to the context under `next-new`."""
-    free = available.float().expand(len(queries), -1)
-    return mask_seen(free, queries, task=task).gt(0)
-
-
-def _moments(scores: Tensor, allowed: Tensor) -> tuple[float, float]:
-    kept = scores[allowed & scores.isfinite()].double()
-    if len(kept) < 2:
+def _moments(scores: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Mean and deviation of scores, each standing for `weight` candidates; both (Q, M)."""
+    kept = (weight > 0) & scores.isfinite()
+    known, each = scores[kept].double(), weight[kept]
+    if len(known) < 2:
         return 0.0, 1.0
-    return float(kept.mean()), max(float(kept.std()), 1e-9)
+    mean = _mean(known, each)
+    variance = each @ (known - mean).square() / (each.sum() - 1)
+    return float(mean), max(float(variance.sqrt()), 1e-9)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp(min=1e-12)

@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from core.learn.closed import ClosedForm
 from core.learn.model import Recommender
 from core.learn.scoring import user_states
-from core.learn.sequences import Queries, Task
-from core.predict.blend import Blend, candidates, maximise_likelihood
+from core.learn.sequences import Queries
+from core.predict.blend import Blend, maximise_likelihood
+from core.predict.choices import Choices, Scorer, affordable, answers, at_choices, choose, products
 from core.predict.served import ServedModel
 
 FOLDS = 10
@@ -35,6 +37,7 @@ WARM_LOSS = 0.015
 OFFSETS = tuple(-0.1 * step for step in range(61))  # what the guard may take off
 _ROWS = 512  # targets compared at once
 MOST_CELLS = 8_000_000  # validation scores of one component that the weights are fitted on
+USUAL = 1.0  # the strength whose borrowed scores tell which items of a large catalogue are looked at
 
 
 @dataclass(frozen=True)
@@ -92,23 +95,32 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
         return served
     network = served.network
     closed = {name: form for name, form in served.closed.items() if name in served.blend.names}
-    some = valid.sample(max(1, MOST_CELLS // n_items), seed=seed)
-    states = user_states(network, some.context, served.vocabulary)
-    scores = {"neural": _scored(states, network.items())}
-    scores |= {name: form.scores(some.context, n_items=n_items) for name, form in closed.items()}
     fold = folds(trained, seed=seed)
-    roles = Roles(
-        served.blend, scores, some, task=served.task, available=served.catalogue.available & trained, fold=fold
+    n_scorers = 2 * (1 + len(closed))
+    some = affordable(valid, n_items=n_items, n_scorers=n_scorers, cells=MOST_CELLS, seed=seed)
+    states = user_states(network, some.context, served.vocabulary)
+
+    def scorers(items: tuple[Tensor, Tensor], forms: Mapping[str, ClosedForm]) -> dict[str, Scorer]:
+        own = {name: answers(form.scores, some.context, n_items=n_items) for name, form in forms.items()}
+        return {"neural": products(states, items), **own}
+
+    def borrowed(regression: TextRegression) -> dict[str, Scorer]:
+        return scorers(_held(regression, network), {k: _borrowed(regression, form) for k, form in closed.items()})
+
+    known = scorers(network.items(), closed)
+    usual = borrowed(TextRegression.on(network.text, fold, strength=USUAL))
+    looked_at = {**known, **{f"borrowed {name}": scorer for name, scorer in usual.items()}}
+    choices, scores = choose(
+        some, looked_at, task=served.task, available=served.catalogue.available & trained, seed=seed
     )
+    roles = Roles(served.blend, {name: scores[name] for name in known}, choices, fold=fold)
     best: _Fit | None = None
     for strength in STRENGTHS:
         regression = TextRegression.on(network.text, fold, strength=strength)
-        borrowed = {"neural": _scored(states, _held(regression, network))}
-        for name, form in closed.items():
-            borrowed[name] = _borrowed(regression, form).scores(some.context, n_items=n_items)
-        blend, loss = roles.fit(borrowed)
+        told = at_choices(borrowed(regression), choices)
+        blend, loss = roles.fit(told)
         if best is None or loss < best.loss:
-            best = _Fit(loss, strength, regression, blend, borrowed)
+            best = _Fit(loss, strength, regression, blend, told)
     assert best is not None
     blend = roles.guarded(best.blend, best.borrowed)
     log(
@@ -128,11 +140,6 @@ class _Fit(NamedTuple):
     regression: TextRegression
     blend: Blend
     borrowed: Mapping[str, Tensor]
-
-
-def _scored(states: Tensor, items: tuple[Tensor, Tensor]) -> Tensor:
-    """(Q, I) from states (Q, d) and the items' vectors (I, d) and biases (I,)."""
-    return torch.addmm(items[1], states, items[0].T)
 
 
 def _borrowed(regression: TextRegression, form: ClosedForm, *, rows: Tensor | None = None) -> ClosedForm:
@@ -170,35 +177,23 @@ class Roles:
     Only sums over folds of each query's exp-logits change with the weights, so K catalogues cost as much as one.
     """
 
-    def __init__(
-        self,
-        blend: Blend,
-        scores: Mapping[str, Tensor],
-        valid: Queries,
-        *,
-        task: Task,
-        available: Tensor,
-        fold: Tensor,
-    ) -> None:
-        """scores (Q, I) of each component; available (I,) bool; fold (I,) int64 as `folds` gives it."""
-        self.blend = blend
-        self.allowed = candidates(valid, task=task, available=available)
-        self.warm = self._masked(blend.logits(scores, trained=torch.ones_like(available)))
-        rows = available.nonzero().squeeze(1)
-        self.member = torch.zeros(len(available), FOLDS, dtype=torch.float64)
-        self.member[rows, fold[rows]] = 1.0
-        owner, target = torch.from_numpy(valid.owner), torch.from_numpy(valid.target)
-        kept = self.allowed[owner, target]
-        self.owner, self.target = owner[kept], target[kept]
-        self.own = self.warm[self.owner, self.target][:, None]  # (T, 1)
-        self.plays = self.member[self.target] > 0  # (T, K)
+    def __init__(self, blend: Blend, scores: Mapping[str, Tensor], choices: Choices, *, fold: Tensor) -> None:
+        """scores (Q, M) of each component at the choices, which are trained items; fold (I,) int64 as `folds` gives
+        it."""
+        self.blend, self.owner, self.log_weight = blend, choices.owner, choices.log_weight
+        self.fold = fold[choices.item].clamp(max=FOLDS - 1)  # (Q, M); what is no choice weighs nothing in any
+        warm = blend.standardised(scores)
+        self.warm = self._mixed(torch.stack(warm), torch.tensor([*blend.weight, 0.0], dtype=torch.float64))
+        self.place = choices.place
+        self.own = self.warm[self.owner, self.place][:, None]  # (T, 1)
+        self.plays = F.one_hot(self.fold[self.owner, self.place], FOLDS) > 0  # (T, K)
         self.top = self.warm.amax(1, keepdim=True)
-        self.by_fold = (self.warm - self.top).exp() @ self.member  # (Q, K)
+        self.by_fold = self._by_fold((self.warm - self.top).exp())  # (Q, K)
 
     def fit(self, borrowed: Mapping[str, Tensor]) -> tuple[Blend, float]:
         """The blend with the cold weights and offset of greatest likelihood for borrowed scores (Q, I), and its mean
         negative log-likelihood; the warm weights and infinity where there is no target to fit to."""
-        if not len(self.target):
+        if not len(self.owner):
             return self.blend, math.inf
         stack = torch.stack(self.blend.standardised(borrowed))
         start = torch.tensor([*self.blend.weight, 0.0], dtype=torch.float64)
@@ -209,9 +204,10 @@ class Roles:
     def guarded(self, blend: Blend, borrowed: Mapping[str, Tensor]) -> Blend:
         """The blend at its own offset, or the greatest below it at which warm targets lose at most WARM_LOSS of their
         NDCG@10 against catalogues whose cold items are never shown."""
-        if not len(self.target):
+        if not len(self.owner):
             return blend
-        cold = self._masked(blend.logits(borrowed, trained=torch.zeros_like(self.allowed[0])))
+        parameters = torch.tensor([*blend.cold_weight, blend.cold_offset], dtype=torch.float64)
+        cold = self._mixed(torch.stack(blend.standardised(borrowed)), parameters)
         above = self._above(self.warm, 0.0)
         others = above.sum(1, keepdim=True) - above  # (T, K) items that do not play cold
         warm = ~self.plays
@@ -224,25 +220,29 @@ class Roles:
         return replace(blend, cold_offset=blend.cold_offset + OFFSETS[min(place, len(OFFSETS) - 1)])
 
     def _loss(self, cold: Tensor) -> Tensor:
-        """Mean negative log-likelihood over targets and catalogues, from every item's logit were it cold (Q, I)."""
-        played = (cold - self.top).exp() @ self.member
+        """Mean negative log-likelihood over targets and catalogues, from every choice's logit were it cold (Q, M)."""
+        played = self._by_fold((cold - self.top).exp())
         total = (self.by_fold.sum(1, keepdim=True) - self.by_fold + played).log() + self.top  # (Q, K)
-        own = torch.where(self.plays, cold[self.owner, self.target][:, None], self.own)
+        own = torch.where(self.plays, cold[self.owner, self.place][:, None], self.own)
         return (total[self.owner] - own).mean()
 
     def _above(self, logits: Tensor, offset: float) -> Tensor:
-        """(T, K): how many items of each fold stand above each target, their logits (Q, I) raised by `offset`."""
-        parts = [
-            (logits[rows] + offset > own).double() @ self.member
-            for rows, own in zip(torch.split(self.owner, _ROWS), torch.split(self.own, _ROWS), strict=True)
-        ]
+        """(T, K): how many items of each fold stand above each target, their logits (Q, M) raised by `offset`."""
+        weight = self.log_weight.exp().double()
+        parts = []
+        for rows, own in zip(torch.split(self.owner, _ROWS), torch.split(self.own, _ROWS), strict=True):
+            counted = torch.where(logits[rows] + offset - self.log_weight[rows] > own, weight[rows], 0.0)
+            parts.append(self._by_fold(counted, rows))
         return torch.cat(parts)
 
     def _mixed(self, stack: Tensor, parameters: Tensor) -> Tensor:
-        return self._masked(torch.einsum("c,cqi->qi", parameters[:-1], stack) + parameters[-1])
+        """(Q, M) logits of scores (C, Q, M), each choice's raised by what it stands for."""
+        return torch.einsum("c,cqm->qm", parameters[:-1], stack) + parameters[-1] + self.log_weight
 
-    def _masked(self, logits: Tensor) -> Tensor:
-        return logits.masked_fill(~self.allowed, -torch.inf)
+    def _by_fold(self, values: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(Q, K) sums of values (Q, M), of the queries `rows` or of all."""
+        fold = self.fold if rows is None else self.fold[rows]
+        return values.new_zeros(len(values), FOLDS).scatter_add(1, fold, values)
 
 
 def _gain(above: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ neither.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,19 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.learn.batches import fit_vocabulary
+from core.learn.batches import Vocabulary, fit_vocabulary
 from core.learn.checkpoints import keep, take_up
-from core.learn.closed import fit_closed_forms, squash
+from core.learn.closed import ClosedForm, fit_closed_forms, squash
 from core.learn.config import TrainConfig
 from core.learn.model import Recommender
-from core.learn.scoring import neural_scores
+from core.learn.scoring import user_states
 from core.learn.sequences import Split
 from core.learn.text import TextEncoder, Whitening, fit_whitening
 from core.learn.train import MAX_VALIDATION, Monitor, Stage, Trainer
-from core.predict.blend import NEGLIGIBLE, blend_queries, fit_blend, fit_units, negligible
+from core.predict.blend import NEGLIGIBLE, Blend, fit_blend, fit_units, negligible
+from core.predict.choices import affordable, answers, choose, products
 from core.predict.cold import place_cold_items
 from core.predict.served import Catalogue, ServedModel
 
+MAX_QUERIES = 4000  # validation questions that the blend is fitted on
+MAX_CELLS = 32_000_000  # and one component's scores of their choices
 READINGS_A_STEP = 5  # forward with a graph, backward (two), the catalogue read anew; and some room
 
 
@@ -119,19 +122,7 @@ def fit(
         )
     with follow.stage("blend"):
         known = catalogue.available & trained
-        valid = blend_queries(split.valid, n_items=len(texts), seed=config.seed)
-        scores = {"neural": neural_scores(network, valid.context, vocabulary)}
-        plain = {name: form.plain(valid.context, n_items=len(texts)) for name, form in closed.items()}
-        units = fit_units(scores, plain, valid, task=split.task, available=known, seed=config.seed)
-        closed = {name: replace(form, unit=units[name]) for name, form in closed.items()}
-        scores |= {name: squash(part / units[name]) for name, part in plain.items()}
-        blend, loss = fit_blend(scores, valid, task=split.task, available=known)
-        if aside := negligible(blend):
-            follow.log(f"{', '.join(aside)} left aside: under {NEGLIGIBLE:.0%} of the greatest weight")
-            kept = {name: part for name, part in scores.items() if name not in aside}
-            blend, loss = fit_blend(kept, valid, task=split.task, available=known)
-        weights = dict(zip(blend.names, blend.weight, strict=True))
-        follow.log(f"blend {weights}, units {units}, validation loss {loss:.4f}")
+        blend, closed = _weighed(network, closed, split, vocabulary, known=known, seed=config.seed, log=follow.log)
         served = ServedModel(
             run_id="",
             build_id="",
@@ -144,6 +135,37 @@ def fit(
         )
         served = place_cold_items(served, split.valid, seed=config.seed, log=follow.log)
     return Fitted(served, language, first_network, stages, device)
+
+
+@torch.no_grad()
+def _weighed(
+    network: Recommender,
+    closed: Mapping[str, ClosedForm],
+    split: Split,
+    vocabulary: Vocabulary,
+    *,
+    known: Tensor,
+    seed: int,
+    log: Callable[[str], None],
+) -> tuple[Blend, dict[str, ClosedForm]]:
+    """The blend of the network and the closed forms on validation, and the forms in the units that were chosen for
+    them. known (I,) bool: available and trained."""
+    valid = affordable(split.valid, n_items=len(known), n_scorers=1 + len(closed), cells=MAX_CELLS, seed=seed)
+    valid = valid.sample(MAX_QUERIES, seed=seed)
+    vectors, bias = (part.cpu() for part in network.items())
+    scorers = {"neural": products(user_states(network, valid.context, vocabulary), (vectors, bias))}
+    scorers |= {name: answers(form.plain, valid.context, n_items=len(known)) for name, form in closed.items()}
+    choices, plain = choose(valid, scorers, task=split.task, available=known, seed=seed)
+    scores = {"neural": plain.pop("neural")}
+    units = fit_units(scores, plain, choices, seed=seed)
+    scores |= {name: squash(part / units[name]) for name, part in plain.items()}
+    blend, loss = fit_blend(scores, choices)
+    if aside := negligible(blend):
+        log(f"{', '.join(aside)} left aside: under {NEGLIGIBLE:.0%} of the greatest weight")
+        blend, loss = fit_blend({name: part for name, part in scores.items() if name not in aside}, choices)
+    weights = dict(zip(blend.names, blend.weight, strict=True))
+    log(f"blend of {len(valid)} questions: {weights}, units {units}, validation loss {loss:.4f}")
+    return blend, {name: replace(form, unit=units[name]) for name, form in closed.items()}
 
 
 def _affordable(encoder: TextEncoder, config: TrainConfig, device: str, follow: Follower) -> bool:

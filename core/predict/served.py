@@ -25,7 +25,8 @@ from core.learn.config import NetworkConfig
 from core.learn.model import Recommender
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories, Queries, Task, histories_from, one_history
-from core.predict.blend import Blend, candidates
+from core.predict.blend import Blend
+from core.predict.choices import candidates
 from data import reads
 from data.errors import DamagedArtefact, SchemaMismatch, UnknownCategory, UnknownItem
 from data.publish import verify_manifest

@@ -8,6 +8,7 @@ from torch import Tensor
 from core.learn.closed import squash
 from core.learn.sequences import Histories, Queries
 from core.predict.blend import UNITS, Blend, fit_blend, fit_units, negligible
+from core.predict.choices import Choices
 
 N_QUERIES, N_ITEMS = 1000, 30
 EVERYTHING = torch.ones(N_ITEMS, dtype=torch.bool)
@@ -19,6 +20,10 @@ def drawn(logits: Tensor) -> Queries:
     n, nothing = len(logits), np.zeros(0, np.int64)
     context = Histories(np.zeros(n + 1, np.int64), nothing, nothing, nothing, np.zeros(0, np.float32))
     return Queries(np.arange(n), context, np.arange(n + 1), target.numpy())
+
+
+def every(valid: Queries) -> Choices:
+    return Choices.of_all(valid, task="next-any", available=EVERYTHING)
 
 
 @pytest.fixture
@@ -33,7 +38,7 @@ def scores() -> dict[str, Tensor]:
 
 def test_the_weights_of_the_choice_are_found_again(scores: dict[str, Tensor]) -> None:
     valid = drawn(0.5 * scores["neural"] + 40 * scores["ridge"])
-    blend, loss = fit_blend(scores, valid, task="next-any", available=EVERYTHING)
+    blend, loss = fit_blend(scores, every(valid))
     per_unit = [weight / deviation for weight, deviation in zip(blend.weight, blend.deviation, strict=True)]
     assert per_unit == pytest.approx([0.5, 40], rel=0.15)
     logits = blend.logits(scores, trained=EVERYTHING)
@@ -42,7 +47,7 @@ def test_the_weights_of_the_choice_are_found_again(scores: dict[str, Tensor]) ->
 
 
 def test_what_hardly_weighs_anything_can_be_left_aside_but_never_the_network(scores: dict[str, Tensor]) -> None:
-    blend, _ = fit_blend(scores, drawn(40 * scores["ridge"]), task="next-any", available=EVERYTHING)
+    blend, _ = fit_blend(scores, every(drawn(40 * scores["ridge"])))
     assert negligible(blend) == ()
     names = ("neural", "ease", "ridge", "factors")
     light = Blend(names, (0.0,) * 4, (1.0,) * 4, (0.001, -0.019, 1.0, -0.021), (1.0,) * 4)
@@ -54,9 +59,7 @@ def test_the_unit_follows_what_a_component_means(scores: dict[str, Tensor], trut
     """Probabilities are squashed to logarithms; what adds to the logit as it is stays as linear as it can."""
     plain = scores["ridge"]
     valid = drawn(0.2 * scores["neural"] + (plain.log() if truth == "probability" else 60 * plain))
-    units = fit_units(
-        {"neural": scores["neural"]}, {"ridge": plain}, valid, task="next-any", available=EVERYTHING, seed=0
-    )
+    units = fit_units({"neural": scores["neural"]}, {"ridge": plain}, every(valid), seed=0)
     spread = float(plain.square().mean().sqrt())
     assert units["ridge"] / spread == pytest.approx(UNITS[0] if truth == "probability" else UNITS[-1])
 

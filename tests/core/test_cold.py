@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.learn.sequences import Histories, Queries
+from core.predict.choices import Choices
 from core.predict.cold import FOLDS, WARM_LOSS, Roles, TextRegression, folds, place_cold_items
 from core.predict.served import ServedModel
 
@@ -95,7 +96,8 @@ def test_the_likelihood_of_roles_is_that_of_each_catalogue_by_hand(
     fold = folds(served.catalogue.trained, seed=0)
     scores = served.components(asked.context)
     borrowed = {name: one.flip(0) for name, one in scores.items()}
-    roles = Roles(served.blend, scores, asked, task=served.task, available=available, fold=fold)
+    choices = Choices.of_all(asked, task=served.task, available=available)
+    roles = Roles(served.blend, scores, choices, fold=fold)
     blend, loss = roles.fit(borrowed)
     everyone = torch.ones_like(available)
     warm = served.blend.logits(scores, trained=everyone)
@@ -116,7 +118,8 @@ def test_the_guard_lowers_an_offset_that_floods(make_served: Callable[..., Serve
     available = served.catalogue.available & served.catalogue.trained
     scores = served.components(asked.context)
     fold = folds(served.catalogue.trained, seed=0)
-    roles = Roles(served.blend, scores, asked, task=served.task, available=available, fold=fold)
+    choices = Choices.of_all(asked, task=served.task, available=available)
+    roles = Roles(served.blend, scores, choices, fold=fold)
     flooding = replace(served.blend, cold_offset=3.0)
     assert roles.guarded(flooding, scores).cold_offset < 3.0
     silent = replace(served.blend, cold_offset=-50.0)
