@@ -105,7 +105,7 @@ class Trainer:
         with torch.no_grad():
             model.id_vector[~seen] = 0.0
             model.id_bias[~seen] = 0.0
-        self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.average = {name: value.detach().clone() for name, value in self._moving().items()}
         self.raw: Tensor | None = None
         if encoder is not None:
             self.optimizers["text_optimizer"] = torch.optim.AdamW(
@@ -145,11 +145,20 @@ class Trainer:
             save(self)
         return self.stage
 
+    def put(self, state: Mapping[str, Tensor]) -> None:
+        """Give the model the weights of `average` or of a stage's `best_state`."""
+        self.model.load_state_dict({**self.model.state_dict(), **state})
+
+    def _moving(self) -> dict[str, Tensor]:
+        """What this stage changes, by name: frozen texts are left out, which weigh more than all else."""
+        state = self.model.state_dict()
+        return {name: value for name, value in state.items() if name != "text" or self.encoder is not None}
+
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain values from which `restore` continues bit for bit."""
         tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
         groups: dict[str, Mapping[str, Tensor]] = {
-            "model": self.model.state_dict(),
+            "model": self._moving(),
             "average": self.average,
             "best": self.stage.best_state,
             "best_text": self.stage.best_text,
@@ -169,7 +178,7 @@ class Trainer:
         for name, value in tensors.items():
             group, _, rest = name.partition("/")
             groups.setdefault(group, {})[rest] = value
-        self.model.load_state_dict(groups["model"])
+        self.put(groups["model"])
         self.average = groups["average"]
         self.stage = Stage(**values["stage"], best_state=groups.get("best", {}), best_text=groups.get("best_text", {}))
         if self.encoder is not None:
@@ -255,7 +264,7 @@ class Trainer:
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self.config.ema, (1 + self.stage.steps) / (10 + self.stage.steps))
-        for name, value in self.model.state_dict().items():
+        for name, value in self._moving().items():
             average = self.average[name]
             if self.gradients.touched is not None and name in ID_TABLES:  # the others stand where they stood
                 average[self.gradients.touched] = average[self.gradients.touched].lerp(
@@ -265,10 +274,10 @@ class Trainer:
                 average.lerp_(value, 1 - decay)
 
     def _validate(self) -> tuple[float, float]:
-        live = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
+        live = {name: value.clone() for name, value in self._moving().items()}
+        self.put(self.average)
         rank = neural_ranks(self.model, self.valid, self.vocabulary, task=self.split.task)
-        self.model.load_state_dict(live)
+        self.put(live)
         if not len(self.valid):
             return 0.0, 0.0
         return float(ndcg(rank, self.valid, k=10).mean()), float(hit_rate(rank, self.valid, k=10).mean())

@@ -104,7 +104,7 @@ def fit(
             follow.log(f"resumed {name} after epoch {trainer.stage.epoch}")
         with follow.stage(name):
             stage = trainer.run(follow, lambda it: None if checkpoints is None else keep(checkpoints, it))
-        network.load_state_dict(stage.best_state)
+        trainer.put(stage.best_state)
         return stage
 
     stages = {"frozen": train_stage("frozen")}

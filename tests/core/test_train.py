@@ -104,6 +104,18 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, how: dict[st
         assert torch.equal(value, second.model.state_dict()[name]), name
 
 
+def test_a_stage_on_frozen_text_keeps_no_copies_of_it() -> None:
+    config = TrainConfig(epochs=1, batch_tokens=256, network=NETWORK)
+    one = trainer(leave_last_out(cyclic(), "next-new"), config)
+    kept: list[Any] = []
+    stage = one.run(Watcher(), lambda it: kept.append(it.snapshot()[0]))
+    assert "text" in one.model.state_dict()
+    assert not [name for name in (*kept[0], *stage.best_state, *one.average) if name.endswith("text")]
+    one.put(stage.best_state)
+    for name, value in stage.best_state.items():
+        assert torch.equal(one.model.state_dict()[name], value), name
+
+
 @pytest.mark.parametrize("how", [{}, SAMPLED], ids=["full", "sampled"])
 def test_a_resumed_language_stage_ends_with_the_same_bits(tiny_language_model: Path, how: dict[str, int]) -> None:
     split = leave_last_out(cyclic(), "next-new")

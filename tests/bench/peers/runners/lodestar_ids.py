@@ -62,11 +62,11 @@ def main() -> None:
 
     def after_epoch(trainer: Trainer) -> None:
         live = {name: value.clone() for name, value in network.state_dict().items()}
-        network.load_state_dict(trainer.average)
+        trainer.put(trainer.average)
         lists = answer(split.valid, own.valid)
         if course.note(trainer.seconds, ndcg(lists, split.valid)):
             best.update(valid=lists, state={name: value.clone() for name, value in trainer.average.items()})
-        network.load_state_dict(live)
+        trainer.put(live)
         if course.stopped is not None:
             raise Enough
 
@@ -74,7 +74,7 @@ def main() -> None:
     with suppress(Enough):
         trainer.run(silent, after_epoch)
     course.stopped = course.stopped or "patience"
-    network.load_state_dict(best["state"])
+    trainer.put(best["state"])
 
     def top10() -> None:
         scores = neural_scores(network, own.test.context, vocabulary)
