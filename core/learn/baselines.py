@@ -207,7 +207,7 @@ def fit_ials(split: Split, *, n_items: int, seed: int) -> Candidates:
                     yield settings, IALS(split.task, decay, items, unseen, penalty)
 
 
-def ials_gigaflops(seen: int, users: int, items: int) -> float:
-    """What the budget of `fit_ials` costs on `seen` pairs."""
+def ials_gigaflops(train: Histories, *, n_items: int) -> float:
+    """What the budget of `fit_ials` costs."""
     rounds = len(IALS_UNSEEN) * len(IALS_LAMBDAS)
-    return rounds * sum(gigaflops(seen, users, items, factors=d) for d in IALS_FACTORS)
+    return rounds * sum(gigaflops(train, n_items=n_items, factors=d) for d in IALS_FACTORS)

@@ -176,7 +176,7 @@ def _ridges(split: Split, memories: tuple[float, ...], *, n_items: int) -> Itera
 def fit_factors(split: Split, *, n_items: int, seed: int) -> Iterator[ClosedForm]:
     """Matrix factors for each weight of the unseen, as far as the budget reaches, and each decay."""
     seen = binary(split.train, n_items=n_items)
-    cost = gigaflops(seen.nnz, *seen.shape, factors=FACTORS)
+    cost = gigaflops(split.train, n_items=n_items, factors=FACTORS)
     histories = {d: float(decayed(split.train, split.task, d, n_items=n_items).sum()) for d in DECAYS}
     for unseen in FACTOR_UNSEEN[: max(1, int(FACTOR_GIGAFLOPS // max(cost, 1e-9)))]:
         items = item_factors(seen, factors=FACTORS, unseen=unseen, penalty=FACTOR_LAMBDA, seed=seed)
@@ -257,7 +257,7 @@ def _too_much(name: str, split: Split, *, n_items: int, budget_gb: float) -> str
         cost = Estimate(n_items, 2 if name == "ridge" else 1).gigabytes
         return f"{cost:.1f} GB for {n_items} items is over {budget_gb:.1f} GB" if cost > budget_gb else None
     if name == "factors":
-        cost = gigaflops(len(split.train.item), len(split.train), n_items, factors=FACTORS)
+        cost = gigaflops(split.train, n_items=n_items, factors=FACTORS)
         over = f"{cost:.0f} GF for {len(split.train.item)} events is over {FACTOR_GIGAFLOPS:.0f} GF"
         return over if cost > FACTOR_GIGAFLOPS else None
     return None

@@ -93,7 +93,9 @@ class TrainConfig(_Frozen):
     `protocol` is the split that the run learns from and is judged on. Above `full_softmax_items` items the loss is
     estimated from so many `negatives` a batch, `weight_decay` leaves the items' ids alone, and they are moved by Adam
     whatever the `optimizer` ("sgd" has a momentum of .9 and wants a larger `lr`). `schedule` is how the rate falls
-    after its warm-up, to a tenth; `precision` "auto" is bfloat16 on a GPU that has it, float32 elsewhere."""
+    after its warm-up, to a tenth; `precision` "auto" is bfloat16 on a GPU that has it, float32 elsewhere. A training
+    that would take more than `memory_gb` (`core.learn.memory`) does not begin; a closed form that would take more than
+    `closed_form_gb` stands aside."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     protocol: Protocol = "last"
@@ -109,9 +111,10 @@ class TrainConfig(_Frozen):
     clip: Annotated[float, Field(gt=0)] = 1.0
     id_dropout: Rate = 0.2
     logit_memory_mb: Positive = 256
-    full_softmax_items: Positive = 50_000
+    full_softmax_items: Positive = 10_000
     negatives: Positive = 2048
     closed_form_gb: Annotated[float, Field(gt=0)] = 2.0
+    memory_gb: Annotated[float, Field(gt=0)] = 8.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     preprocess: PreprocessConfig = PreprocessConfig()

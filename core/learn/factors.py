@@ -13,6 +13,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from core.learn.sequences import Histories
+
 EPOCHS = 10
 SPREAD = 0.1  # of the first factors, over the root of their number
 _CELLS = 4_000_000  # numbers of one block held at once
@@ -31,9 +33,15 @@ def item_factors(seen: sp.csr_matrix, *, factors: int, unseen: float, penalty: f
 
 def solve(seen: sp.csr_matrix, other: Tensor, *, unseen: float, penalty: float) -> Tensor:
     """(R, d) float32: for each row the w that minimises sum over its entries c (1 - w h)^2 + unseen sum over all h of
-    (w h)^2 + penalty (sum of c + unseen C) |w|^2. seen (R, C) weights c, other (C, d) the h."""
+    (w h)^2 + penalty (sum of c + unseen C) |w|^2. seen (R, C) weights c, other (C, d) the h.
+
+    In the basis of the Gram matrix of all h, the normal equations of a row with few entries are those of a system no
+    larger than their number: (D + B'B)^-1 B'1 = D^-1 B' (1 + B D^-1 B')^-1 1.
+    """
     d = other.shape[1]
     gram = unseen * (other.T @ other)
+    size, basis = (part.float() for part in torch.linalg.eigh(gram.double()))
+    turned = other @ basis
     weight = torch.from_numpy(seen.data.astype(np.float32))
     column = torch.from_numpy(seen.indices.astype(np.int64))
     starts, lengths = seen.indptr[:-1].astype(np.int64), np.diff(seen.indptr).astype(np.int64)
@@ -43,22 +51,30 @@ def solve(seen: sp.csr_matrix, other: Tensor, *, unseen: float, penalty: float) 
     end = len(order)
     while end:  # the longest rows first, so that a block is padded to its own longest
         longest = max(int(lengths[order[end - 1]]), 1)
-        rows = order[max(0, end - max(1, _CELLS // (max(longest, d) * d))) : end]
+        rows = order[max(0, end - max(1, _CELLS // (longest * d + min(longest, d) ** 2))) : end]
         end -= len(rows)
         slot = np.minimum(np.arange(longest), np.maximum(lengths[rows, None] - 1, 0)) + starts[rows, None]
         where = torch.from_numpy(np.minimum(slot, max(len(column) - 1, 0)))
         real = torch.from_numpy(np.arange(longest) < lengths[rows, None])
         if not len(column):
             continue
-        c = weight[where] * real
-        h = other[column[where]]
-        scaled = torch.from_numpy(penalty * (total[rows] + unseen * len(other))).float()
-        left = gram + torch.einsum("rl,rld,rle->rde", c, h, h) + scaled[:, None, None] * torch.eye(d)
-        right = torch.einsum("rl,rld->rd", c, h)
-        out[torch.from_numpy(rows)] = torch.cholesky_solve(right[:, :, None], torch.linalg.cholesky(left)).squeeze(2)
+        c = (weight[where] * real).sqrt()[:, :, None]
+        own = torch.from_numpy(penalty * (total[rows] + unseen * len(other))).float()
+        spread = (size.clamp(min=0) + own[:, None]).rsqrt()[:, None]  # (B, 1, d): D^-1/2
+        b = turned[column[where]] * c * spread  # (B, L, d)
+        if longest < d:
+            left = torch.baddbmm(torch.eye(longest), b, b.transpose(1, 2))
+            found = torch.bmm(b.transpose(1, 2), torch.cholesky_solve(c, torch.linalg.cholesky(left)))
+        else:
+            left = torch.baddbmm(torch.eye(d), b.transpose(1, 2), b)
+            found = torch.cholesky_solve(torch.bmm(b.transpose(1, 2), c), torch.linalg.cholesky(left))
+        out[torch.from_numpy(rows)] = (found.squeeze(2) * spread.squeeze(1)) @ basis.T
     return out
 
 
-def gigaflops(seen: int, users: int, items: int, *, factors: int) -> float:
-    """What `item_factors` costs on `seen` pairs: two Gram matrices a pair and one factorisation a row, every round."""
-    return EPOCHS * (4 * seen * factors**2 + (users + items) * factors**3 / 3) / 1e9
+def gigaflops(train: Histories, *, n_items: int, factors: int) -> float:
+    """What `item_factors` costs on histories, each event a pair of its own: every round, for each user and each item
+    the matrix of its system and that one's factorisation."""
+    entries = np.concatenate([train.lengths, np.bincount(train.item, minlength=n_items)]).astype(np.float64)
+    size = np.minimum(entries, factors)
+    return EPOCHS * float((2 * entries * factors * size + size**3 / 3).sum()) / 1e9

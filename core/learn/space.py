@@ -27,7 +27,7 @@ DEFAULT: Mapping[str, Any] = {
     "network.dropout": "0..0.5",
 }
 LOG_FROM = 10.0  # a range whose ends differ by this factor or more is searched by its logarithm
-_SAME_FOR_ALL = ("seed", "protocol", "device", "closed_form_gb", "logit_memory_mb")
+_SAME_FOR_ALL = ("seed", "protocol", "device", "closed_form_gb", "logit_memory_mb", "memory_gb")
 _NOT_TRAINED = ("text.tune", "text.rank", "text.lr", "text.steps", "text.micro_batch")
 
 

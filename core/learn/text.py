@@ -78,6 +78,12 @@ class TextEncoder:
             self.model.requires_grad_(True)
         self.model.eval()
 
+    @property
+    def dim(self) -> int:
+        """D, the width of its vectors."""
+        config: Any = self.model.config
+        return int(config.hidden_size)
+
     def gigaflops(self) -> float:
         """What one reading of all texts costs in the model's linear layers."""
         weights = sum(layer.weight.numel() for layer in self.model.modules() if isinstance(layer, nn.Linear))

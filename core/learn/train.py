@@ -155,7 +155,8 @@ class Trainer:
         return {name: value for name, value in state.items() if name != "text" or self.encoder is not None}
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain values from which `restore` continues bit for bit."""
+        """Tensors and plain values from which `restore` continues bit for bit; the tensors are the live ones, to be
+        written before the next step."""
         tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
         groups: dict[str, Mapping[str, Tensor]] = {
             "model": self._moving(),
@@ -165,7 +166,7 @@ class Trainer:
             "encoder": self.encoder.state() if self.encoder is not None else {},
         }
         for group, content in groups.items():
-            tensors.update({f"{group}/{name}": value.detach().clone() for name, value in content.items()})
+            tensors.update({f"{group}/{name}": value.detach() for name, value in content.items()})
         for group, optimizer in self.optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors.update({f"{group}/{index}/{name}": torch.as_tensor(v) for name, v in state.items()})

@@ -142,7 +142,7 @@ def contenders(world: World) -> dict[str, Contender]:
         found["frequency"] = dense("frequency")
     knn_gb = 36 * max(NEIGHBOURS) * n / 1e9  # entries with their indices, and their order while they are cut
     softmax = softmax_gigaflops(features)
-    ials = ials_gigaflops(len(split.train.item), len(split.train), n)
+    ials = ials_gigaflops(split.train, n_items=n)
     reader = None if world.language_model is None else Reader(world.language_model)
     found |= {
         "item_knn": Contender(

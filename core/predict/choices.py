@@ -16,13 +16,12 @@ from torch import Tensor
 
 from core.learn.ranking import mask_seen
 from core.learn.sequences import Histories, IntArray, Queries, Task
-from core.predict.topk import best_of
 
-EVERY = 8_000
+EVERY = 4_000
 HEADS = 128  # of each component
 OTHERS = 2_048
 MOST_CELLS = 1_000_000_000  # scores of one component that are made for a sample
-BLOCK_CELLS = 32_000_000  # of them held at once
+BLOCK_CELLS = 16_000_000  # of them held at once
 
 Scorer = Callable[[IntArray], Tensor]  # (B, I) scores of the questions of so many rows (B,)
 
@@ -138,8 +137,8 @@ def _part(
     rng: torch.Generator,
 ) -> _Part:
     taken = ~candidates(some, task=task, available=available)  # (B, I): struck out, or among the choices already
-    columns = [_targets(some, width)]
-    columns += [best_of(one.masked_fill(taken, -torch.inf), HEADS).item for one in scores.values()]
+    heads = [one.masked_fill(taken, -torch.inf).topk(HEADS, dim=1, sorted=False).indices for one in scores.values()]
+    columns = [_targets(some, width), *heads]
     weights = []
     for column in columns:
         fresh = (column >= 0) & ~taken.gather(1, column.clamp(min=0))

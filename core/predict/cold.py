@@ -36,7 +36,7 @@ CONSTANT = 3.0  # the regression's constant feature: shrunk less than the texts,
 WARM_LOSS = 0.015
 OFFSETS = tuple(-0.1 * step for step in range(61))  # what the guard may take off
 _ROWS = 512  # targets compared at once
-MOST_CELLS = 8_000_000  # validation scores of one component that the weights are fitted on
+MOST_CELLS = 4_000_000  # validation scores of one component that the weights are fitted on
 USUAL = 1.0  # the strength whose borrowed scores tell which items of a large catalogue are looked at
 
 
@@ -56,8 +56,8 @@ class TextRegression:
     def on(cls, text: Tensor, fold: Tensor, *, strength: float) -> Self:
         """text (I, T) whitened; fold (I,) as `folds` gives it."""
         features = torch.cat([text.new_full((len(text), 1), CONSTANT), text], dim=1)
-        exact = features.double()
-        grams = torch.stack([exact[fold == k].T @ exact[fold == k] for k in range(FOLDS)])
+        parts = (features[fold == k].double() for k in range(FOLDS))
+        grams = torch.stack([part.T @ part for part in parts])
         left = torch.cat([grams.sum(0) - grams, grams.sum(0, keepdim=True)])
         penalty = strength * max(int((fold < FOLDS).sum()), 1) * torch.eye(features.shape[1], dtype=torch.float64)
         return cls(features, fold, torch.linalg.inv(left + penalty).float())

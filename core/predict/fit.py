@@ -19,6 +19,7 @@ from core.learn.batches import Vocabulary, fit_vocabulary
 from core.learn.checkpoints import keep, take_up
 from core.learn.closed import ClosedForm, fit_closed_forms, squash
 from core.learn.config import TrainConfig
+from core.learn.memory import check_budget
 from core.learn.model import Recommender
 from core.learn.scoring import user_states
 from core.learn.sequences import Split
@@ -30,7 +31,7 @@ from core.predict.cold import place_cold_items
 from core.predict.served import Catalogue, ServedModel
 
 MAX_QUERIES = 4000  # validation questions that the blend is fitted on
-MAX_CELLS = 32_000_000  # and one component's scores of their choices
+MAX_CELLS = 8_000_000  # and one component's scores of their choices
 READINGS_A_STEP = 5  # forward with a graph, backward (two), the catalogue read anew; and some room
 
 
@@ -82,10 +83,11 @@ def fit(
 
     catalogue and texts are in item order, `trained` of the catalogue is found here; kinds number the events' kinds;
     language_model is its folder, needed unless `text.tune` is none. With `checkpoints` an interrupted stage continues
-    where its last one stands. The served model's ids are empty. Raises Stopped, Diverged, WeightsMissing.
+    where its last one stands. The served model's ids are empty. Raises Stopped, Diverged, WeightsMissing, OverBudget.
     """
     torch.manual_seed(config.seed)
     device = pick_device(config.device)
+    check_budget(len(texts), len(split.train.item), config, language_dim=0)
     split = replace(split, valid=split.valid.sample(MAX_VALIDATION, seed=config.seed))
     vocabulary = fit_vocabulary(split.train, kinds, buckets=config.network.value_buckets)
     encoder, language = None, None
@@ -93,6 +95,7 @@ def fit(
         assert language_model is not None, "a recipe that reads texts has a language model"
         with follow.stage("text"):
             encoder = TextEncoder(language_model, config.text, texts=texts, device=device)
+            check_budget(len(texts), len(split.train.item), config, language_dim=encoder.dim)
             frozen = encoder.encode()
             language = Language(frozen, fit_whitening(frozen, config.text.dim))
     text = language.whitening(language.frozen) if language else torch.zeros(len(texts), 0)

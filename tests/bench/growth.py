@@ -4,8 +4,8 @@ Each point is a world of topics (an item belongs to one, popularity within it is
 memory and fitted as `lodestar train` fits it, in a process of its own, whose peak of resident memory is its own. The
 first points grow in events at one catalogue, the others in items at one number of events. `exponent` is the slope of
 log seconds over log events. Text is off unless `--set text.tune=frozen` asks for it: reading a million texts is the
-language model's time, not the recommender's. What a point may take is `core.learn.config`'s: `closed_form_gb`,
-`logit_memory_mb`, `full_softmax_items`.
+language model's time, not the recommender's. What a point may take is `core.learn.config`'s: `memory_gb`,
+`closed_form_gb`, `logit_memory_mb`, `full_softmax_items`; beside its peak stands what `core.learn.memory` expects.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import torch
 from rich.console import Console
 
 from core.learn.config import load_config
+from core.learn.memory import needs
 from core.learn.sequences import Histories
 from core.learn.splits import leave_last_out
 from core.learn.weights import weights_folder
@@ -113,16 +115,20 @@ def point(events: int, items: int, settings: list[str]) -> dict[str, Any]:
     everything = torch.ones(items, dtype=torch.bool)
     keys = tuple(map(str, range(items)))
     watch, begun = Watch(), time.perf_counter()
-    fitted = fit(
-        leave_last_out(histories, "next-any"),
-        Catalogue(keys, keys, ((),) * items, everything, everything.clone()),
-        [f"item {item} of its kind" for item in range(items)],
-        config,
-        kinds=("view",),
-        language_model=source,
-        follow=watch,
-    )
+    with TemporaryDirectory() as folder:
+        fitted = fit(
+            leave_last_out(histories, "next-any"),
+            Catalogue(keys, keys, ((),) * items, everything, everything.clone()),
+            [f"item {item} of its kind" for item in range(items)],
+            config,
+            kinds=("view",),
+            language_model=source,
+            follow=watch,
+            checkpoints=Path(folder),
+        )
     fit_s, fit_gb = time.perf_counter() - begun, peak_gb()
+    language_dim = 0 if fitted.language is None else fitted.language.frozen.shape[1]
+    expected = needs(items, events, config, language_dim=language_dim)
     users = histories.take(np.arange(min(SCORED, len(histories))))
     begun = time.perf_counter()
     rows = sum(len(part) for part in slates_of_everyone(fitted.served, users, k=10))
@@ -137,6 +143,7 @@ def point(events: int, items: int, settings: list[str]) -> dict[str, Any]:
         "components": list(fitted.served.blend.names),
         "validation ndcg@10": max(stage.best_ndcg for stage in fitted.stages.values()),
         "fit_gb": fit_gb,
+        "expected_gb": expected.total,
         "users_per_s": rows / 10 / (time.perf_counter() - begun),
         "score_gb": peak_gb(),
     }
@@ -183,12 +190,13 @@ def show(told: dict[str, Any]) -> None:
             f"{p['fit_s']:.0f}",
             f"{p['epoch_s']:.1f}",
             f"{p['fit_gb']:.1f}",
+            f"{p['expected_gb']:.1f}",
             f"{p['users_per_s']:.0f}",
             f"{p['score_gb']:.1f}",
         )
         for p in told["points"]
     ]
-    heads = ("events", "items", "components", "fit s", "epoch s", "peak GB", "slates/s", "peak GB after")
+    heads = ("events", "items", "components", "fit s", "epoch s", "peak GB", "expected", "slates/s", "peak GB after")
     title = f"{' '.join(told['settings'])}; matmul s {told['calibration_s']}; exponent {told['exponent']}"
     Console().print(table(heads, rows, title=title))
 

@@ -1,5 +1,6 @@
 """Training learns, resumes bit for bit, and stops when asked; checkpoints survive damage."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_a_resumed_language_stage_ends_with_the_same_bits(tiny_language_model: P
     first = made()
     kept: list[Any] = []
     with pytest.raises(Stopped):
-        first.run(Watcher(most=2), lambda one: kept.append(one.snapshot()))
+        first.run(Watcher(most=2), lambda one: kept.append(copy.deepcopy(one.snapshot())))
     second = made()
     second.restore(*kept[-1])
     second.run(Watcher(), lambda _: None)
