@@ -223,6 +223,17 @@ def slate_soon(home: Path, run_id: str, user: str, k: int) -> "Future[dict[str, 
 
 
 @st.cache_data(**_ANSWERS)
+def outlook(home: Path, run_id: str, user: str, k: int) -> dict[str, Any]:
+    """The scorer's `predict` for one user. Raises ScorerUnavailable and NothingPredicted."""
+    return ScorerClient(home).predict(run_id, user=user, k=k)
+
+
+def outlook_soon(home: Path, run_id: str, user: str, k: int) -> "Future[dict[str, Any]]":
+    """What a user does next, asked for now."""
+    return _askers().submit(outlook, home, run_id, user, k)
+
+
+@st.cache_data(**_ANSWERS)
 def explanation(home: Path, run_id: str, user: str, item: str) -> dict[str, Any]:
     """The scorer's `explain` for one item, wherever it ranks.
 

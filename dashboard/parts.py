@@ -54,12 +54,13 @@ def figure(chart: go.Figure, *, key: str) -> None:
         st.plotly_chart(chart, theme=None, config=_PLOTLY, key=key, alt=title or None)
 
 
-def cards(shown: Sequence[Card]) -> None:
-    """At most four cards of one height, two by two where there is little room; what is long wraps and is never cut."""
+def cards(shown: Sequence[Card], *, name: str = "first") -> None:
+    """At most four cards of one height, two by two where there is little room; what is long wraps and is never cut. A
+    page's second row of cards has another `name`."""
     for place, (cell, card) in enumerate(zip(_cells(len(shown)), shown, strict=True)):
         with cell, st.container(gap=None):
             st.caption(escape(card.label), help=card.help)
-            with st.container(key=f"card-{place}"):
+            with st.container(key=f"card-{name}-{place}"):
                 st.markdown(escape(card.value))
             if card.note:
                 st.caption(escape(card.note))

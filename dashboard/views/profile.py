@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, findings, loaders, parts, slate, state
+from dashboard import charts, findings, loaders, outlook, parts, slate, state
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
@@ -61,6 +61,7 @@ def user_profile(s: Scene) -> None:
     state.link(dataset=state.chosen("dataset"), user=key, item=state.chosen("item"), run=state.chosen("run"))
     user, run = loaders.user_id(path, key), s.run()
     answer = slate.ask(s, run.run_id, key)
+    ahead = outlook.ask(s, run.run_id, key, k=slate.K)
     known = answer.done()
     with place:
         head = parts.reserved(height=68, known=known)
@@ -83,6 +84,7 @@ def user_profile(s: Scene) -> None:
     parts.cards(user_cards(s, facts))
     reasons = parts.reserved(height=912, known=known)
     served = told() if known else None
+    next_up = parts.reserved(height=210, known=known)
     timeline(s, events)
     editor = parts.reserved(height=148, known=known)
     parts.section(t("profile.history"))
@@ -94,6 +96,8 @@ def user_profile(s: Scene) -> None:
         shown=parts.kinds_named(t, events),
     )
     served = served or told()
+    with next_up():
+        outlook.draw(s, run.run_id, ahead)
     with editor():
         slate.what_if(s, run.run_id, key, events, served)
 

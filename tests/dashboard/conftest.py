@@ -299,6 +299,13 @@ class FakeScorer:
             ],
         }
 
+    def predict(self, run: str, *, user: str, k: int) -> dict[str, Any]:
+        slate = self.recommend(run, user=user, k=k)["items"]
+        like = [{"key": i["key"], "title": i["title"], "p": 0.8 - 0.05 * i["rank"]} for i in slate]
+        days = {"median": 3.5, "low": 0.25, "high": None, "seen_days": 90.0, "share_by_then": 0.9}
+        kinds = {"rate": 0.3, "view": 0.7}
+        return {"user": user, "run_id": run, "kinds": kinds, "like": like, "return_days": days, "notes": {}}
+
     def explain(self, run: str, *, item: str, user: str) -> dict[str, Any]:
         with Warehouse.open(self.build) as warehouse:
             titles = {one["key"]: one["title"] for one in reads.catalogue(warehouse).to_pylist()}

@@ -21,6 +21,7 @@ from core.ops.ledger import Ledger, current_build
 from core.ops.searches import BEST, TOLD, search_folder
 from dashboard import charts, loaders, searching, settings, slate, training
 from dashboard.words import Words, escape
+from data.errors import NothingPredicted
 from data.publish import staged
 
 APP = Path(dashboard.__file__).parent / "app.py"
@@ -220,6 +221,39 @@ def test_a_scorer_that_takes_its_time_changes_nothing_of_the_page(
     monkeypatch.setattr(scorer, "recommend", slow)
     monkeypatch.setattr(charts, "timeline", timeline)
     assert said(opened(store.home, "profile", user="u7")) == at_once
+
+
+def test_what_comes_next_is_told_with_what_the_run_cannot_tell(
+    opened: Opened, store: Any, scorer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = said(opened(store.home, "profile", user="u7"))
+    like_note, days = EN("outlook.like_note", n=10, low=0.3, high=0.75), EN("outlook.days", n=3.5)
+    for text in ("75.0%", like_note, "viewed 70.0%", "rated 30.0%", days, EN("outlook.later", n=90)):
+        assert escape(text) in page, text
+    told = scorer.predict
+
+    def less(*args: Any, **options: Any) -> Any:
+        nothing = dict.fromkeys(("median", "low", "high"))
+        notes = {"like": "too few", "kinds": "one kind", "return_days": "too few"}
+        return told(*args, **options) | {"kinds": {"rate": 1.0}, "like": None, "return_days": nothing, "notes": notes}
+
+    monkeypatch.setattr(scorer, "predict", less)
+    page = said(opened(store.home, "profile", user="u7"))
+    assert EN("outlook.no_like") in page and EN("outlook.no_return_days") in page
+    assert EN("outlook.kind") not in page and EN("outlook.back") not in page
+
+
+def test_a_run_without_heads_says_so_and_the_page_stands(
+    opened: Opened, store: Any, scorer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def old(*_: Any, **__: Any) -> Any:
+        raise NothingPredicted("run 'r-1' predicts no behaviour", remedy="train again with `lodestar train`")
+
+    monkeypatch.setattr(scorer, "predict", old)
+    test = opened(store.home, "profile", user="u7")
+    assert not test.exception
+    assert "predicts no behaviour" in test.error[0].value
+    assert EN("profile.history") in said(test)
 
 
 def test_the_smallest_removal_is_not_told_twice() -> None:
