@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from core.learn.closed import DECAYS, NEGLIGIBLE, binary, decayed, regression
-from core.learn.factors import gigaflops, item_factors, solve
+from core.learn.factors import gigaflops, item_factors, solve, unseen_weight
 from core.learn.sequences import FloatArray, Histories, IntArray, Split, Task
 
 HALF_LIVES = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0)  # in spans of the training part
@@ -23,7 +23,7 @@ PRIORS = (1.0, 10.0, 100.0)  # popularity's weight in a Markov row, in events
 NEIGHBOURS = (20, 100, 500)
 SHRINKS = (0.0, 10.0, 100.0)  # users in common
 IALS_FACTORS = (32, 64)
-IALS_UNSEEN = (0.1, 0.3, 1.0)
+IALS_UNSEEN = (1.5, 5.0, 15.0)
 IALS_LAMBDAS = (0.003, 0.01)
 _CELLS = 4_000_000  # numbers of one block held at once
 
@@ -199,7 +199,7 @@ def fit_ials(split: Split, *, n_items: int, seed: int) -> Candidates:
     """iALS (`core.learn.factors`) for each setting of a stated budget, each asked with every decay."""
     seen = binary(split.train, n_items=n_items)
     for factors in IALS_FACTORS:
-        for unseen in IALS_UNSEEN:
+        for unseen in (unseen_weight(seen, beside) for beside in IALS_UNSEEN):
             for penalty in IALS_LAMBDAS:
                 items = item_factors(seen, factors=factors, unseen=unseen, penalty=penalty, seed=seed)
                 for decay in DECAYS:

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.learn.factors import gigaflops, item_factors
+from core.learn.factors import gigaflops, item_factors, unseen_weight
 from core.learn.ranking import ndcg, ranks
 from core.learn.sequences import FloatArray, Histories, IntArray, Queries, Split, Task, target_starts
 
@@ -34,13 +34,13 @@ EASE_LAMBDAS = (1.0, 3.0, 10.0)
 RIDGE_LAMBDAS = (3.0, 10.0)
 VANISHED = 2.0**-30  # a decayed event below this weight is less than the rounding of its history's sum
 FACTORS = 64
-FACTOR_UNSEEN = (0.3, 0.1, 1.0)  # weight of what was not seen beside what was; tried in this order
+FACTOR_UNSEEN = (5.0, 15.0, 1.5)  # weight of all that a user has not seen beside all that they have, in this order
 FACTOR_LAMBDA = 0.01
-FACTOR_GIGAFLOPS = 6000.0  # a budget of minutes on two cores: past it no further weight is tried
+FACTOR_GIGAFLOPS = 3000.0  # a budget of minutes on two cores: past it no further weight is tried
 NEGLIGIBLE = 0.03  # a decayed event below this weight leaves the ridge's regression
 MAX_QUERIES = 4000  # validation queries that a choice of decay and lambda looks at
-MAX_CELLS = 1_000_000_000  # and their scores, fewer queries of a large catalogue
-BLOCK_CELLS = 8_000_000  # their scores held at once
+MAX_CELLS = 400_000_000  # and their scores, fewer queries of a large catalogue
+BLOCK_CELLS = 16_000_000  # their scores held at once
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ def fit_factors(split: Split, *, n_items: int, seed: int) -> Iterator[ClosedForm
     seen = binary(split.train, n_items=n_items)
     cost = gigaflops(split.train, n_items=n_items, factors=FACTORS)
     histories = {d: float(decayed(split.train, split.task, d, n_items=n_items).sum()) for d in DECAYS}
-    for unseen in FACTOR_UNSEEN[: max(1, int(FACTOR_GIGAFLOPS // max(cost, 1e-9)))]:
+    for beside in FACTOR_UNSEEN[: max(1, int(FACTOR_GIGAFLOPS // max(cost, 1e-9)))]:
+        unseen = unseen_weight(seen, beside)
         items = item_factors(seen, factors=FACTORS, unseen=unseen, penalty=FACTOR_LAMBDA, seed=seed)
         own = unseen * (items.T @ items)
         for decay in DECAYS:

@@ -31,6 +31,13 @@ def item_factors(seen: sp.csr_matrix, *, factors: int, unseen: float, penalty: f
     return items
 
 
+def unseen_weight(seen: sp.csr_matrix, beside: float) -> float:
+    """The weight of one unseen item at which all that a user has not seen weighs `beside` times what they have. Told
+    so it carries over between catalogues: .3 an item is right for 1,700 of them and drowns all else among 35,000."""
+    users = int((np.diff(seen.indptr) > 0).sum())
+    return beside * float(seen.nnz) / max(users * int(seen.shape[1]), 1)
+
+
 def solve(seen: sp.csr_matrix, other: Tensor, *, unseen: float, penalty: float) -> Tensor:
     """(R, d) float32: for each row the w that minimises sum over its entries c (1 - w h)^2 + unseen sum over all h of
     (w h)^2 + penalty (sum of c + unseen C) |w|^2. seen (R, C) weights c, other (C, d) the h.

@@ -14,7 +14,7 @@ from core.learn.sequences import Histories, IntArray
 from core.learn.threads import side_by_side
 from core.predict.rules import Shelf, SlateRules, arranged
 from core.predict.served import ServedModel
-from core.predict.topk import Seen, best_of, strike, users_at_once
+from core.predict.topk import LEAST_USERS, Seen, best_of, strike, users_at_once
 from data.errors import DamagedArtefact, InputError
 
 SCORES_PER_USER = 50
@@ -110,26 +110,36 @@ def write_everyone(served: ServedModel, histories: Histories, path: Path, *, k: 
 def slates_of_everyone(served: ServedModel, histories: Histories, *, k: int) -> Iterator[pa.Table]:
     """The `scores` table in parts of some thousand users.
 
-    Beside a part, memory holds one block of scores a thread, however many users there are. The score is that of
-    `ServedModel.logits`, up to the float32 rounding that comes of reading other histories beside.
+    Beside a part, memory holds one block of scores a thread, however many users there are: what a block leaves is
+    written into the part's own arrays, since small pieces left between large freed ones keep these from being used
+    again. The score is that of `ServedModel.logits`, up to the float32 rounding that comes of reading other histories
+    beside.
     """
     vectors, bias = served.items
     columns = vectors.T.contiguous()
-    step, trained = users_at_once(served.n_items, cells=BLENDED_CELLS), served.catalogue.trained
+    step, trained = max(LEAST_USERS, users_at_once(served.n_items, cells=BLENDED_CELLS)), served.catalogue.trained
     for begin in range(0, len(histories), USERS_OF_A_PART):
         users = np.arange(begin, min(begin + USERS_OF_A_PART, len(histories)))
         part = histories.take(users)
         states = user_states(served.network, part, served.vocabulary, vectors=vectors)
+        shape = (len(part), min(k, served.n_items))
+        top = Top(
+            torch.empty(shape, dtype=torch.int64),
+            torch.empty(shape, dtype=torch.float64),
+            torch.empty(shape, dtype=torch.float64),
+        )
 
         @torch.no_grad()
-        def block(first: int, part: Histories = part, states: torch.Tensor = states) -> Top:
+        def block(first: int, part: Histories = part, states: torch.Tensor = states, top: Top = top) -> None:
             rows = slice(first, min(first + step, len(part)))
             some = part.take(np.arange(rows.start, rows.stop))
             scores = {"neural": torch.addmm(bias, states[rows], columns), **served.closed_scores(some)}
-            return _best(served, served.blend.logits(scores, trained=trained), some, k)
+            best = _best(served, served.blend.logits(scores, trained=trained), some, k)
+            for whole, own in zip(top, best, strict=True):
+                whole[rows] = own
 
-        blocks = list(side_by_side(block, range(0, len(part), step)))
-        top = Top(*(torch.cat(whole) for whole in zip(*blocks, strict=True)))
+        for _ in side_by_side(block, range(0, len(part), step)):
+            pass
         yield _as_table(served, users, part, top)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from core.learn import factors
 from core.learn.closed import FACTOR_LAMBDA, FACTOR_UNSEEN, FACTORS, binary, decayed, fit_factors
-from core.learn.factors import item_factors, solve
+from core.learn.factors import item_factors, solve, unseen_weight
 from core.learn.sequences import Histories
 from core.learn.splits import leave_last_out
 
@@ -49,16 +49,26 @@ def test_the_linear_form_is_the_fold_in_without_the_histories_own_gram(circles: 
     split = leave_last_out(circles, "next-new")
     form = next(iter(fit_factors(split, n_items=13, seed=0)))
     seen = binary(split.train, n_items=13)
-    h = item_factors(seen, factors=FACTORS, unseen=FACTOR_UNSEEN[0], penalty=FACTOR_LAMBDA, seed=0).double()
+    unseen = unseen_weight(seen, FACTOR_UNSEEN[0])
+    h = item_factors(seen, factors=FACTORS, unseen=unseen, penalty=FACTOR_LAMBDA, seed=0).double()
     x = torch.from_numpy(decayed(split.train, "next-new", form.decays[0], n_items=13).toarray()).double()
     n = float(x.sum() / len(x))
-    left = FACTOR_UNSEEN[0] * (h.T @ h) + FACTOR_LAMBDA * (n + FACTOR_UNSEEN[0] * 13) * torch.eye(FACTORS)
+    left = unseen * (h.T @ h) + FACTOR_LAMBDA * (n + unseen * 13) * torch.eye(FACTORS)
     expected = (torch.linalg.solve(left, h.T @ x.T)).T @ h.T
     told = form.plain(split.train, n_items=13)
     torch.testing.assert_close(told.double(), expected, atol=1e-5, rtol=1e-4)
     assert told[:, 12].abs().max() == 0  # nobody had it
     first, second = told[:1, :6].mean(), told[:1, 6:12].mean()
     assert first > 3 * second.abs()
+
+
+def test_a_catalogue_of_which_nobody_has_most_does_not_drown_the_rest(circles: Histories) -> None:
+    assert unseen_weight(binary(circles, n_items=12), 3.0) == pytest.approx(3 * 6 / 12)
+    split = leave_last_out(circles, "next-new")
+    small, large = (next(iter(fit_factors(split, n_items=n, seed=0))) for n in (13, 2000))
+    near, far = (form.plain(split.train, n_items=n)[:, :12] for form, n in ((small, 13), (large, 2000)))
+    assert float(far.norm() / near.norm()) > 1 / 3
+    assert far[0, :6].mean() > 3 * far[0, 6:].mean().abs()
 
 
 def test_factors_are_the_same_by_seed(circles: Histories) -> None:
