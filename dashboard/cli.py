@@ -130,7 +130,7 @@ def builds(as_json: AsJson = False, home: Home = None) -> None:
 
 @app.command()
 def prune(as_json: AsJson = False, home: Home = None) -> None:
-    """Remove what nothing points at: leftovers of crashes, failed runs, old builds without a run."""
+    """Remove what nothing points at: leftovers of crashes, failed runs and searches, old builds without a run."""
     from core.ops.prune import prune as clear
 
     with desk(home) as d:

@@ -1,4 +1,5 @@
-"""What may be deleted, and its deletion: leftovers of crashes, runs that came to nothing, builds nobody reads.
+"""What may be deleted, and its deletion: leftovers of crashes, runs and searches that came to nothing, builds nobody
+reads.
 
 Nothing that the ledger points at goes: no current build, no champion, no finished run, no build that a run or a
 waiting job reads. A row is marked before its files go, so a crash in between leaves files that no row claims, which
@@ -8,7 +9,7 @@ the next time are leftovers like others.
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from core.ops.schema import datasets as datasets_table
 from core.ops.schema import jobs as jobs_table
 from core.ops.schema import promotions as promotions_table
 from core.ops.schema import runs as runs_table
+from core.ops.searches import FOLDER, KIND
 from data.publish import TEMPORARY, remove_orphans
 
 # The folders in which artefacts are published under temporary names first.
@@ -34,7 +36,7 @@ _UNCLAIMED_FOR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Pruned:
-    """One thing that was deleted (or would be): `kind` is leftover, run or build; `why` is for people."""
+    """One thing that was deleted (or would be): `kind` is leftover, run, search or build; `why` is for people."""
 
     kind: str
     name: str
@@ -57,7 +59,8 @@ def prune(
 ) -> list[Pruned]:
     """Deletes what nothing needs and says what it was; with `dry_run` only says it.
 
-    Runs of failed and cancelled jobs stay for `keep_failed` after their end, for who wants to resume them.
+    Runs and searches of failed and cancelled jobs stay for `keep_failed` after their end, for who wants to resume
+    them.
     """
     pruned = [
         Pruned("leftover", f"{folder}/{path.name}", _size(path), "a writer crashed")
@@ -68,14 +71,19 @@ def prune(
     with ledger.write() as connection:
         failed = _failed_runs(connection, before=now - keep_failed)
         unread = _unread_builds(connection, without_runs=set(failed))
+        searches = _searches(connection, before=now - keep_failed)
+        sought = [Pruned("search", p.name, _size(p), why) for p, why in _dead_searches(home, searches, now=now)]
         if not dry_run:
             _mark(connection, runs_table, runs_table.c.run_id.in_(failed), now)
             _mark(connection, builds_table, builds_table.c.build_id.in_(unread), now)
+            for search in sought:  # small, and no row could be marked: while this is open nobody resumes one
+                shutil.rmtree(home / FOLDER / search.name, ignore_errors=True)
     folders = {home / "runs" / run_id: f"its job is {state}" for run_id, state in failed.items()}
     folders |= {path: "no run has this name" for path in _unclaimed_runs(ledger, home, now=now)}
     files = dict.fromkeys((home / path for path in unread.values()), "nothing reads it")
     files |= {path: "no build has this name" for path in _unclaimed_builds(ledger, home, now=now, gone=files)}
     pruned += [Pruned("run", path.name, _size(path), why) for path, why in folders.items() if path.exists()]
+    pruned += sought
     pruned += [
         Pruned("build", path.stem, sum(map(_size, _with_quarantine(home, path))), why)
         for path, why in files.items()
@@ -101,6 +109,26 @@ def _failed_runs(connection: Connection, *, before: datetime) -> dict[str, str]:
         .where(jobs_table.c.state.in_(("failed", "cancelled")), jobs_table.c.ended <= before)
     )
     return {row.run_id: row.state for row in connection.execute(query)}
+
+
+def _searches(connection: Connection, *, before: datetime) -> dict[str, str | None]:
+    """search_id -> the state of its job, where all its jobs failed or were cancelled by then; else None."""
+    query = sa.select(jobs_table.c.payload, jobs_table.c.state, jobs_table.c.ended)
+    found: dict[str, str | None] = {}
+    for row in connection.execute(query.where(jobs_table.c.kind == KIND).order_by(jobs_table.c.submitted)):
+        dead = row.state in ("failed", "cancelled") and row.ended is not None and row.ended <= before
+        search_id = str(row.payload["search_id"])
+        found[search_id] = row.state if dead and found.get(search_id, "") is not None else None
+    return found
+
+
+def _dead_searches(home: Path, searches: Mapping[str, str | None], *, now: datetime) -> Iterator[tuple[Path, str]]:
+    for path in sorted((home / FOLDER).glob("*")):
+        if path.name not in searches:
+            if _old(path, now=now):
+                yield path, "no job has this search"
+        elif (state := searches[path.name]) is not None:
+            yield path, f"its job is {state}"
 
 
 def _unread_builds(connection: Connection, *, without_runs: set[str]) -> dict[str, str]:

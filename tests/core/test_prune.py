@@ -84,6 +84,29 @@ def test_runs_of_cancelled_jobs_go_with_the_build_that_only_they_read(ledger: Le
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [alive]
 
 
+def test_searches_of_dead_jobs_go_and_those_that_may_go_on_stay(ledger: Ledger, tmp_path: Path) -> None:
+    def search(name: str, *, cancelled: bool) -> None:
+        job_id = submit(ledger, kind="search", payload={"search_id": name}, dataset="films", now=YESTERDAY)
+        put(tmp_path / "searches" / name / "study.sqlite", size=30)
+        if cancelled:
+            request_cancel(ledger, job_id, now=YESTERDAY)
+
+    search("s-dead", cancelled=True)
+    search("s-waiting", cancelled=False)
+    search("s-again", cancelled=True)
+    search("s-again", cancelled=False)  # asked for more trials
+    search("s-first", cancelled=False)
+    search("s-first", cancelled=True)
+    put(tmp_path / "searches" / "s-lost" / "study.sqlite", size=4)
+    os.utime(tmp_path / "searches" / "s-lost", (YESTERDAY.timestamp(),) * 2)
+    assert prune(ledger, tmp_path, now=NOW, keep_failed=timedelta(days=7), dry_run=True)[0].name == "s-lost"
+    assert names(ledger, tmp_path, dry_run=True) == {"s-dead": 30, "s-lost": 4}
+    assert (tmp_path / "searches" / "s-dead").exists()
+    assert names(ledger, tmp_path) == {"s-dead": 30, "s-lost": 4}
+    left = {path.name for path in (tmp_path / "searches").iterdir()}
+    assert left == {"s-waiting", "s-again", "s-first"}
+
+
 def test_leftovers_of_crashes_go_but_not_what_is_being_written(ledger: Ledger, tmp_path: Path) -> None:
     put(tmp_path / "runs" / ".tmp-scores-1" / "scores.parquet", size=7)
     put(tmp_path / "warehouse" / "b-lost.duckdb", size=20)
