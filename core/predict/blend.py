@@ -87,7 +87,7 @@ def fit_blend(scores: Mapping[str, Tensor], choices: Choices) -> tuple[Blend, fl
     stack = torch.stack(even.standardised(scores))
 
     def loss(weights: Tensor) -> Tensor:
-        logits = torch.einsum("c,cqm->qm", weights, stack) + choices.log_weight
+        logits = choices.raised(torch.einsum("c,cqm->qm", weights, stack))
         return -logits.log_softmax(1)[choices.owner, choices.place].mean()
 
     none = torch.zeros(len(names), dtype=torch.float64)

@@ -49,6 +49,11 @@ class Choices:
         item = torch.arange(len(available)).expand(len(queries), -1)
         return cls(item, log_weight, owner[kept], target[kept])
 
+    def raised(self, logits: Tensor) -> Tensor:
+        """(Q, M) logits by what each choice stands for, -inf where there is none: masked, not only added, since the
+        gradient of a question without any candidate would be NaN."""
+        return (logits + self.log_weight).masked_fill(self.log_weight == -torch.inf, -torch.inf)
+
     @property
     def weight(self) -> Tensor:
         """(Q, M) how many candidates each stands for."""
@@ -87,9 +92,16 @@ def answers(scores: Callable[..., Tensor], context: Histories, *, n_items: int) 
 
 
 def choose(
-    queries: Queries, scorers: Mapping[str, Scorer], *, task: Task, available: Tensor, seed: int
+    queries: Queries,
+    scorers: Mapping[str, Scorer],
+    *,
+    task: Task,
+    available: Tensor,
+    seed: int,
+    besides: Mapping[str, Scorer] | None = None,
 ) -> tuple[Choices, dict[str, Tensor]]:
-    """The choices of each question, and every component's scores (Q, M) of them."""
+    """The choices of each question, and every component's scores (Q, M) of them. `besides` are others, of other names,
+    whose best are looked at too where not all is."""
     n_items = len(available)
     if n_items <= EVERY:
         every = np.arange(len(queries))
@@ -97,9 +109,9 @@ def choose(
     rng = torch.Generator().manual_seed(seed)
     width = int(np.diff(queries.target_offsets).max(initial=1))
     step, parts = max(1, BLOCK_CELLS // n_items), list[_Part]()
-    for begin in range(0, len(queries), step):
+    for begin in range(0, max(len(queries), 1), step):  # at least one block, perhaps empty
         rows = np.arange(begin, min(begin + step, len(queries)))
-        scores = {name: scorer(rows) for name, scorer in scorers.items()}
+        scores = {name: scorer(rows) for name, scorer in {**scorers, **(besides or {})}.items()}
         parts.append(_part(queries.take(rows), scores, task=task, available=available, width=width, rng=rng))
     item = torch.cat([part.item for part in parts])
     log_weight = torch.cat([part.log_weight for part in parts])

@@ -107,13 +107,16 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
     def borrowed(regression: TextRegression) -> dict[str, Scorer]:
         return scorers(_held(regression, network), {k: _borrowed(regression, form) for k, form in closed.items()})
 
-    known = scorers(network.items(), closed)
     usual = borrowed(TextRegression.on(network.text, fold, strength=USUAL))
-    looked_at = {**known, **{f"borrowed {name}": scorer for name, scorer in usual.items()}}
     choices, scores = choose(
-        some, looked_at, task=served.task, available=served.catalogue.available & trained, seed=seed
+        some,
+        scorers(network.items(), closed),
+        task=served.task,
+        available=served.catalogue.available & trained,
+        seed=seed,
+        besides={f"borrowed {name}": scorer for name, scorer in usual.items()},
     )
-    roles = Roles(served.blend, {name: scores[name] for name in known}, choices, fold=fold)
+    roles = Roles(served.blend, scores, choices, fold=fold)
     best: _Fit | None = None
     for strength in STRENGTHS:
         regression = TextRegression.on(network.text, fold, strength=strength)
@@ -180,11 +183,10 @@ class Roles:
     def __init__(self, blend: Blend, scores: Mapping[str, Tensor], choices: Choices, *, fold: Tensor) -> None:
         """scores (Q, M) of each component at the choices, which are trained items; fold (I,) int64 as `folds` gives
         it."""
-        self.blend, self.owner, self.log_weight = blend, choices.owner, choices.log_weight
+        self.blend, self.choices, self.owner, self.place = blend, choices, choices.owner, choices.place
         self.fold = fold[choices.item].clamp(max=FOLDS - 1)  # (Q, M); what is no choice weighs nothing in any
         warm = blend.standardised(scores)
         self.warm = self._mixed(torch.stack(warm), torch.tensor([*blend.weight, 0.0], dtype=torch.float64))
-        self.place = choices.place
         self.own = self.warm[self.owner, self.place][:, None]  # (T, 1)
         self.plays = F.one_hot(self.fold[self.owner, self.place], FOLDS) > 0  # (T, K)
         self.top = self.warm.amax(1, keepdim=True)
@@ -228,16 +230,16 @@ class Roles:
 
     def _above(self, logits: Tensor, offset: float) -> Tensor:
         """(T, K): how many items of each fold stand above each target, their logits (Q, M) raised by `offset`."""
-        weight = self.log_weight.exp().double()
+        weight, log_weight = self.choices.weight.double(), self.choices.log_weight
         parts = []
         for rows, own in zip(torch.split(self.owner, _ROWS), torch.split(self.own, _ROWS), strict=True):
-            counted = torch.where(logits[rows] + offset - self.log_weight[rows] > own, weight[rows], 0.0)
+            counted = torch.where(logits[rows] + offset - log_weight[rows] > own, weight[rows], 0.0)
             parts.append(self._by_fold(counted, rows))
         return torch.cat(parts)
 
     def _mixed(self, stack: Tensor, parameters: Tensor) -> Tensor:
         """(Q, M) logits of scores (C, Q, M), each choice's raised by what it stands for."""
-        return torch.einsum("c,cqm->qm", parameters[:-1], stack) + parameters[-1] + self.log_weight
+        return self.choices.raised(torch.einsum("c,cqm->qm", parameters[:-1], stack) + parameters[-1])
 
     def _by_fold(self, values: Tensor, rows: Tensor | None = None) -> Tensor:
         """(Q, K) sums of values (Q, M), of the queries `rows` or of all."""

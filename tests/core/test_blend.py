@@ -46,6 +46,19 @@ def test_the_weights_of_the_choice_are_found_again(scores: dict[str, Tensor]) ->
     assert loss == pytest.approx(float(told))
 
 
+def test_a_question_that_has_no_candidate_leaves_the_weights_as_they_are(scores: dict[str, Tensor]) -> None:
+    valid = drawn(0.5 * scores["neural"])
+    alone, _ = fit_blend(scores, every(valid))
+    everything = np.arange(N_ITEMS)  # what one more user has had
+    offsets = np.append(valid.context.offsets, N_ITEMS)
+    had = Histories(offsets, everything, everything, np.zeros(N_ITEMS, np.int64), np.zeros(N_ITEMS, np.float32))
+    more = Queries(np.arange(N_QUERIES + 1), had, np.arange(N_QUERIES + 2), np.append(valid.target, 0))
+    wider = {name: torch.cat([part, part[:1]]) for name, part in scores.items()}
+    blend, loss = fit_blend(wider, Choices.of_all(more, task="next-new", available=EVERYTHING))
+    assert np.isfinite(loss)
+    assert blend.weight == pytest.approx(alone.weight)
+
+
 def test_what_hardly_weighs_anything_can_be_left_aside_but_never_the_network(scores: dict[str, Tensor]) -> None:
     blend, _ = fit_blend(scores, every(drawn(40 * scores["ridge"])))
     assert negligible(blend) == ()

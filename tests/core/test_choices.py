@@ -93,3 +93,24 @@ def test_a_large_catalogue_is_asked_fewer_questions_and_never_none(
     assert len(affordable(queries, n_items=N_ITEMS, n_scorers=2, cells=64_000, seed=0)) == 100
     assert len(affordable(queries, n_items=10**9, n_scorers=2, cells=64_000, seed=0)) == 1
     assert affordable(queries, n_items=50, n_scorers=2, cells=10**6, seed=0) is queries
+
+
+def test_no_question_at_all_is_answered_with_no_choice(world: tuple[Queries, dict[str, Tensor], Tensor]) -> None:
+    queries, scores, available = world
+    none = queries.take(np.zeros(0, np.int64))
+    some, told = looked_at((none, scores, available))
+    assert len(some) == len(some.owner) == len(told["neural"]) == 0
+    assert fit_blend(told, some)[0].weight == (1.0, 1.0)
+
+
+def test_the_best_of_others_are_looked_at_but_not_told(world: tuple[Queries, dict[str, Tensor], Tensor]) -> None:
+    queries, scores, available = world
+    scorers = {name: lambda rows, one=one: one[torch.from_numpy(rows)] for name, one in scores.items()}
+    ridge = {"ridge": scorers.pop("ridge")}
+    some, told = choose(queries, scorers, task="next-new", available=available, seed=0, besides=ridge)
+    allowed = candidates(queries, task="next-new", available=available)
+    best = scores["ridge"].masked_fill(~allowed, -torch.inf).topk(20, dim=1).indices
+    assert list(told) == ["neural"]
+    for row in range(0, N_QUERIES, 37):
+        certain = some.item[row][some.log_weight[row] == 0]
+        assert set(best[row].tolist()) <= set(certain.tolist())

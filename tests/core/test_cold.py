@@ -113,6 +113,23 @@ def test_the_likelihood_of_roles_is_that_of_each_catalogue_by_hand(
     assert roles.fit(scores)[1] <= float(roles._loss(roles.warm)) + 1e-9
 
 
+def test_a_question_that_has_no_candidate_changes_no_weight(
+    make_served: Callable[..., ServedModel], asked: Queries
+) -> None:
+    served = make_served()
+    available = served.catalogue.available & served.catalogue.trained
+    scores, fold = served.components(asked.context), folds(served.catalogue.trained, seed=0)
+    choices = Choices.of_all(asked, task=served.task, available=available)
+    kept = choices.owner != 0
+    choices = replace(choices, owner=choices.owner[kept], place=choices.place[kept])  # the first asks for nothing
+    closed = choices.log_weight.clone()
+    closed[0] = -torch.inf
+    before, loss = Roles(served.blend, scores, choices, fold=fold).fit(scores)
+    after, same = Roles(served.blend, scores, replace(choices, log_weight=closed), fold=fold).fit(scores)
+    assert same == pytest.approx(loss)
+    assert after.cold_weight == pytest.approx(before.cold_weight)
+
+
 def test_the_guard_lowers_an_offset_that_floods(make_served: Callable[..., ServedModel], asked: Queries) -> None:
     served = make_served()
     available = served.catalogue.available & served.catalogue.trained
