@@ -35,8 +35,7 @@ def draw(s: Scene, run_id: str, answer: Outlook) -> None:
     cards = [*like_card(s, told), *kind_card(s, told), *return_card(s, told)]
     if cards:
         parts.cards(cards, name="outlook")
-    missing = [t(f"outlook.no_{field}") for field in told["notes"] if t.has(f"outlook.no_{field}")]
-    parts.note(" ".join([*tested(s, run_id, told), *missing]))
+    parts.note(" ".join([*tested(s, run_id, told), *untold(s, told)]))
 
 
 def like_card(s: Scene, told: dict[str, Any]) -> Iterator[Card]:
@@ -67,6 +66,15 @@ def return_card(s: Scene, told: dict[str, Any]) -> Iterator[Card]:
 
     note = t("outlook.back_note", low=said(days["low"]), high=said(days["high"]))
     yield Card(t("outlook.back"), said(days["median"]), note)
+
+
+def untold(s: Scene, told: dict[str, Any]) -> Iterator[str]:
+    """What the run cannot tell, or hardly."""
+    if told["like"] is None:
+        yield s.t("outlook.no_like")
+    if "return_days" in told["notes"]:
+        known = told["return_days"].get("seen_days") is not None
+        yield s.t("outlook.weak_return" if known else "outlook.no_return")
 
 
 def tested(s: Scene, run_id: str, told: dict[str, Any]) -> Iterator[str]:

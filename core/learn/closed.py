@@ -32,6 +32,7 @@ DECAYS = (0.6, 0.8, 0.9, 0.95, 1.0)
 MEMORIES = ((0.6, 0.95), (0.3, 0.9))  # the ridge's short and long memory
 EASE_LAMBDAS = (1.0, 3.0, 10.0)
 RIDGE_LAMBDAS = (3.0, 10.0)
+DENSE = {"ease": 1, "ridge": 2}  # forms whose cost grows with the square of the catalogue, and their memories
 VANISHED = 2.0**-30  # a decayed event below this weight is less than the rounding of its history's sum
 FACTORS = 64
 FACTOR_UNSEEN = (5.0, 15.0, 1.5)  # weight of all that a user has not seen beside all that they have, in this order
@@ -254,8 +255,8 @@ def fit_closed_forms(
 
 def _too_much(name: str, split: Split, *, n_items: int, budget_gb: float) -> str | None:
     """Why a form is not tried, or None."""
-    if name in ("ease", "ridge"):
-        cost = Estimate(n_items, 2 if name == "ridge" else 1).gigabytes
+    if name in DENSE:
+        cost = Estimate(n_items, DENSE[name]).gigabytes
         return f"{cost:.1f} GB for {n_items} items is over {budget_gb:.1f} GB" if cost > budget_gb else None
     if name == "factors":
         cost = gigaflops(split.train, n_items=n_items, factors=FACTORS)

@@ -14,7 +14,7 @@ estimated beside what was measured.
 
 from dataclasses import dataclass
 
-from core.learn.closed import Estimate
+from core.learn.closed import DENSE, Estimate
 from core.learn.config import TrainConfig
 from data.errors import LodestarError
 
@@ -49,19 +49,14 @@ def needs(n_items: int, n_events: int, config: TrainConfig, *, language_dim: int
     text = config.text.dim + language_dim if language_dim else 0
     rows = min(config.batch_tokens, max(1, config.logit_memory_mb * 2**20 // (4 * n_items)))
     full = n_items <= config.full_softmax_items
+    dense = [Estimate(n_items, memories).gigabytes for memories in DENSE.values()]
     logits = LOGIT_COPIES * 4 * rows * n_items / 1e9 if full else 0.0
     return Needs(
         base=BASE_GB,
         events=EVENT_BYTES * n_events / 1e9,
         items=4 * n_items * (text + COPIES * (config.network.dim + 1)) / 1e9,
-        work=max(logits, BLOCKS_GB, *dense_forms(n_items, config).values(), 0.0),
+        work=max(logits, BLOCKS_GB, *(cost for cost in dense if cost <= config.closed_form_gb)),
     )
-
-
-def dense_forms(n_items: int, config: TrainConfig) -> dict[str, float]:
-    """Gigabytes of each dense closed form that does not stand aside."""
-    costs = {"ease": Estimate(n_items, 1).gigabytes, "ridge": Estimate(n_items, 2).gigabytes}
-    return {name: cost for name, cost in costs.items() if cost <= config.closed_form_gb}
 
 
 def check_budget(n_items: int, n_events: int, config: TrainConfig, *, language_dim: int) -> Needs:

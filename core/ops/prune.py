@@ -123,7 +123,7 @@ def _searches(connection: Connection, *, before: datetime) -> dict[str, str | No
 
 
 def _dead_searches(home: Path, searches: Mapping[str, str | None], *, now: datetime) -> Iterator[tuple[Path, str]]:
-    for path in sorted((home / FOLDER).glob("*")):
+    for path in sorted(filter(Path.is_dir, (home / FOLDER).glob("*"))):
         if path.name not in searches:
             if _old(path, now=now):
                 yield path, "no job has this search"

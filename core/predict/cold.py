@@ -16,6 +16,7 @@ import bisect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple, Self
 
 import torch
@@ -107,14 +108,20 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
     def borrowed(regression: TextRegression) -> dict[str, Scorer]:
         return scorers(_held(regression, network), {k: _borrowed(regression, form) for k, form in closed.items()})
 
-    usual = borrowed(TextRegression.on(network.text, fold, strength=USUAL))
+    @cache  # asked for where the catalogue is large
+    def usual() -> dict[str, Scorer]:
+        return borrowed(TextRegression.on(network.text, fold, strength=USUAL))
+
+    def asked_for(name: str) -> Scorer:
+        return lambda rows: usual()[name](rows)
+
     choices, scores = choose(
         some,
         scorers(network.items(), closed),
         task=served.task,
         available=served.catalogue.available & trained,
         seed=seed,
-        besides={f"borrowed {name}": scorer for name, scorer in usual.items()},
+        besides={f"borrowed {name}": asked_for(name) for name in ("neural", *closed)},
     )
     roles = Roles(served.blend, scores, choices, fold=fold)
     best: _Fit | None = None
@@ -193,7 +200,7 @@ class Roles:
         self.by_fold = self._by_fold((self.warm - self.top).exp())  # (Q, K)
 
     def fit(self, borrowed: Mapping[str, Tensor]) -> tuple[Blend, float]:
-        """The blend with the cold weights and offset of greatest likelihood for borrowed scores (Q, I), and its mean
+        """The blend with the cold weights and offset of greatest likelihood for borrowed scores (Q, M), and its mean
         negative log-likelihood; the warm weights and infinity where there is no target to fit to."""
         if not len(self.owner):
             return self.blend, math.inf

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.learn.sequences import Histories, Queries
+from core.predict import choices as choices_module
 from core.predict.choices import Choices
 from core.predict.cold import FOLDS, WARM_LOSS, Roles, TextRegression, folds, place_cold_items
 from core.predict.served import ServedModel
@@ -86,6 +87,25 @@ def test_placing_changes_untrained_items_alone(placed: tuple[ServedModel, Served
     for name, scores in after.components(asked.context).items():
         assert scores.isfinite().all(), name
         assert not torch.allclose(scores[:, ~trained], before.components(asked.context)[name][:, ~trained]), name
+
+
+def test_a_large_catalogue_is_placed_from_a_part_of_it(
+    make_served: Callable[..., ServedModel],
+    asked: Queries,
+    placed: tuple[ServedModel, ServedModel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choices_module, "EVERY", 10)
+    monkeypatch.setattr(choices_module, "HEADS", 4)
+    monkeypatch.setattr(choices_module, "OTHERS", 400)  # drawn with replacement: nearly all of the others
+    served = make_served()
+    part = place_cold_items(served, asked, seed=0, log=lambda _: None)
+    _, whole = placed
+    assert part.blend.cold_weight == pytest.approx(whole.blend.cold_weight, abs=0.1)
+    assert part.blend.cold_offset == pytest.approx(whole.blend.cold_offset, abs=0.2)
+    trained = part.catalogue.trained
+    found, expected = (one.logits(asked.context)[:, trained] for one in (part, whole))
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_likelihood_of_roles_is_that_of_each_catalogue_by_hand(

@@ -239,8 +239,12 @@ def test_what_comes_next_is_told_with_what_the_run_cannot_tell(
 
     monkeypatch.setattr(scorer, "predict", less)
     page = said(opened(store.home, "profile", user="u7"))
-    assert EN("outlook.no_like") in page and EN("outlook.no_return_days") in page
+    assert EN("outlook.no_like") in page and EN("outlook.no_return") in page
     assert EN("outlook.kind") not in page and EN("outlook.back") not in page
+    monkeypatch.setattr(scorer, "predict", lambda *a, **o: told(*a, **o) | {"notes": {"return_days": "by chance"}})
+    page = said(opened(store.home, "profile", user="u7"))
+    assert EN("outlook.weak_return") in page and EN("outlook.no_return") not in page
+    assert EN("outlook.back") in page
 
 
 def test_a_run_without_heads_says_so_and_the_page_stands(
