@@ -56,6 +56,21 @@ def said(test: AppTest) -> str:
     return "\n".join(str(e.value) for kind in (test.title, test.markdown, test.caption, test.error) for e in kind)
 
 
+def promote(store: Any, *, reason: str, version: int | None) -> None:
+    """Someone else makes the store's run champion."""
+    with Ledger.open(store.home) as ledger:
+        now = datetime.now(UTC)
+        registry.promote(
+            ledger,
+            dataset="tiny",
+            run_id=store.run_id,
+            actor="someone",
+            reason=reason,
+            expected_version=version,
+            now=now,
+        )
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_an_empty_store_offers_the_demo(opened: Opened, tmp_path: Path, page: str) -> None:
     test = opened(tmp_path, page)
@@ -389,16 +404,7 @@ def test_a_run_becomes_champion_with_a_reason(opened: Opened, new_store: Callabl
 
 def test_lodestars_own_reason_is_told_in_the_pages_language(opened: Opened, new_store: Callable[..., Any]) -> None:
     own = new_store(promote=False)
-    with Ledger.open(own.home) as ledger:
-        registry.promote(
-            ledger,
-            dataset="tiny",
-            run_id=own.run_id,
-            actor="demo",
-            reason=registry.FIRST,
-            expected_version=None,
-            now=datetime(2026, 3, 1, tzinfo=UTC),
-        )
+    promote(own, reason=registry.FIRST, version=None)
     told = said(opened(own.home, "models", lang="zh"))
     assert ZH("models.first_run") in told and registry.FIRST not in told
 
@@ -482,16 +488,7 @@ def test_a_promotion_that_came_second_changes_nothing_and_says_so(
         (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
     test = opened(own.home, "models", run=rival)
     test.text_input(key="promote-reason").set_value("mine").run()
-    with Ledger.open(own.home) as ledger:
-        registry.promote(
-            ledger,
-            dataset="tiny",
-            run_id=own.run_id,
-            actor="someone",
-            reason="theirs",
-            expected_version=1,
-            now=datetime.now(UTC),
-        )
+    promote(own, reason="theirs", version=1)
     test.button(key="promote").click().run()
     assert not test.exception
     assert "changed meanwhile" in test.error[0].value
