@@ -114,7 +114,7 @@ class TrainConfig(_Frozen):
     full_softmax_items: Positive = 10_000
     negatives: Positive = 2048
     closed_form_gb: Annotated[float, Field(gt=0)] = 2.0
-    memory_gb: Annotated[float, Field(gt=0)] = 8.0
+    memory_gb: Annotated[float, Field(gt=0)] = 12.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     preprocess: PreprocessConfig = PreprocessConfig()

@@ -2,6 +2,7 @@
 
     gigabytes = base + events + items + work, with 1e9 bytes each
 
+    base    Python, torch and the rest, and where texts are read a language model of MiniLM's size with its library
     events  EVENT_BYTES a training event: histories, the questions' contexts, an epoch's targets
     items   4 bytes x I x (T + D + COPIES x (d + 1)): whitened texts, the language model's vectors, and the ids' table
             with its averages, its best state and Adam's moments
@@ -18,11 +19,12 @@ from core.learn.closed import DENSE, Estimate
 from core.learn.config import TrainConfig
 from data.errors import LodestarError
 
-BASE_GB = 0.7  # Python, torch and the rest
+BASE_GB = 1.0
+LANGUAGE_GB = 0.5
 EVENT_BYTES = 150
 COPIES = 7  # weights, gradient or validation's copy, average, best, two moments, item vectors
 LOGIT_COPIES = 3  # logits, their exponentials, their gradients
-BLOCKS_GB = 1.0  # scores of a block of questions and what selects from them
+BLOCKS_GB = 1.5  # scores of a block of questions by every component, and what selects from them
 
 
 class OverBudget(LodestarError):
@@ -52,7 +54,7 @@ def needs(n_items: int, n_events: int, config: TrainConfig, *, language_dim: int
     dense = [Estimate(n_items, memories).gigabytes for memories in DENSE.values()]
     logits = LOGIT_COPIES * 4 * rows * n_items / 1e9 if full else 0.0
     return Needs(
-        base=BASE_GB,
+        base=BASE_GB + (LANGUAGE_GB if language_dim else 0.0),
         events=EVENT_BYTES * n_events / 1e9,
         items=4 * n_items * (text + COPIES * (config.network.dim + 1)) / 1e9,
         work=max(logits, BLOCKS_GB, *(cost for cost in dense if cost <= config.closed_form_gb)),
