@@ -63,10 +63,8 @@ class Progress:
     def __init__(self, context: JobContext, config: TrainConfig, curves: Curves) -> None:
         self.context, self.curves = context, curves
         skipped = {"lora", "full"} - {config.text.tune} | ({"text"} if config.text.tune == "none" else set())
-        self.weights = {name: weight for name, weight in WEIGHT.items() if name not in skipped}
-        if config.text.tune != "none":
-            self.weights[PRETRAIN] = config.text.pretrain_steps  # of about a second each
-        self.done = 0.0
+        first = {} if config.text.tune == "none" else {PRETRAIN: config.text.pretrain_steps}  # of about a second each
+        self.weights = first | {name: weight for name, weight in WEIGHT.items() if name not in skipped}
         self.now = "text"
         self.begun = time.perf_counter()
         self.seconds: dict[str, float] = {}
@@ -75,6 +73,10 @@ class Progress:
     def stage(self, name: str) -> Iterator[None]:
         """Announces a stage and times it. Raises the worker's Stopped between stages when the job is asked to stop."""
         self.context.raise_if_stopped()
+        order = list(self.weights)
+        for earlier in order[: order.index(name)]:
+            if earlier not in self.seconds:  # it stood aside
+                del self.weights[earlier]
         self.now = name
         begun = time.perf_counter()
         self.context.emit("stage", stage=name, **self.position(0.0))
@@ -82,12 +84,12 @@ class Progress:
             yield
         except Stopped as stop:
             raise JobStopped from stop
-        self.done += self.weights.get(name, 0)
         self.seconds[name] = round(time.perf_counter() - begun, 2)
 
     def position(self, share: float) -> dict[str, Any]:
         """`progress` in [0, 1] and `eta_s` when `share` of the present stage is done."""
-        progress = (self.done + share * self.weights.get(self.now, 0)) / sum(self.weights.values())
+        done = sum(self.weights[name] for name in self.seconds)
+        progress = (done + share * self.weights[self.now]) / sum(self.weights.values())
         elapsed = time.perf_counter() - self.begun
         return {"progress": progress, "eta_s": elapsed * (1 - progress) / progress if progress > 0.05 else None}
 

@@ -93,7 +93,8 @@ class TrainConfig(_Frozen):
     `protocol` is the split that the run learns from and is judged on. Above `full_softmax_items` items the loss is
     estimated from so many `negatives` a batch, `weight_decay` leaves the items' ids alone, and they are moved by Adam
     whatever the `optimizer` ("sgd" has a momentum of .9 and wants a larger `lr`). `schedule` is how the rate falls
-    after its warm-up, to a tenth; `precision` "auto" is bfloat16 on a GPU that has it, float32 elsewhere. A training
+    after its warm-up, to a tenth; `precision` "auto" is bfloat16 on a GPU that has it, float32 elsewhere; `compile`
+    fuses the network's training pass by torch.compile, which needs a C++ compiler and a minute at first. A training
     that would take more than `memory_gb` (`core.learn.memory`) does not begin; a closed form that would take more than
     `closed_form_gb` stands aside."""
 
@@ -117,6 +118,7 @@ class TrainConfig(_Frozen):
     memory_gb: Annotated[float, Field(gt=0)] = 12.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     preprocess: PreprocessConfig = PreprocessConfig()
     network: NetworkConfig = NetworkConfig()
     text: TextConfig = TextConfig()

@@ -36,6 +36,7 @@ class Gradients:
 
     def __init__(self, model: Recommender, counts: Tensor, config: TrainConfig, *, whitening: Whitening | None) -> None:
         self.model, self.config, self.whitening = model, config, whitening
+        self.states = torch.compile(model.states, dynamic=True) if config.compile else model.states
         seen = (counts > 0).to(model.device)
         self.sampler: Sampler | None = None
         if int(seen.sum()) > config.full_softmax_items:
@@ -91,12 +92,12 @@ class Gradients:
         model, sample, asked = self.model, drawn.sample, batch.target >= 0
         if sample is None:
             vectors, bias = model.items(text=self._whitened(raw), keep_id=drawn.keep)
-            states, target = model.states(batch.events, vectors)[asked], self.place[batch.target[asked]]
+            states, target = self.states(batch.events, vectors)[asked], self.place[batch.target[asked]]
             seen = self.trained
             return full_softmax(states, vectors[seen], bias[seen], target, memory_mb=self.config.logit_memory_mb)
         text = self._whitened(None if raw is None else raw[sample.rows])
         vectors, bias = model.items(text=text, keep_id=drawn.keep, rows=sample.rows)
-        states, target = model.states(batch.events, vectors)[asked], batch.target[asked]
+        states, target = self.states(batch.events, vectors)[asked], batch.target[asked]
         return sampled_softmax(states, vectors, bias, target, sample.negative, log_q=sample.log_q)
 
     def _whitened(self, raw: Tensor | None) -> Tensor | None:

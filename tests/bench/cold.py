@@ -76,8 +76,10 @@ class World:
 
 @dataclass(frozen=True)
 class Asked:
-    """Users with positives among the items taken out: their contexts, wanted and seen (U, I) bool, cold (I,) bool."""
+    """Users with positives among the items taken out, user (U,): their contexts, wanted and seen (U, I) bool, cold (I,)
+    bool."""
 
+    user: Any
     context: Histories
     wanted: Tensor
     seen: Tensor
@@ -116,14 +118,19 @@ def main() -> None:
         asked.out.write_text(json.dumps({"draws": asked.draws, "config": config.model_dump(), "figures": told}))
 
 
-def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -> Mapping[str, Any]:
-    """Per-user figures of one draw, by name."""
+def take_out(world: World, draw: int) -> tuple[Histories, Any]:
+    """The histories without a tenth of the items that have events, and which those are, (I,) bool."""
     n_items = len(world.catalogue)
     counts = np.bincount(world.histories.item, minlength=n_items)
     rng = np.random.default_rng([7, draw])
     cold = np.zeros(n_items, dtype=bool)
     cold[rng.choice(np.flatnonzero(counts), int((counts > 0).sum()) // SHARE, replace=False)] = True
-    left = world.histories.events(~cold[world.histories.item])
+    return world.histories.events(~cold[world.histories.item]), cold
+
+
+def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -> Mapping[str, Any]:
+    """Per-user figures of one draw, by name."""
+    left, cold = take_out(world, draw)
     split = leave_last_out(left, world.task)
     source = weights_folder(config.text.model, cache=cache)
     fitted = fit(split, world.catalogue, world.texts, config, kinds=world.kinds, language_model=source, follow=Quiet())
@@ -135,7 +142,7 @@ def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -
     best_cold = max((asked.among_cold(one) for one in near), key=lambda figure: float(figure.mean()))
     best_fifty = max((asked.in_fifty(one) for one in near), key=lambda figure: float(figure.mean()))
     warm = placed.logits(split.test.context)
-    mixed = torch.randperm(n_items, generator=torch.Generator().manual_seed(draw))
+    mixed = torch.randperm(len(cold), generator=torch.Generator().manual_seed(draw))
     shuffled = place_cold_items(retold(placed, mixed), split.valid, seed=config.seed, log=Quiet().log)
     false = shuffled.logits(asked.context)
     without = warm.masked_fill(~placed.catalogue.trained, -1e9)
@@ -161,7 +168,7 @@ def questions(world: World, left: Histories, cold: Any) -> Asked:
     context = left.take(users.numpy())
     seen = torch.zeros(len(users), n_items, dtype=torch.bool)
     seen[torch.from_numpy(context.owner), torch.from_numpy(context.item)] = True
-    return Asked(context, wanted[users], seen, torch.from_numpy(cold))
+    return Asked(users.numpy(), context, wanted[users], seen, torch.from_numpy(cold))
 
 
 def neighbours(context: Histories, vectors: Mapping[str, Tensor]) -> list[Tensor]:

@@ -8,6 +8,7 @@ import pytest
 RUNNERS = Path(__file__).parent / "peers" / "runners"
 ENTRIES = (
     "tests.bench.__main__",
+    "tests.bench.ablation",
     "tests.bench.behaviour",
     "tests.bench.cold",
     "tests.bench.console",
@@ -16,6 +17,7 @@ ENTRIES = (
     "tests.bench.peers.__main__",
     "tests.bench.nearest",
     "tests.bench.peers.scoring",
+    "tests.bench.text",
 )
 
 

@@ -294,8 +294,12 @@ def test_tuning_that_costs_too_much_stands_aside_and_says_so(made: Made, tiny_la
     assert set(told["epochs"]) == {"frozen"}
     assert "text_vs_shuffled" in told["language_model"] and "lora_vs_frozen" not in told["language_model"]
     assert not (folder / "language_model.safetensors").exists()
-    said = [event["message"] for event in read_events(folder / "events.jsonl") if event["type"] == "log"]
+    events = read_events(folder / "events.jsonl")
+    said = [event["message"] for event in events if event["type"] == "log"]
     assert any("text.tune=lora stands aside" in message for message in said)
+    shares = [event["progress"] for event in events if event["type"] == "stage"]
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.9, "what stood aside is no longer waited for"
 
 
 def test_a_run_says_what_was_cleaned_and_how_users_were_drawn(made: Made, tiny_language_model: Path) -> None:

@@ -1,6 +1,7 @@
 """Training learns, resumes bit for bit, and stops when asked; checkpoints survive damage."""
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -178,14 +179,14 @@ def test_a_batch_that_does_not_fit_is_computed_in_pieces_with_the_same_gradients
         one = trainer(split, config, encoder=encoder, whitening=fit_whitening(encoder.encode(), 8))
         batch = next(iter(epoch(split.lessons, one.vocabulary, length=20, batch_tokens=240,
                                 epoch_tokens=10_000, n_items=N_ITEMS, rng=np.random.default_rng(0))))  # fmt: skip
-        states = one.model.states
+        states = one.gradients.states
 
         def limited(events: Events, vectors: Tensor) -> Tensor:
             if len(events.item) > most:
                 raise torch.OutOfMemoryError
             return states(events, vectors)
 
-        monkeypatch.setattr(one.model, "states", limited)
+        monkeypatch.setattr(one.gradients, "states", limited)
         torch.manual_seed(3)
         loss, of_text = one.gradients.of(batch, one.raw, optimizers=one._sequence_optimizers())
         assert of_text is not None
@@ -224,6 +225,19 @@ def test_sgd_learns_too() -> None:
 def test_bfloat16_learns_too_and_is_coarser() -> None:
     first = [trained(precision=precision)[1][0]["loss"] for precision in ("float32", "bfloat16")]
     assert first[0] == pytest.approx(first[1], rel=0.01) and first[0] != first[1]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.filterwarnings("ignore")  # torch warns itself while it loads its compiler and traces
+def test_a_compiled_pass_learns_the_same() -> None:
+    network = NETWORK.model_copy(update={"dropout": 0.0, "blocks": 1})
+    split = leave_last_out(cyclic(), "next-new")
+    losses = []
+    for compiled in (False, True):
+        watcher = Watcher()
+        trainer(split, TrainConfig(network=network, epochs=3, compile=compiled)).run(watcher, lambda _: None)
+        losses.append([told["loss"] for told in watcher.epochs])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_the_rate_falls_as_its_schedule_says() -> None:
