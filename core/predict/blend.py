@@ -40,12 +40,7 @@ class Blend:
     def logits(self, scores: Mapping[str, Tensor], *, trained: Tensor) -> Tensor:
         """(H, I) float64 from each component's (H, I) scores. trained (I,) bool: false for items with the cold
         weights."""
-        scales, constant = self.scales(trained)
-        first, *others = scales
-        total = torch.addcmul(constant, scores[first].double(), scales[first])
-        for name in others:
-            total.addcmul_(scores[name].double(), scales[name])
-        return total
+        return weighed(scores, *self.scales(trained))
 
     def scales(self, trained: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Each component's factor for every item, and what stands beside their sum, (I,) float64: weights, means and
@@ -74,6 +69,16 @@ class Blend:
         """Each component's (scores - mean) / deviation, float64, in the order of `names`."""
         moments = zip(self.names, self.mean, self.deviation, strict=True)
         return [(scores[name].double() - mean) / deviation for name, mean, deviation in moments]
+
+
+def weighed(scores: Mapping[str, Tensor], scales: Mapping[str, Tensor], constant: Tensor) -> Tensor:
+    """The sum over components of scores (H, M) times scales (M,) or (H, M), and constant; in the precision of the
+    constant."""
+    first, *others = scales
+    total = torch.addcmul(constant, scores[first].to(constant.dtype), scales[first])
+    for name in others:
+        total.addcmul_(scores[name].to(constant.dtype), scales[name])
+    return total
 
 
 def fit_blend(scores: Mapping[str, Tensor], choices: Choices) -> tuple[Blend, float]:

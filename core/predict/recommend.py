@@ -12,6 +12,7 @@ import torch
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories, IntArray
 from core.learn.threads import side_by_side
+from core.predict.blend import weighed
 from core.predict.rules import Shelf, SlateRules, arranged
 from core.predict.served import ServedModel
 from core.predict.topk import LEAST_USERS, Seen, best_of, strike, users_at_once
@@ -19,7 +20,8 @@ from data.errors import DamagedArtefact, InputError
 
 SCORES_PER_USER = 50
 USERS_OF_A_PART = 2048
-BLENDED_CELLS = 500_000  # scores of a block, of each component and, in double precision, of the blend
+BLENDED_CELLS = 500_000  # scores of a block, of each component and of the blend
+NEAR = 10  # items beyond the best whose scores are worked out in double precision too
 MAX_SLATE = 1000
 SOURCES = ("model", "cold", "fallback")
 SCORES = pa.schema(
@@ -112,12 +114,14 @@ def slates_of_everyone(served: ServedModel, histories: Histories, *, k: int) -> 
 
     Beside a part, memory holds one block of scores a thread, however many users there are: what a block leaves is
     written into the part's own arrays, since small pieces left between large freed ones keep these from being used
-    again. The score is that of `ServedModel.logits`, up to the float32 rounding that comes of reading other histories
-    beside.
+    again. A block is blended in single precision, and the best of it, with some to spare, in double: the score is that
+    of `ServedModel.logits`, up to the float32 rounding that comes of reading other histories beside.
     """
     vectors, bias = served.items
     columns = vectors.T.contiguous()
-    step, trained = max(LEAST_USERS, users_at_once(served.n_items, cells=BLENDED_CELLS)), served.catalogue.trained
+    step = max(LEAST_USERS, users_at_once(served.n_items, cells=BLENDED_CELLS))
+    scales, constant = served.blend.scales(served.catalogue.trained)
+    single = {name: scale.float() for name, scale in scales.items()}, constant.float()
     for begin in range(0, len(histories), USERS_OF_A_PART):
         users = np.arange(begin, min(begin + USERS_OF_A_PART, len(histories)))
         part = histories.take(users)
@@ -134,9 +138,20 @@ def slates_of_everyone(served: ServedModel, histories: Histories, *, k: int) -> 
             rows = slice(first, min(first + step, len(part)))
             some = part.take(np.arange(rows.start, rows.stop))
             scores = {"neural": torch.addmm(bias, states[rows], columns), **served.closed_scores(some)}
-            best = _best(served, served.blend.logits(scores, trained=trained), some, k)
-            for whole, own in zip(top, best, strict=True):
-                whole[rows] = own
+            rough = weighed(scores, *single)
+            _strike(served, rough, some)
+            item = best_of(rough, k + NEAR).item
+            near = item.clamp(min=0)
+            score = weighed(
+                {name: part.gather(1, near) for name, part in scores.items()},
+                {name: scale[near] for name, scale in scales.items()},
+                constant[near],
+            )
+            score, order = score.masked_fill_(item < 0, -torch.inf).sort(dim=1, descending=True, stable=True)
+            _check_numbers(served, score)
+            width = top.item.shape[1]
+            top.item[rows], top.logit[rows] = item.gather(1, order)[:, :width], score[:, :width]
+            top.probability[rows] = (top.logit[rows] - rough.logsumexp(1, keepdim=True)).exp()
 
         for _ in side_by_side(block, range(0, len(part), step)):
             pass
@@ -161,12 +176,17 @@ def _as_table(served: ServedModel, users: IntArray, part: Histories, top: Top) -
 
 def _best(served: ServedModel, logits: torch.Tensor, histories: Histories, k: int) -> Top:
     """The best candidates of logits (H, I) float64, which are overwritten."""
-    logits.index_fill_(1, (~served.catalogue.available).nonzero().squeeze(1), -torch.inf)
-    if served.task == "next-new":
-        strike(logits, Seen(histories.offsets, histories.item))
+    _strike(served, logits, histories)
     best = best_of(logits, k)
     _check_numbers(served, best.score)
     return Top(best.item, best.score, (best.score - logits.logsumexp(1, keepdim=True)).exp())
+
+
+def _strike(served: ServedModel, logits: torch.Tensor, histories: Histories) -> None:
+    """Put -inf, in place, where logits (H, I) are of no candidate."""
+    logits.index_fill_(1, (~served.catalogue.available).nonzero().squeeze(1), -torch.inf)
+    if served.task == "next-new":
+        strike(logits, Seen(histories.offsets, histories.item))
 
 
 def _check_numbers(served: ServedModel, scores: torch.Tensor) -> None:
