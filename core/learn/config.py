@@ -26,7 +26,7 @@ class NetworkConfig(_Frozen):
     """Shape of the sequence encoder. `max_length` counts events; `value_buckets` quantises events' values."""
 
     dim: Positive = 64
-    blocks: Positive = 2
+    blocks: Positive = 4
     heads: Positive = 2
     inner: Positive = 2
     dropout: Rate = 0.2

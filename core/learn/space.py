@@ -23,7 +23,7 @@ DEFAULT: Mapping[str, Any] = {
     "weight_decay": [0.0, 0.001, 0.01, 0.1],
     "id_dropout": "0..0.6",
     "network.dim": [32, 64, 128],
-    "network.blocks": "1..3",
+    "network.blocks": "1..6",
     "network.dropout": "0..0.5",
 }
 LOG_FROM = 10.0  # a range whose ends differ by this factor or more is searched by its logarithm

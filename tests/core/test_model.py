@@ -1,11 +1,12 @@
 """The network cannot see the future, and the split keeps targets out of training."""
 
 import numpy as np
+import pytest
 import torch
 
 from core.learn.batches import epoch, fit_vocabulary, to_events
 from core.learn.config import NetworkConfig
-from core.learn.model import Recommender
+from core.learn.model import Recommender, dropped
 from core.learn.ranking import hit_rate, ndcg, ranks
 from core.learn.sequences import Histories, Lessons
 from core.learn.splits import leave_last_out
@@ -32,6 +33,24 @@ def test_the_future_changes_no_earlier_state() -> None:
     after = network.states(events._replace(item=changed), vectors)
     assert torch.allclose(before[:, :8], after[:, :8], atol=1e-6)
     assert not torch.allclose(before[:, 8:], after[:, 8:], atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.2, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(7, 101, 301, requires_grad=True)
+    out = dropped(x, rate, training=True)
+    out.sum().backward()
+    gone = out == 0
+    noise = 5 * (rate * (1 - rate) / x.numel()) ** 0.5
+    assert gone.float().mean().item() == pytest.approx(rate, abs=noise)
+    assert out[~gone].unique().tolist() == pytest.approx([1 / (1 - rate)], rel=1e-4)
+    assert x.grad is not None and torch.equal(x.grad, out.detach())
+    neighbours = (gone.flatten()[1:] & gone.flatten()[:-1]).float().mean().item()  # coins of one draw are strangers
+    assert neighbours == pytest.approx(rate**2, abs=2 * noise)
+    torch.manual_seed(0)
+    assert torch.equal(dropped(x, rate, training=True), out)
+    assert dropped(x, rate, training=False) is x
 
 
 def test_no_target_is_in_what_is_learned_from() -> None:
