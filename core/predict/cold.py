@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.learn.closed import ClosedForm
+from core.learn.closed import ClosedForm, binary
 from core.learn.model import Recommender
 from core.learn.scoring import user_states
-from core.learn.sequences import Queries
+from core.learn.sequences import Histories, Queries
 from core.predict.blend import Blend, maximise_likelihood
 from core.predict.choices import Choices, Scorer, affordable, answers, at_choices, choose, products
 from core.predict.served import ServedModel
@@ -123,7 +123,8 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
         seed=seed,
         besides={f"borrowed {name}": asked_for(name) for name in ("neural", *closed)},
     )
-    roles = Roles(served.blend, scores, choices, fold=fold)
+    had = at_choices({"had": answers(_had, some.context, n_items=n_items)}, choices)["had"] > 0
+    roles = Roles(served.blend, scores, choices, fold=fold, had=had)
     best: _Fit | None = None
     for strength in STRENGTHS:
         regression = TextRegression.on(network.text, fold, strength=strength)
@@ -140,6 +141,11 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
     _put(network, _held(best.regression, network), rows=~trained)
     placed = {name: _borrowed(best.regression, form, rows=~trained) for name, form in served.closed.items()}
     return replace(served, closed=placed, blend=blend)
+
+
+def _had(histories: Histories, *, n_items: int) -> Tensor:
+    """(H, I) float32: 1 where a history holds an item."""
+    return torch.from_numpy(binary(histories, n_items=n_items).toarray())
 
 
 class _Fit(NamedTuple):
@@ -182,22 +188,26 @@ def _put(network: Recommender, items: tuple[Tensor, Tensor], *, rows: Tensor) ->
 
 
 class Roles:
-    """Validation queries over catalogues in which one fold's items at a time play cold.
+    """Validation queries over catalogues in which one fold's items at a time play cold, but for those that the query's
+    history holds: nobody has had a new item before.
 
     Only sums over folds of each query's exp-logits change with the weights, so K catalogues cost as much as one.
     """
 
-    def __init__(self, blend: Blend, scores: Mapping[str, Tensor], choices: Choices, *, fold: Tensor) -> None:
+    def __init__(
+        self, blend: Blend, scores: Mapping[str, Tensor], choices: Choices, *, fold: Tensor, had: Tensor
+    ) -> None:
         """scores (Q, M) of each component at the choices, which are trained items; fold (I,) int64 as `folds` gives
-        it."""
+        it; had (Q, M) bool: choices that the query's history holds."""
         self.blend, self.choices, self.owner, self.place = blend, choices, choices.owner, choices.place
-        self.fold = fold[choices.item].clamp(max=FOLDS - 1)  # (Q, M); what is no choice weighs nothing in any
+        self.fold = fold[choices.item].masked_fill(had, FOLDS)  # (Q, M); those of FOLDS never play
         warm = blend.standardised(scores)
         self.warm = self._mixed(torch.stack(warm), torch.tensor([*blend.weight, 0.0], dtype=torch.float64))
         self.own = self.warm[self.owner, self.place][:, None]  # (T, 1)
-        self.plays = F.one_hot(self.fold[self.owner, self.place], FOLDS) > 0  # (T, K)
+        self.plays = F.one_hot(self.fold[self.owner, self.place], FOLDS + 1)[:, :FOLDS] > 0  # (T, K)
         self.top = self.warm.amax(1, keepdim=True)
-        self.by_fold = self._by_fold((self.warm - self.top).exp())  # (Q, K)
+        mass = (self.warm - self.top).exp()
+        self.others = mass.sum(1, keepdim=True) - self._by_fold(mass)  # (Q, K)
 
     def fit(self, borrowed: Mapping[str, Tensor]) -> tuple[Blend, float]:
         """The blend with the cold weights and offset of greatest likelihood for borrowed scores (Q, M), and its mean
@@ -217,8 +227,7 @@ class Roles:
             return blend
         parameters = torch.tensor([*blend.cold_weight, blend.cold_offset], dtype=torch.float64)
         cold = self._mixed(torch.stack(blend.standardised(borrowed)), parameters)
-        above = self._above(self.warm, 0.0)
-        others = above.sum(1, keepdim=True) - above  # (T, K) items that do not play cold
+        others = self._above(self.warm, 0.0, playing=False)
         warm = ~self.plays
         least = (1 - WARM_LOSS) * _gain(others)[warm].mean()
 
@@ -231,17 +240,19 @@ class Roles:
     def _loss(self, cold: Tensor) -> Tensor:
         """Mean negative log-likelihood over targets and catalogues, from every choice's logit were it cold (Q, M)."""
         played = self._by_fold((cold - self.top).exp())
-        total = (self.by_fold.sum(1, keepdim=True) - self.by_fold + played).log() + self.top  # (Q, K)
+        total = (self.others + played).log() + self.top  # (Q, K)
         own = torch.where(self.plays, cold[self.owner, self.place][:, None], self.own)
         return (total[self.owner] - own).mean()
 
-    def _above(self, logits: Tensor, offset: float) -> Tensor:
-        """(T, K): how many items of each fold stand above each target, their logits (Q, M) raised by `offset`."""
+    def _above(self, logits: Tensor, offset: float, *, playing: bool = True) -> Tensor:
+        """(T, K): how many items of each fold, or of all the others, stand above each target, their logits (Q, M)
+        raised by `offset`."""
         weight, log_weight = self.choices.weight.double(), self.choices.log_weight
         parts = []
         for rows, own in zip(torch.split(self.owner, _ROWS), torch.split(self.own, _ROWS), strict=True):
             counted = torch.where(logits[rows] + offset - log_weight[rows] > own, weight[rows], 0.0)
-            parts.append(self._by_fold(counted, rows))
+            inside = self._by_fold(counted, rows)
+            parts.append(inside if playing else counted.sum(1, keepdim=True) - inside)
         return torch.cat(parts)
 
     def _mixed(self, stack: Tensor, parameters: Tensor) -> Tensor:
@@ -251,7 +262,7 @@ class Roles:
     def _by_fold(self, values: Tensor, rows: Tensor | None = None) -> Tensor:
         """(Q, K) sums of values (Q, M), of the queries `rows` or of all."""
         fold = self.fold if rows is None else self.fold[rows]
-        return values.new_zeros(len(values), FOLDS).scatter_add(1, fold, values)
+        return values.new_zeros(len(values), FOLDS + 1).scatter_add(1, fold, values)[:, :FOLDS]
 
 
 def _gain(above: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from core.learn.sequences import Histories, Queries
 from core.predict import choices as choices_module
@@ -108,29 +109,46 @@ def test_a_large_catalogue_is_placed_from_a_part_of_it(
     torch.testing.assert_close(found, expected)
 
 
+def holds(queries: Queries, *, n_items: int) -> Tensor:
+    """(Q, I) bool: what each question's history holds."""
+    out = torch.zeros(len(queries), n_items, dtype=torch.bool)
+    out[torch.from_numpy(queries.context.owner), torch.from_numpy(queries.context.item)] = True
+    return out
+
+
+@pytest.mark.parametrize("task", ["next-new", "repurchase"])
 def test_the_likelihood_of_roles_is_that_of_each_catalogue_by_hand(
-    make_served: Callable[..., ServedModel], asked: Queries
+    make_served: Callable[..., ServedModel], asked: Queries, task: str
 ) -> None:
-    served = make_served()
+    served = make_served(task)
     available = served.catalogue.available & served.catalogue.trained
     fold = folds(served.catalogue.trained, seed=0)
+    if task == "repurchase":  # every second one comes back to what it had
+        back = asked.context.item[asked.context.offsets[1:] - 1]
+        asked = replace(asked, target=np.where(np.arange(len(asked)) % 2, back, asked.target))
     scores = served.components(asked.context)
     borrowed = {name: one.flip(0) for name, one in scores.items()}
     choices = Choices.of_all(asked, task=served.task, available=available)
-    roles = Roles(served.blend, scores, choices, fold=fold)
+    seen = holds(asked, n_items=served.n_items)
+    roles = Roles(served.blend, scores, choices, fold=fold, had=seen)
     blend, loss = roles.fit(borrowed)
     everyone = torch.ones_like(available)
     warm = served.blend.logits(scores, trained=everyone)
     cold = blend.logits(borrowed, trained=~everyone)
-    seen = torch.zeros(len(asked), served.n_items, dtype=torch.bool)
-    seen[torch.from_numpy(asked.context.owner), torch.from_numpy(asked.context.item)] = True
+    barred = ~available | seen if task == "next-new" else (~available).expand_as(seen)
     target, each = torch.from_numpy(asked.target), []
     kept = available[target]
     for k in range(FOLDS):
-        logits = torch.where(fold == k, cold, warm).masked_fill(seen | ~available, -torch.inf)
+        logits = torch.where((fold == k) & ~seen, cold, warm).masked_fill(barred, -torch.inf)
         each.append(-logits.log_softmax(1)[torch.arange(len(asked)), target][kept])
     assert loss == pytest.approx(float(torch.stack(each).mean()), abs=1e-9)
     assert roles.fit(scores)[1] <= float(roles._loss(roles.warm)) + 1e-9
+    others = roles._above(roles.warm, 0.0, playing=False)
+    rows = kept.nonzero().squeeze(1)
+    for k in range(FOLDS):
+        stays = ~((fold == k) & ~seen) & ~barred
+        expected = ((warm > warm.gather(1, target[:, None])) & stays).sum(1)[rows]
+        assert others[:, k].tolist() == expected.tolist()
 
 
 def test_a_question_that_has_no_candidate_changes_no_weight(
@@ -140,12 +158,13 @@ def test_a_question_that_has_no_candidate_changes_no_weight(
     available = served.catalogue.available & served.catalogue.trained
     scores, fold = served.components(asked.context), folds(served.catalogue.trained, seed=0)
     choices = Choices.of_all(asked, task=served.task, available=available)
-    kept = choices.owner != 0
+    kept, had = choices.owner != 0, holds(asked, n_items=served.n_items)
     choices = replace(choices, owner=choices.owner[kept], place=choices.place[kept])  # the first asks for nothing
     closed = choices.log_weight.clone()
     closed[0] = -torch.inf
-    before, loss = Roles(served.blend, scores, choices, fold=fold).fit(scores)
-    after, same = Roles(served.blend, scores, replace(choices, log_weight=closed), fold=fold).fit(scores)
+    before, loss = Roles(served.blend, scores, choices, fold=fold, had=had).fit(scores)
+    shut = replace(choices, log_weight=closed)
+    after, same = Roles(served.blend, scores, shut, fold=fold, had=had).fit(scores)
     assert same == pytest.approx(loss)
     assert after.cold_weight == pytest.approx(before.cold_weight)
 
@@ -156,7 +175,7 @@ def test_the_guard_lowers_an_offset_that_floods(make_served: Callable[..., Serve
     scores = served.components(asked.context)
     fold = folds(served.catalogue.trained, seed=0)
     choices = Choices.of_all(asked, task=served.task, available=available)
-    roles = Roles(served.blend, scores, choices, fold=fold)
+    roles = Roles(served.blend, scores, choices, fold=fold, had=holds(asked, n_items=served.n_items))
     flooding = replace(served.blend, cold_offset=3.0)
     assert roles.guarded(flooding, scores).cold_offset < 3.0
     silent = replace(served.blend, cold_offset=-50.0)
