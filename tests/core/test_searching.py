@@ -102,7 +102,7 @@ def test_trials_learn_from_what_the_rules_leave(store: Store) -> None:
         store.run(store.ask(new_search_id(), trials=1, **{"preprocess.min_user_events": 10_000}))
     told = [
         store.run(store.ask(new_search_id(), trials=1, **rules))["best"]["ndcg@10"]
-        for rules in ({}, {"preprocess.min_item_events": 10})
+        for rules in ({}, {"preprocess.min_item_events": 25})
     ]
     assert told[0] != told[1]
 
