@@ -4,7 +4,9 @@ What chance decides (which ids are dropped, which negatives are drawn) it decide
 up to what the whole batch would have given, up to rounding and to the network's own dropout, which is drawn anew.
 """
 
+import shutil
 from collections.abc import Iterable
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -15,6 +17,19 @@ from core.learn.config import TrainConfig
 from core.learn.losses import Sample, Sampler, full_softmax, sampled_softmax
 from core.learn.model import Recommender
 from core.learn.text import Whitening
+from data.errors import InvalidConfig
+
+
+def check_compiler(config: TrainConfig, *, device: str) -> None:
+    """Raises InvalidConfig where a pass is to be compiled for a CPU and there is nothing to compile it with."""
+    if not config.compile or device != "cpu":
+        return
+    compilers = import_module("torch._inductor.config").cpp.cxx  # CXX or g++; takes a second, which few recipes need
+    if not any(shutil.which(name) for name in compilers if name):
+        raise InvalidConfig(
+            "compile = true needs a C++ compiler, and there is none",
+            remedy="install g++, name one in CXX, or train with --set compile=false",
+        )
 
 
 class _Drawn(NamedTuple):

@@ -19,6 +19,7 @@ from core.learn.batches import Vocabulary, fit_vocabulary
 from core.learn.checkpoints import keep, take_up
 from core.learn.closed import ClosedForm, fit_closed_forms, squash
 from core.learn.config import TrainConfig
+from core.learn.gradients import check_compiler
 from core.learn.memory import check_budget
 from core.learn.model import Recommender
 from core.learn.scoring import user_states
@@ -83,10 +84,12 @@ def fit(
 
     catalogue and texts are in item order, `trained` of the catalogue is found here; kinds number the events' kinds;
     language_model is its folder, needed unless `text.tune` is none. With `checkpoints` an interrupted stage continues
-    where its last one stands. The served model's ids are empty. Raises Stopped, Diverged, WeightsMissing, OverBudget.
+    where its last one stands. The served model's ids are empty. Raises Stopped, Diverged, WeightsMissing, OverBudget,
+    InvalidConfig.
     """
     torch.manual_seed(config.seed)
     device = pick_device(config.device)
+    check_compiler(config, device=device)
     check_budget(len(texts), len(split.train.item), config, language_dim=0)
     split = replace(split, valid=split.valid.sample(MAX_VALIDATION, seed=config.seed))
     vocabulary = fit_vocabulary(split.train, kinds, buckets=config.network.value_buckets)

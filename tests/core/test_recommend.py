@@ -58,6 +58,19 @@ def test_they_are_the_best_of_the_served_score_over_the_candidates(
     assert pq.read_table(tmp_path / "scores.parquet").equals(table)
 
 
+def test_scores_that_single_precision_cannot_tell_apart_are_ranked_by_double(
+    make_served: Callable[..., ServedModel],
+) -> None:
+    served = make_served()
+    served = replace(served, blend=replace(served.blend, mean=(3e6, 0.1, -0.2, 0.2)))  # float32 steps of about .3
+    histories = everyone([3, 5, 7, 2, 9])
+    logits = served.logits(histories).masked_fill(~served.candidates(histories), -torch.inf)
+    exact = logits.sort(dim=1, descending=True, stable=True).indices[:, :3]
+    assert not torch.equal(exact, logits.float().sort(dim=1, descending=True, stable=True).indices[:, :3])
+    told = top_of_everyone(served, histories, k=3)["item_id"].to_numpy()
+    assert told.reshape(-1, 3).tolist() == exact.tolist()
+
+
 def test_nobody_has_no_slate(make_served: Callable[..., ServedModel]) -> None:
     assert top_of_everyone(make_served(), everyone([3]).take([])).num_rows == 0
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 
 from core.learn import losses as losses_module
 from core.learn.batches import epoch, fit_vocabulary
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
 from core.learn.config import NetworkConfig, TextConfig, TrainConfig, load_config
+from core.learn.gradients import check_compiler
 from core.learn.model import Events, Recommender
 from core.learn.sequences import Histories, Split
 from core.learn.splits import leave_last_out
@@ -232,12 +234,24 @@ def test_bfloat16_learns_too_and_is_coarser() -> None:
 def test_a_compiled_pass_learns_the_same() -> None:
     network = NETWORK.model_copy(update={"dropout": 0.0, "blocks": 1})
     split = leave_last_out(cyclic(), "next-new")
-    losses = []
+    losses, graphs = [], []
     for compiled in (False, True):
+        counters.clear()
         watcher = Watcher()
         trainer(split, TrainConfig(network=network, epochs=3, compile=compiled)).run(watcher, lambda _: None)
         losses.append([told["loss"] for told in watcher.epochs])
+        graphs.append(counters["stats"]["unique_graphs"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert graphs[0] == 0 and graphs[1] > 0, "it was compiled"
+
+
+def test_nothing_to_compile_with_is_said_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    check_compiler(TrainConfig(), device="cpu")
+    check_compiler(TrainConfig(compile=True), device="cuda")
+    with pytest.raises(InvalidConfig, match="needs a C"):
+        check_compiler(TrainConfig(compile=True), device="cpu")
 
 
 def test_the_rate_falls_as_its_schedule_says() -> None:
