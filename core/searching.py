@@ -54,9 +54,8 @@ class Texts:
     def _encoded(self, config: TextConfig) -> Tensor:
         key = (config.model, config.max_tokens)
         if key not in self._raw:
-            self._raw[key] = TextEncoder(
-                self.weights(config.model), config, texts=self.texts, device=self.device
-            ).encode()
+            encoder = TextEncoder(self.weights(config.model), config, texts=self.texts, device=self.device)
+            self._raw[key] = encoder.encode().cpu()
         return self._raw[key]
 
 

@@ -2,10 +2,14 @@
 
 What chance decides (which ids are dropped, which negatives are drawn) it decides once a batch, so that the pieces add
 up to what the whole batch would have given, up to rounding and to the network's own dropout, which is drawn anew.
+
+Batches arrive on the CPU, where all that is counted or looked up in them is, so that a GPU is not waited for: it works
+on one batch while the next is put together. Only the sequence encoder runs in half precision; item vectors, logits and
+the loss are float32, since bfloat16 tells logits of about 10 apart by steps of .06.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import NamedTuple
 
@@ -15,7 +19,8 @@ from torch import Tensor
 from core.learn.batches import TrainingBatch, pieces
 from core.learn.config import TrainConfig
 from core.learn.losses import Sample, Sampler, full_softmax, sampled_softmax
-from core.learn.model import Recommender
+from core.learn.model import Events, Recommender
+from core.learn.replay import Replayed
 from core.learn.text import Whitening
 from data.errors import InvalidConfig
 
@@ -51,12 +56,16 @@ class Gradients:
 
     def __init__(self, model: Recommender, counts: Tensor, config: TrainConfig, *, whitening: Whitening | None) -> None:
         self.model, self.config, self.whitening = model, config, whitening
-        self.states = torch.compile(model.states, dynamic=True) if config.compile else model.states
-        seen = (counts > 0).to(model.device)
+        self.encode: Callable[[Tensor], Tensor] = model.encode
+        if config.compile:
+            self.encode = torch.compile(model.encode, dynamic=True)
+        elif model.device.type == "cuda":
+            self.encode = Replayed(model, batch_tokens=config.batch_tokens)
+        seen = counts > 0
         self.sampler: Sampler | None = None
         if int(seen.sum()) > config.full_softmax_items:
             self.sampler = Sampler.of(counts, negatives=config.negatives)
-        self.trained = seen.nonzero().squeeze(1)  # items of the softmax, and where each stands in it
+        self.trained = seen.nonzero().squeeze(1).to(model.device)  # items of the softmax, and where each stands in it
         self.place = torch.cumsum(seen, 0) - 1
         self.touched: Tensor | None = None
         self.n_pieces = 1
@@ -65,9 +74,9 @@ class Gradients:
 
     def of(
         self, batch: TrainingBatch, raw: Tensor | None, *, optimizers: Iterable[torch.optim.Optimizer]
-    ) -> tuple[float, Tensor | None]:
-        """The mean loss and d loss / d raw, raw (I, D) being the language model's vectors if it is tuned; the network's
-        gradients are left in the parameters of `optimizers`.
+    ) -> tuple[Tensor, Tensor | None]:
+        """The mean loss, 0-d and detached, and d loss / d raw, raw (I, D) being the language model's vectors if it is
+        tuned; the network's gradients are left in the parameters of `optimizers`. batch: on the CPU.
 
         A batch that a GPU's memory does not hold is computed in twice as many pieces, and so are those after it. Raises
         torch.OutOfMemoryError where not even one row fits.
@@ -78,13 +87,14 @@ class Gradients:
                 optimizer.zero_grad(set_to_none=True)
             leaf = None if raw is None else raw.detach().requires_grad_(True)
             try:
-                loss = sum(self._piece(piece, drawn, leaf, asked) for piece in pieces(drawn.batch, self.n_pieces))
+                parts = [self._piece(piece, drawn, leaf, asked) for piece in pieces(drawn.batch, self.n_pieces)]
             except torch.OutOfMemoryError:
                 if self.n_pieces >= len(batch.target):
                     raise
                 self.n_pieces *= 2
+                self.encode = self.model.encode  # a replayed pass gives its gradients in one place, and cannot add
             else:
-                return loss, None if leaf is None else leaf.grad
+                return torch.stack(parts).sum(), None if leaf is None else leaf.grad
             torch.cuda.empty_cache()
 
     def _draw(self, batch: TrainingBatch) -> _Drawn:
@@ -92,28 +102,36 @@ class Gradients:
         if self.sampler is None:
             return _Drawn(batch, keep, None)
         sample = self.sampler.sample(batch)
-        self.touched = sample.rows
+        self.touched = sample.rows.to(self.model.device)
         return _Drawn(sample.batch, keep, sample)
 
-    def _piece(self, piece: TrainingBatch, drawn: _Drawn, raw: Tensor | None, asked: int) -> float:
+    def _piece(self, piece: TrainingBatch, drawn: _Drawn, raw: Tensor | None, asked: int) -> Tensor:
         """A piece's share of the batch's mean loss over `asked` targets, its gradients added to those of the others."""
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.half):
-            share = int((piece.target >= 0).sum()) / asked
-            loss = self._loss(piece, drawn, raw) * share
+        loss = self._loss(piece, drawn, raw) * (int((piece.target >= 0).sum()) / asked)
         torch.autograd.backward(loss)
-        return loss.item()
+        return loss.detach()
 
     def _loss(self, batch: TrainingBatch, drawn: _Drawn, raw: Tensor | None) -> Tensor:
-        model, sample, asked = self.model, drawn.sample, batch.target >= 0
+        model, sample, device = self.model, drawn.sample, self.model.device
+        where = (batch.target >= 0).flatten().nonzero().squeeze(1)  # states that have a target
+        target, where = batch.target.flatten()[where], where.to(device)
         if sample is None:
             vectors, bias = model.items(text=self._whitened(raw), keep_id=drawn.keep)
-            states, target = self.states(batch.events, vectors)[asked], self.place[batch.target[asked]]
+            states, target = self._states(batch.events, vectors, where), self.place[target].to(device)
             seen = self.trained
             return full_softmax(states, vectors[seen], bias[seen], target, memory_mb=self.config.logit_memory_mb)
-        text = self._whitened(None if raw is None else raw[sample.rows])
-        vectors, bias = model.items(text=text, keep_id=drawn.keep, rows=sample.rows)
-        states, target = self.states(batch.events, vectors)[asked], batch.target[asked]
-        return sampled_softmax(states, vectors, bias, target, sample.negative, log_q=sample.log_q)
+        rows = sample.rows.to(device)
+        text = self._whitened(None if raw is None else raw[rows])
+        vectors, bias = model.items(text=text, keep_id=drawn.keep, rows=rows)
+        states, target, negative = self._states(batch.events, vectors, where), target.to(device), sample.negative
+        return sampled_softmax(states, vectors, bias, target, negative.to(device), log_q=sample.log_q.to(device))
+
+    def _states(self, events: Events, vectors: Tensor, where: Tensor) -> Tensor:
+        """(T, d) float32: the states of a batch at `where` (T,) among its B (1 + L) places."""
+        inputs = self.model.inputs(events.to(self.model.device), vectors)
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.half):
+            states = self.encode(inputs)
+        return states.float().flatten(0, 1)[where]
 
     def _whitened(self, raw: Tensor | None) -> Tensor | None:
         return None if raw is None or self.whitening is None else self.whitening(raw)

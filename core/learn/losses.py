@@ -78,22 +78,24 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws items that training has seen. q (I,) float64 sums to 1; the draws come from torch's own generator."""
+    """Draws items that training has seen. q (I,) float64 sums to 1, total (I,) is its sum so far; the draws come from
+    torch's own generator, on the CPU."""
 
     q: Tensor
+    total: Tensor
     negatives: int
 
     @classmethod
     def of(cls, counts: Tensor, *, negatives: int) -> "Sampler":
         """By counts (I,) of training events, flattened."""
         weight = counts.double().pow(FLATTENING)
-        return cls(weight / weight.sum(), negatives)
+        q = weight / weight.sum()
+        return cls(q, q.cumsum(0), negatives)
 
     def sample(self, batch: TrainingBatch) -> Sample:
-        """A batch with its negatives, told in places among the items that it touches."""
-        total = self.q.cumsum(0)
-        drawn = torch.searchsorted(total, torch.rand(self.negatives, dtype=torch.float64) * total[-1])
-        drawn = drawn.clamp(max=len(self.q) - 1).to(batch.target.device)
+        """A batch, on the CPU, with its negatives, told in places among the items that it touches."""
+        drawn = torch.searchsorted(self.total, torch.rand(self.negatives, dtype=torch.float64) * self.total[-1])
+        drawn = drawn.clamp(max=len(self.q) - 1)
         item, target = batch.events.item, batch.target
         inside, asked = item < len(self.q), target >= 0
         rows = torch.unique(torch.cat([item[inside], target[asked], drawn]))
@@ -102,5 +104,5 @@ class Sampler:
         wanted = torch.full_like(target, -1)
         wanted[asked] = torch.searchsorted(rows, target[asked])
         compact = TrainingBatch(batch.events._replace(item=place), wanted)
-        log_q = self.q.to(rows.device)[rows].clamp(min=1e-30).log().float()
+        log_q = self.q[rows].clamp(min=1e-30).log().float()
         return Sample(rows, compact, torch.searchsorted(rows, drawn), log_q)

@@ -8,6 +8,7 @@ every item by one inner product. Pre-norm blocks after Kang and McAuley, "Self-A
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -105,6 +106,14 @@ class Block(nn.Module):
         return self.finish(x[row, lengths][:, None], mixed)[:, 0]
 
 
+def encoded(x: Tensor, blocks: Iterable[nn.Module], last_norm: nn.Module) -> Tensor:
+    """(B, L, d) -> (B, L, d): through all blocks."""
+    for block in blocks:
+        x = block(x)
+    states: Tensor = last_norm(x)
+    return states
+
+
 class Recommender(nn.Module):
     """Item encoder + sequence encoder. `text` (I, T) float32 are the items' whitened text vectors, T may be 0."""
 
@@ -173,13 +182,14 @@ class Recommender(nn.Module):
 
     def states(self, events: Events, vectors: Tensor) -> Tensor:
         """(B, 1 + L, d): the user's state at the start and after each event; states at padding mean nothing."""
-        x = self._inputs(events, vectors)
-        for block in self.blocks:
-            x = block(x)
-        states: Tensor = self.last_norm(x)
-        return states
+        return self.encode(self.inputs(events, vectors))
 
-    def _inputs(self, events: Events, vectors: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, 1 + L, d) -> (B, 1 + L, d): from inputs to states."""
+        return encoded(x, self.blocks, self.last_norm)
+
+    def inputs(self, events: Events, vectors: Tensor) -> Tensor:
+        """(B, 1 + L, d): what stands for the start and for each event."""
         start = (self.start + self.position.weight[0]).expand(len(events.item), 1, -1)
         x = torch.cat([start, self.embed(events, vectors)], dim=1)
         return dropped(x, self.config.dropout, training=self.training)
@@ -187,7 +197,7 @@ class Recommender(nn.Module):
     def last_states(self, events: Events, vectors: Tensor) -> Tensor:
         """(B, d): the user's state at the end of each history; an empty one answers from its start symbol. The last
         block works out that position alone."""
-        x = self._inputs(events, vectors)
+        x = self.inputs(events, vectors)
         *before, last = self.blocks
         for block in before:
             x = block(x)

@@ -159,6 +159,10 @@ class Whitening:
         """(I, D) -> (I, T)."""
         return (raw - self.mean) @ self.projection
 
+    def to(self, device: str) -> "Whitening":
+        """The same on another device."""
+        return Whitening(self.mean.to(device), self.projection.to(device))
+
 
 def fit_whitening(raw: Tensor, dim: int) -> Whitening:
     """The leading `dim` principal directions of `raw` (I, D), scaled to unit variance; directions without variance

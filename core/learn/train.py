@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.learn.batches import TrainingBatch, Vocabulary, epoch
+from core.learn.batches import Vocabulary, epoch
 from core.learn.config import TrainConfig
 from core.learn.gradients import Gradients
 from core.learn.model import Recommender
@@ -30,6 +30,7 @@ MAX_VALIDATION_CELLS = 1_000_000_000  # and their scores, fewer queries of a lar
 TEXT_STAGE_LR = 0.25  # of the first stage's rate: the sequence model only follows the moving text
 BETAS = (0.9, 0.98)
 MOMENTUM = 0.9
+LOOK_EVERY = 50  # steps until the loss is looked at: a GPU that is asked for it at each would be waited for
 FALL: Mapping[str, Callable[[float], float]] = {  # the rate's share once so much of the stage, in [0, 1), is done
     "cosine": lambda done: 0.55 + 0.45 * math.cos(math.pi * done),
     "linear": lambda done: 1 - 0.9 * done,
@@ -105,7 +106,8 @@ class Trainer:
         with torch.no_grad():
             model.id_vector[~seen] = 0.0
             model.id_bias[~seen] = 0.0
-        self.average = {name: value.detach().clone() for name, value in self._moving().items()}
+        self.moving = self._moving()
+        self.average = {name: value.detach().clone() for name, value in self.moving.items()}
         self.raw: Tensor | None = None
         if encoder is not None:
             self.optimizers["text_optimizer"] = torch.optim.AdamW(
@@ -150,7 +152,8 @@ class Trainer:
         self.model.load_state_dict({**self.model.state_dict(), **state})
 
     def _moving(self) -> dict[str, Tensor]:
-        """What this stage changes, by name: frozen texts are left out, which weigh more than all else."""
+        """What this stage changes, by name, the live tensors: frozen texts are left out, which weigh more than all
+        else."""
         state = self.model.state_dict()
         return {name: value for name, value in state.items() if name != "text" or self.encoder is not None}
 
@@ -158,8 +161,10 @@ class Trainer:
         """Tensors and plain values from which `restore` continues bit for bit; the tensors are the live ones, to be
         written before the next step."""
         tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
+        if self.model.device.type == "cuda":
+            tensors["rng_cuda"] = torch.cuda.get_rng_state(self.model.device)
         groups: dict[str, Mapping[str, Tensor]] = {
-            "model": self._moving(),
+            "model": self.moving,
             "average": self.average,
             "best": self.stage.best_state,
             "best_text": self.stage.best_text,
@@ -180,7 +185,7 @@ class Trainer:
             group, _, rest = name.partition("/")
             groups.setdefault(group, {})[rest] = value
         self.put(groups["model"])
-        self.average = groups["average"]
+        self.average = {name: value.to(self.model.device) for name, value in groups["average"].items()}
         self.stage = Stage(**values["stage"], best_state=groups.get("best", {}), best_text=groups.get("best_text", {}))
         if self.encoder is not None:
             self.encoder.load(groups["encoder"])
@@ -194,13 +199,15 @@ class Trainer:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         self.rng.bit_generator.state = values["numpy"]
         torch.set_rng_state(tensors["rng"])
+        if self.model.device.type == "cuda" and "rng_cuda" in tensors:  # what began on a CPU has none
+            torch.cuda.set_rng_state(tensors["rng_cuda"], self.model.device)
 
     def _exhausted(self) -> bool:
         return self.stage.best_epoch >= 0 and self.stage.epoch - self.stage.best_epoch > self.config.patience
 
     def _epoch(self, monitor: Monitor) -> float:
         self.model.train()
-        config, total, count = self.config, 0.0, 0
+        config, total, count = self.config, torch.zeros((), device=self.model.device), 0
         text_gradient = None if self.raw is None else torch.zeros_like(self.raw)
         batches = epoch(
             self.split.lessons,
@@ -211,27 +218,32 @@ class Trainer:
             n_items=self.model.n_items,
             rng=self.rng,
         )
-        for batch in (on_device(batch, self.model.device) for batch in batches):
+        for batch in batches:
             if monitor.stopping():
                 raise Stopped
             self._set_rate()
             loss, of_text = self.gradients.of(batch, self.raw, optimizers=self._sequence_optimizers())
-            if not math.isfinite(loss):
-                raise Diverged(
-                    f"the loss became {loss} in epoch {self.stage.epoch + 1}",
-                    remedy=f"train with a smaller rate, for example --set lr={config.lr / 4:g}",
-                )
             torch.nn.utils.clip_grad_norm_(self.dense.values(), config.clip)
             for optimizer in self._sequence_optimizers():
                 optimizer.step()
             self.stage.steps += 1
             self._follow()
             total, count = total + loss, count + 1
+            if count % LOOK_EVERY == 0:
+                self._check_number(total)
             if text_gradient is not None and of_text is not None:
                 text_gradient += of_text
+        self._check_number(total)
         if text_gradient is not None:
             self._move_text(text_gradient / max(count, 1))
-        return total / max(count, 1)
+        return float(total) / max(count, 1)
+
+    def _check_number(self, loss: Tensor) -> None:
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"the loss became {float(loss)} in epoch {self.stage.epoch + 1}",
+                remedy=f"train with a smaller rate, for example --set lr={self.config.lr / 4:g}",
+            )
 
     def _move_text(self, gradient: Tensor) -> None:
         """One step of the language model down the epoch's mean gradient (I, D), then the catalogue read anew."""
@@ -264,29 +276,21 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        decay = min(self.config.ema, (1 + self.stage.steps) / (10 + self.stage.steps))
-        for name, value in self._moving().items():
-            average = self.average[name]
-            if self.gradients.touched is not None and name in ID_TABLES:  # the others stand where they stood
-                average[self.gradients.touched] = average[self.gradients.touched].lerp(
-                    value[self.gradients.touched], 1 - decay
-                )
-            elif name != "text":
-                average.lerp_(value, 1 - decay)
+        pace = 1 - min(self.config.ema, (1 + self.stage.steps) / (10 + self.stage.steps))
+        moving, touched = {name: value for name, value in self.moving.items() if name != "text"}, self.gradients.touched
+        if touched is not None:  # of the ids, the others stand where they stood
+            for name in ID_TABLES:
+                self.average[name][touched] = self.average[name][touched].lerp(moving.pop(name)[touched], pace)
+        torch._foreach_lerp_([self.average[name] for name in moving], list(moving.values()), pace)
 
     def _validate(self) -> tuple[float, float]:
-        live = {name: value.clone() for name, value in self._moving().items()}
+        live = {name: value.clone() for name, value in self.moving.items()}
         self.put(self.average)
         rank = neural_ranks(self.model, self.valid, self.vocabulary, task=self.split.task)
         self.put(live)
         if not len(self.valid):
             return 0.0, 0.0
         return float(ndcg(rank, self.valid, k=10).mean()), float(hit_rate(rank, self.valid, k=10).mean())
-
-
-def on_device(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
-    """The batch where the model is."""
-    return TrainingBatch(batch.events.to(device), batch.target.to(device))
 
 
 def _optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig, *, lr: float) -> torch.optim.Optimizer:

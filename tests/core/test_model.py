@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from core.learn.batches import epoch, fit_vocabulary, to_events
 from core.learn.config import NetworkConfig
 from core.learn.model import Recommender, dropped
 from core.learn.ranking import hit_rate, ndcg, ranks
+from core.learn.replay import padded
 from core.learn.sequences import Histories, Lessons
 from core.learn.splits import leave_last_out
 
@@ -93,3 +95,19 @@ def test_ndcg_and_hits_by_hand() -> None:
     assert hit_rate(rank, queries, k=1)[0] == 0.0
     scores[0, others[1]] = 1.0  # a tie counts half
     assert ranks(scores, queries, task="next-any").tolist() == [2.5]
+
+
+def test_padding_to_a_recorded_shape_holds_every_batch_and_changes_nothing_of_it() -> None:
+    batch_tokens, shapes = 512, set()
+    for length in range(1, 202):
+        rows = max(1, batch_tokens // length)
+        shape = padded(rows, length, batch_tokens=batch_tokens)
+        assert shape[0] >= rows and length <= shape[1] < length + 16
+        shapes.add(shape)
+    assert len(shapes) == 13
+    assert padded(1, 600, batch_tokens=512) == (1, 608)
+    torch.manual_seed(0)
+    network = Recommender(NetworkConfig(dim=16, max_length=20), text=torch.randn(40, 8), n_kinds=1).eval()
+    inputs = torch.randn(3, 9, 16)
+    wide = F.pad(inputs, (0, 0, 0, 7, 0, 2))
+    torch.testing.assert_close(network.encode(wide)[:3, :9], network.encode(inputs))

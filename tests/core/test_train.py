@@ -16,11 +16,12 @@ from core.learn.batches import epoch, fit_vocabulary
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
 from core.learn.config import NetworkConfig, TextConfig, TrainConfig, load_config
 from core.learn.gradients import check_compiler
-from core.learn.model import Events, Recommender
+from core.learn.model import Recommender
 from core.learn.sequences import Histories, Split
 from core.learn.splits import leave_last_out
 from core.learn.text import TextEncoder, fit_whitening
 from core.learn.train import Diverged, Stopped, Trainer
+from core.predict.fit import pick_device
 from data.errors import InvalidConfig
 
 N_ITEMS = 30
@@ -56,10 +57,10 @@ def cyclic(n_users: int = 60, length: int = 12) -> Histories:
     )
 
 
-def trainer(split: Split, config: TrainConfig, **tuning: Any) -> Trainer:
+def trainer(split: Split, config: TrainConfig, *, device: str = "cpu", **tuning: Any) -> Trainer:
     torch.manual_seed(config.seed)
-    text = tuning["whitening"](tuning["encoder"].encode()) if tuning else torch.zeros(N_ITEMS, 0)
-    network = Recommender(config.network, text=text, n_kinds=1)
+    text = tuning["whitening"](tuning["encoder"].encode()).cpu() if tuning else torch.zeros(N_ITEMS, 0)
+    network = Recommender(config.network, text=text, n_kinds=1).to(device)
     vocabulary = fit_vocabulary(split.train, ("view",), buckets=config.network.value_buckets)
     return Trainer(network, split, vocabulary, config, stage="lora" if tuning else "frozen", **tuning)
 
@@ -181,20 +182,21 @@ def test_a_batch_that_does_not_fit_is_computed_in_pieces_with_the_same_gradients
         one = trainer(split, config, encoder=encoder, whitening=fit_whitening(encoder.encode(), 8))
         batch = next(iter(epoch(split.lessons, one.vocabulary, length=20, batch_tokens=240,
                                 epoch_tokens=10_000, n_items=N_ITEMS, rng=np.random.default_rng(0))))  # fmt: skip
-        states = one.gradients.states
+        encode = one.model.encode
 
-        def limited(events: Events, vectors: Tensor) -> Tensor:
-            if len(events.item) > most:
+        def limited(inputs: Tensor) -> Tensor:
+            if len(inputs) > most:
                 raise torch.OutOfMemoryError
-            return states(events, vectors)
+            return encode(inputs)
 
-        monkeypatch.setattr(one.gradients, "states", limited)
+        monkeypatch.setattr(one.model, "encode", limited)
+        monkeypatch.setattr(one.gradients, "encode", limited)
         torch.manual_seed(3)
         loss, of_text = one.gradients.of(batch, one.raw, optimizers=one._sequence_optimizers())
         assert of_text is not None
         return (
             one,
-            loss,
+            loss.item(),
             of_text,
             {name: p.grad.to_dense() for name, p in one.model.named_parameters() if p.grad is not None},
         )
@@ -252,6 +254,13 @@ def test_nothing_to_compile_with_is_said_before_training(monkeypatch: pytest.Mon
     check_compiler(TrainConfig(compile=True), device="cuda")
     with pytest.raises(InvalidConfig, match="needs a C"):
         check_compiler(TrainConfig(compile=True), device="cpu")
+
+
+def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert (pick_device("auto"), pick_device("cpu")) == ("cpu", "cpu")
+    with pytest.raises(InvalidConfig, match="no GPU"):
+        pick_device("cuda")
 
 
 def test_the_rate_falls_as_its_schedule_says() -> None:
