@@ -65,6 +65,9 @@ CHANGES: Mapping[str, Change] = {
     "width 128": Change({"network.dim": 128}),
     "constant rate": Change({"schedule": "constant"}),
     "last 50 events": Change({"network.max_length": 50}),
+    "three times the epochs": Change({"epochs": 90}),
+    "a third of the epochs": Change({"epochs": 10}),
+    "dropout .1": Change({"network.dropout": 0.1}),
 }
 
 
