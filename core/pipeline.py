@@ -195,6 +195,8 @@ def _train(
             progress.log(
                 f"{len(asked.test)} of {len(split.test)} test questions are asked, over {served.n_items} items"
             )
+        if not len(asked.test):
+            progress.log("nobody has events enough to be asked: the run is not measured, and its figures are missing")
         evaluation, users = evaluate_split(
             served, asked, frozen=fitted.first_network, language=fitted.language, seed=config.seed
         )

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from core.learn.config import TextConfig, TrainConfig
+from core.learn.gradients import check_compiler
 from core.learn.search import METRIC, PRUNER, SAMPLER, STAGE, Ground, Search
 from core.learn.space import space_of, told, with_settings
 from core.learn.text import TextEncoder, fit_whitening
@@ -176,6 +177,7 @@ def _ground(warehouse: Warehouse, base: TrainConfig, *, cache: Path, offline: bo
     learned = material.learned
     no_test = learned.test.take(np.zeros(0, dtype=np.int64))
     device = pick_device(base.device)
+    check_compiler(base, device=device)
     return Ground(
         replace(learned, test=no_test, valid=learned.valid.sample(MAX_VALIDATION, seed=base.seed)),
         kinds=material.kinds,

@@ -20,7 +20,10 @@ User = Annotated[str | None, typer.Option("--user", help="A user's key.")]
 def recommend(
     run: Run,
     user: User = None,
-    history: Annotated[str | None, typer.Option("--history", help="Item keys, oldest first, with commas.")] = None,
+    history: Annotated[
+        str | None,
+        typer.Option("--history", help="Item keys, oldest first, with commas; one that holds commas in double quotes."),
+    ] = None,
     k: Annotated[int, typer.Option("--k")] = 10,
     explain: Annotated[bool, typer.Option("--explain", help="With the reason for each.")] = False,
     only: Annotated[
@@ -124,7 +127,10 @@ def explain(
     run: Run,
     item: Annotated[str, typer.Option("--item", help="An item's key.")],
     user: User = None,
-    history: Annotated[str | None, typer.Option("--history", help="Item keys, oldest first, with commas.")] = None,
+    history: Annotated[
+        str | None,
+        typer.Option("--history", help="Item keys, oldest first, with commas; one that holds commas in double quotes."),
+    ] = None,
     dataset: Dataset = None,
     as_json: AsJson = False,
     home: Home = None,

@@ -1,5 +1,6 @@
 """What every command stands on: the settings with its store, that store's ledger, and the options they all share."""
 
+import csv
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -103,8 +104,17 @@ def await_job(d: Desk, job_id: str, *, detach: bool = False) -> JobRow:
 
 
 def listed(text: str | None) -> list[str] | None:
-    """What stands between commas; None where nothing was given."""
-    return None if text is None else [key.strip() for key in text.split(",") if key.strip()]
+    """What stands between commas, which a key in double quotes may hold; None where nothing was given. Raises
+    InputError."""
+    if text is None:
+        return None
+    try:
+        keys = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise InputError(
+            f"{text!r} is no list of keys: {error}", remedy='write 50,172,"a key, with a comma"'
+        ) from error
+    return [key.strip() for key in keys if key.strip()]
 
 
 def setting(text: str) -> tuple[str, str]:

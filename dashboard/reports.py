@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from dashboard import svg, words
-from dashboard.charts.evidence import POLICIES, gap_rows, group_rows, model_rows
+from dashboard.charts.evidence import POLICIES, gap_rows, group_rows, model_rows, reference_at
 from dashboard.charts.frame import Look
 from dashboard.findings import gaps_in_order, groups_in_order, guide_against_push, visible_gaps
 from dashboard.theme import DARK, LIGHT, RADIUS_PX, policy_colours
@@ -183,7 +183,7 @@ def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
             model_rows(everyone, metric=metric, look=look),
             look=look,
             axis=t.name("metric_axis", metric),
-            reference=(served, t("chart.served")),
+            reference=reference_at(served, t("chart.served")),
         )
     for attribute in dict.fromkeys(g["attribute"] for g in audit.get("groups") or []):
         of = [g for g in audit["groups"] if g["attribute"] == attribute and g["metric"] == METRICS[0]]
@@ -193,7 +193,7 @@ def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
             group_rows(groups_in_order(pd.DataFrame(of)), look=look),
             look=look,
             axis=t.name("metric_axis", METRICS[0]),
-            reference=(evaluation["metrics"][METRICS[0]]["estimate"], t("chart.all_users")),
+            reference=reference_at(evaluation["metrics"][METRICS[0]]["estimate"], t("chart.all_users")),
         )
         if gaps:
             found["gaps"][attribute] = svg.dots(

@@ -15,6 +15,7 @@ from data.errors import InvalidConfig, UnreadableFile
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Protocol = Literal["last", "last-five", "time"]  # which targets are kept for the test: see core.learn.splits
 
 
@@ -42,23 +43,24 @@ class NetworkConfig(_Frozen):
 
 class TextConfig(_Frozen):
     """The language model and how it is tuned. `steps` gradient-cached updates, one after each sequence epoch; where
-    they would cost a CPU more than `tune_gigaflops` (an hour on two cores), it stays frozen and the run says so.
-    `prefix` stands before every text, `pooling` makes one vector of its tokens: by default as the checkpoint says.
-    `pretrain_steps` of language modelling on the catalogue and on behaviour come before all (`core.learn.pretrain`)."""
+    they would cost more than `tune_gigaflops` (an hour on two cores; a GPU may take 50 times as much), it stays frozen
+    and the run says so. `prefix` stands before every text, `pooling` makes one vector of its tokens: by default as the
+    checkpoint says. `pretrain_steps` of language modelling on the catalogue and on behaviour come before all
+    (`core.learn.pretrain`)."""
 
-    model: str = "minilm"
+    model: Annotated[str, Field(min_length=1)] = "minilm"
     prefix: str | None = None
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     tune: Literal["none", "frozen", "lora", "full"] = "lora"
     dim: Positive = 128
     max_tokens: Positive = 64
     rank: Positive = 16
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Amount = 1e-3
     steps: Positive = 6
     pretrain_steps: Annotated[int, Field(ge=0)] = 0
-    pretrain_lr: Annotated[float, Field(gt=0)] = 5e-5
+    pretrain_lr: Amount = 5e-5
     micro_batch: Positive = 64
-    tune_gigaflops: Annotated[float, Field(gt=0)] = 500_000.0
+    tune_gigaflops: Amount = 500_000.0
 
     @model_validator(mode="after")
     def _something_reads(self) -> "TextConfig":
@@ -94,7 +96,7 @@ class TrainConfig(_Frozen):
     estimated from so many `negatives` a batch, `weight_decay` leaves the items' ids alone, and they are moved by Adam
     whatever the `optimizer` ("sgd" has a momentum of .9 and wants a larger `lr`). `schedule` is how the rate falls
     after its warm-up, to a tenth; `precision` "auto" is bfloat16 on a GPU that has it, float32 elsewhere; `compile`
-    fuses the network's training pass by torch.compile, which needs a C++ compiler and a minute at first. A training
+    fuses the network's training pass by torch.compile, which takes a minute at first and needs a compiler. A training
     that would take more than `memory_gb` (`core.learn.memory`) does not begin; a closed form that would take more than
     `closed_form_gb` stands aside."""
 
@@ -106,16 +108,16 @@ class TrainConfig(_Frozen):
     epoch_tokens: Positive = 250_000
     optimizer: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    lr: Annotated[float, Field(gt=0)] = 2e-3
+    lr: Amount = 2e-3
     ema: Rate = 0.99
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    clip: Amount = 1.0
     id_dropout: Rate = 0.2
     logit_memory_mb: Positive = 256
     full_softmax_items: Positive = 10_000
     negatives: Positive = 2048
-    closed_form_gb: Annotated[float, Field(gt=0)] = 2.0
-    memory_gb: Annotated[float, Field(gt=0)] = 12.0
+    closed_form_gb: Amount = 2.0
+    memory_gb: Amount = 12.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False

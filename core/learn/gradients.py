@@ -3,9 +3,9 @@
 What chance decides (which ids are dropped, which negatives are drawn) it decides once a batch, so that the pieces add
 up to what the whole batch would have given, up to rounding and to the network's own dropout, which is drawn anew.
 
-Batches arrive on the CPU, where all that is counted or looked up in them is, so that a GPU is not waited for: it works
-on one batch while the next is put together. Only the sequence encoder runs in half precision; item vectors, logits and
-the loss are float32, since bfloat16 tells logits of about 10 apart by steps of .06.
+Batches arrive on the CPU, and what is counted or looked up in them is there, so that a GPU is seldom waited for: it
+works on one batch while the next is put together. Only the sequence encoder runs in half precision; item vectors,
+logits and the loss are float32, since bfloat16 tells logits of about 10 apart by steps of .06.
 """
 
 import shutil
@@ -92,7 +92,8 @@ class Gradients:
                 if self.n_pieces >= len(batch.target):
                     raise
                 self.n_pieces *= 2
-                self.encode = self.model.encode  # a replayed pass gives its gradients in one place, and cannot add
+                if isinstance(self.encode, Replayed):  # it gives its gradients in one place, and cannot add them up
+                    self.encode = self.model.encode
             else:
                 return torch.stack(parts).sum(), None if leaf is None else leaf.grad
             torch.cuda.empty_cache()

@@ -238,10 +238,10 @@ class Trainer:
             self._move_text(text_gradient / max(count, 1))
         return float(total) / max(count, 1)
 
-    def _check_number(self, loss: Tensor) -> None:
-        if not math.isfinite(loss):
+    def _check_number(self, value: Tensor | float, *, of: str = "loss") -> None:
+        if not math.isfinite(value):
             raise Diverged(
-                f"the loss became {float(loss)} in epoch {self.stage.epoch + 1}",
+                f"the {of} became {float(value)} in epoch {self.stage.epoch + 1}",
                 remedy=f"train with a smaller rate, for example --set lr={self.config.lr / 4:g}",
             )
 
@@ -290,6 +290,7 @@ class Trainer:
         self.put(live)
         if not len(self.valid):
             return 0.0, 0.0
+        self._check_number(float(rank.min()), of="best rank")  # a last step spoils the weights after its loss was taken
         return float(ndcg(rank, self.valid, k=10).mean()), float(hit_rate(rank, self.valid, k=10).mean())
 
 

@@ -83,12 +83,13 @@ def weighed(scores: Mapping[str, Tensor], scales: Mapping[str, Tensor], constant
 
 def fit_blend(scores: Mapping[str, Tensor], choices: Choices) -> tuple[Blend, float]:
     """The blend of `scores` (each (Q, M)) on the choices of validation queries, and its mean negative log-likelihood a
-    target. With no target the components weigh the same, each at unit deviation."""
+    target. Where they tell nothing, the first component answers alone, as it is, and the loss is NaN."""
     names, weight = tuple(scores), choices.weight.double()
+    if not choices.tell:
+        alone = (1.0,) + (0.0,) * (len(names) - 1)
+        return Blend(names, (0.0,) * len(names), (1.0,) * len(names), alone, alone), float("nan")
     means, deviations = zip(*(_moments(scores[name], weight) for name in names), strict=True)
     even = Blend(names, means, deviations, (1.0,) * len(names), (1.0,) * len(names))
-    if not len(choices.owner):
-        return even, float("nan")
     stack = torch.stack(even.standardised(scores))
 
     def loss(weights: Tensor) -> Tensor:

@@ -49,6 +49,11 @@ class Choices:
         item = torch.arange(len(available)).expand(len(queries), -1)
         return cls(item, log_weight, owner[kept], target[kept])
 
+    @property
+    def tell(self) -> bool:
+        """Whether any target has another candidate beside it, so that a choice was made."""
+        return bool(((self.log_weight > -torch.inf).sum(1)[self.owner] > 1).any())
+
     def raised(self, logits: Tensor) -> Tensor:
         """(Q, M) logits by what each choice stands for, -inf where there is none: masked, not only added, since the
         gradient of a question without any candidate would be NaN."""

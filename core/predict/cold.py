@@ -35,6 +35,7 @@ FOLDS = 10
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # of the ridge, in units of the texts' variance
 CONSTANT = 3.0  # the regression's constant feature: shrunk less than the texts, whose variance is 1
 WARM_LOSS = 0.015
+UNPROVEN = -30.0  # the offset where nothing tells how cold items compare with the others
 OFFSETS = tuple(-0.1 * step for step in range(61))  # what the guard may take off
 _ROWS = 512  # targets compared at once
 MOST_CELLS = 4_000_000  # validation scores of one component that the weights are fitted on
@@ -134,6 +135,9 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
             best = _Fit(loss, strength, regression, blend, told)
     assert best is not None
     blend = roles.guarded(best.blend, best.borrowed)
+    if not choices.tell:
+        log("cold items stand below the others: no validation question tells how the two compare")
+        blend = replace(blend, cold_offset=UNPROVEN)
     log(
         f"cold items: ridge {best.strength:g}, weights {[round(w, 2) for w in blend.cold_weight]}, offset"
         f" {blend.cold_offset:.2f} (likeliest {best.blend.cold_offset:.2f}), validation loss {best.loss:.4f}"

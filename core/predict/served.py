@@ -189,26 +189,31 @@ class ServedModel:
             state = load_file(folder / "model.safetensors")
             held = load_file(folder / "closed.safetensors")
             blend = Blend.from_json((folder / "blend.json").read_text())
-        catalogue = catalogue_of(warehouse, trained=None)
-        trained = np.unpackbits(np.asarray(told["trained"], dtype=np.uint8))[: len(catalogue)].astype(bool)
-        words = told["vocabulary"]
-        vocabulary = Vocabulary(**{**words, "kinds": tuple(words["kinds"]), "value_edges": tuple(words["value_edges"])})
-        network = Recommender(
-            NetworkConfig(**told["network"]), text=state["text"], n_kinds=max(len(vocabulary.kinds), 1)
-        )
-        network.load_state_dict(state)
-        network.eval().requires_grad_(False)
-        closed = {
-            name: ClosedForm(
-                name,
-                told["task"],
-                tuple(form["decays"]),
-                held.get(f"{name}/weights"),
-                form["unit"],
-                held.get(f"{name}/across"),
-            )
-            for name, form in told["closed"].items()
-        }
+            catalogue = catalogue_of(warehouse, trained=None)
+            trained = np.unpackbits(np.asarray(told["trained"], dtype=np.uint8))[: len(catalogue)].astype(bool)
+            words = told["vocabulary"]
+            inner = {"kinds": tuple(words["kinds"]), "value_edges": tuple(words["value_edges"])}
+            vocabulary = Vocabulary(**{**words, **inner})
+            shape = NetworkConfig(**told["network"])
+            network = Recommender(shape, text=state["text"], n_kinds=max(len(vocabulary.kinds), 1))
+            network.load_state_dict(state)
+            network.eval().requires_grad_(False)
+            closed = {
+                name: ClosedForm(
+                    name,
+                    told["task"],
+                    tuple(form["decays"]),
+                    held.get(f"{name}/weights"),
+                    form["unit"],
+                    held.get(f"{name}/across"),
+                )
+                for name, form in told["closed"].items()
+            }
+            if not {*blend.names} <= {"neural", *closed}:
+                raise ValueError(f"its blend asks for {', '.join(blend.names)}, and it has neural, {', '.join(closed)}")
+            numbers = (*(value for value in state.values()), torch.tensor(blend.weight + blend.cold_weight))
+            if not all(bool(value.isfinite().all()) for value in numbers):
+                raise ValueError("some of its weights are no numbers")
         return cls(
             run_id=told["run_id"],
             build_id=told["build_id"],
@@ -226,7 +231,7 @@ def _readable(folder: Path) -> Iterator[None]:
     """Turns what goes wrong with a run's files into DamagedArtefact."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise DamagedArtefact(
             f"run {folder.name!r} cannot be loaded: {error}", remedy="train again with `lodestar train`"
         ) from error

@@ -193,16 +193,16 @@ def _drawn_means(table: pd.DataFrame, cells: _Cells, metric: str, *, resamples: 
     values = table[metric].to_numpy(dtype=np.float64)
     columns = np.concatenate([cells.member * values[:, None], cells.member], axis=1)
     drawn = resampled_sums(columns, seed=seed, resamples=resamples)
-    shape = (-1, cells.n_groups, cells.n_strata)
+    shape = (cells.n_groups, cells.n_strata)  # (0, 1) where nobody was tested
     half = cells.member.shape[1]
-    sums, counts = drawn[:, :half].reshape(shape), drawn[:, half:].reshape(shape)
+    sums, counts = drawn[:, :half].reshape(len(drawn), *shape), drawn[:, half:].reshape(len(drawn), *shape)
     whole = columns.sum(axis=0)
     return _Drawn(
         of_groups=_ratio(sums.sum(2), counts.sum(2)),
         sums=sums,
         counts=counts,
-        whole_sums=whole[:half].reshape(shape),
-        whole_counts=whole[half:].reshape(shape),
+        whole_sums=whole[:half].reshape(1, *shape),
+        whole_counts=whole[half:].reshape(1, *shape),
         controlled=cells.controlled,
     )
 

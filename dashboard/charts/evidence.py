@@ -114,7 +114,7 @@ def model_dots(metrics: Mapping[str, Mapping[str, Any]], *, metric: str, title: 
         title=title,
         look=look,
         axis=look.t.name("metric_axis", metric),
-        reference=(served["estimate"], look.t("chart.served")) if served else None,
+        reference=reference_at(served["estimate"], look.t("chart.served")) if served else None,
     )
 
 
@@ -141,7 +141,7 @@ def group_rows(table: Table, *, look: Look) -> list[Dot]:
 
 def group_dots(table: Table, *, metric: str, overall: float, title: str, look: Look) -> go.Figure:
     """`group_rows` as a figure, against all users."""
-    axis, reference = look.t.name("metric_axis", metric), (overall, look.t("chart.all_users"))
+    axis, reference = look.t.name("metric_axis", metric), reference_at(overall, look.t("chart.all_users"))
     return dots(group_rows(table, look=look), title=title, look=look, axis=axis, reference=reference)
 
 
@@ -223,6 +223,11 @@ def reading(row: Dot, look: Look) -> str:
     if row.low is None or row.high is None:
         return look.t.figure(row.estimate)
     return look.t("chart.interval", estimate=row.estimate, low=row.low, high=row.high)
+
+
+def reference_at(value: float | None, name: str) -> tuple[float, str] | None:
+    """A line to compare with, or None where there is no figure to draw it at."""
+    return None if value is None or math.isnan(value) else (value, name)
 
 
 def extent(rows: Sequence[Dot], reference: tuple[float, str] | None) -> list[float] | None:

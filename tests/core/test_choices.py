@@ -100,7 +100,7 @@ def test_no_question_at_all_is_answered_with_no_choice(world: tuple[Queries, dic
     none = queries.take(np.zeros(0, np.int64))
     some, told = looked_at((none, scores, available))
     assert len(some) == len(some.owner) == len(told["neural"]) == 0
-    assert fit_blend(told, some)[0].weight == (1.0, 1.0)
+    assert fit_blend(told, some)[0].weight == (1.0, 0.0)  # the network answers alone
 
 
 def test_the_best_of_others_are_looked_at_but_not_told(world: tuple[Queries, dict[str, Tensor], Tensor]) -> None:

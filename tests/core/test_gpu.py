@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from core.learn.batches import epoch, fit_vocabulary
 from core.learn.config import NetworkConfig, TextConfig, TrainConfig
@@ -79,6 +80,7 @@ def test_in_single_precision_it_learns_what_a_cpu_learns(split: Split, how: dict
     for device in ("cpu", "cuda"):
         one, told = trainer(split, config, device), Told()
         one.run(told, lambda _: None)
+        assert isinstance(one.gradients.encode, Replayed) == (device == "cuda")
         ended[device] = (told.losses, neural_scores(one.model, split.test.context, one.vocabulary))
     assert ended["cuda"][0] == pytest.approx(ended["cpu"][0], rel=1e-3)
     torch.testing.assert_close(ended["cuda"][1], ended["cpu"][1], rtol=1e-2, atol=1e-2)
@@ -181,6 +183,8 @@ def test_a_compiled_pass_learns_the_same(split: Split) -> None:
     losses = []
     for compiled in (False, True):
         told = Told()
+        counters.clear()
         trainer(split, TrainConfig(epochs=3, compile=compiled, **EXACT), "cuda").run(told, lambda _: None)
         losses.append(told.losses)
+        assert (counters["stats"]["unique_graphs"] > 0) == compiled
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

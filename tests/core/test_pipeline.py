@@ -4,7 +4,7 @@ import copy
 import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from core import pipeline
 from core.learn.config import load_config
@@ -439,6 +439,46 @@ def test_a_run_of_an_older_format_says_so(made: Made, tmp_path: Path) -> None:
         (folder / "served.json").write_text(json.dumps(told))
         with pytest.raises(DamagedArtefact):
             ServedModel.load(folder, warehouse, verify=False)
+
+
+def spoilt_blend(name: str, values: Any) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        blend = json.loads((folder / "blend.json").read_text())
+        (folder / "blend.json").write_text(json.dumps({**blend, name: values(blend[name])}))
+
+    return spoil
+
+
+def spoilt_network(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    state["id_vector"][3, 0] = torch.nan
+    save_file(state, folder / "model.safetensors")
+
+
+def another_shape(folder: Path) -> None:
+    told = json.loads((folder / "served.json").read_text())
+    told["network"]["blocks"] += 1
+    (folder / "served.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (spoilt_blend("names", lambda names: ["nural", *names[1:]]), "nural"),
+        (spoilt_blend("weight", lambda weights: [float("nan")] * len(weights)), "no numbers"),
+        (spoilt_network, "no numbers"),
+        (another_shape, "cannot be loaded"),
+    ],
+    ids=["an unknown component", "a weight", "an item", "another shape"],
+)
+def test_a_run_whose_parts_do_not_fit_is_not_served(
+    made: Made, tmp_path: Path, spoil: Callable[[Path], None], named: str
+) -> None:
+    folder = tmp_path / "spoilt"
+    shutil.copytree(made.folder, folder)
+    spoil(folder)
+    with Warehouse.open(made.build) as warehouse, pytest.raises(DamagedArtefact, match=named):
+        ServedModel.load(folder, warehouse, verify=False)
 
 
 def test_the_audit_names_every_declared_attribute(made: Made) -> None:

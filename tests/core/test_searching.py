@@ -1,6 +1,7 @@
 """A search as a job: from a build to the best settings, stopped and taken up, without a look at the test part."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -154,6 +155,12 @@ def test_progress_and_every_epoch_are_told_on_the_way(store: Store) -> None:
 def test_a_search_of_which_no_trial_trains_fails_with_the_cause(store: Store) -> None:
     with pytest.raises(JobFailed, match="none of the 1 trials could be trained: the loss became"):
         store.run(store.ask(new_search_id(), trials=1, space={"lr": "1e28..1e30"}))
+
+
+def test_a_search_that_cannot_compile_says_so_before_its_trials(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(InvalidConfig, match="compiler"):
+        store.run(store.ask(new_search_id(), trials=1, compile=True))
 
 
 def test_names_that_no_search_has(store: Store) -> None:

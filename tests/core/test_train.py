@@ -168,6 +168,12 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
         broken.run(Watcher(), lambda _: None)
 
 
+def test_a_last_step_that_spoils_the_weights_ends_the_run() -> None:
+    everything_at_once = TrainConfig(epochs=1, batch_tokens=100_000, lr=1e30, network=NETWORK)
+    with pytest.raises(Diverged, match="best rank"):
+        trainer(leave_last_out(cyclic(), "next-new"), everything_at_once).run(Watcher(), lambda _: None)
+
+
 @pytest.mark.parametrize("how", [{}, SAMPLED])
 def test_a_batch_that_does_not_fit_is_computed_in_pieces_with_the_same_gradients(
     tiny_language_model: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, int]
@@ -247,9 +253,8 @@ def test_a_compiled_pass_learns_the_same() -> None:
     assert graphs[0] == 0 and graphs[1] > 0, "it was compiled"
 
 
-def test_nothing_to_compile_with_is_said_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
+def test_nothing_to_compile_with_is_said_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     check_compiler(TrainConfig(), device="cpu")
     check_compiler(TrainConfig(compile=True), device="cuda")
     with pytest.raises(InvalidConfig, match="needs a C"):
@@ -294,6 +299,8 @@ def test_chunked_loss_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         (("epochs", "0"), "epochs"),
         (("nonsense", "1"), "nonsense"),
         (("lr", "x"), "lr"),
+        (("lr", "inf"), "lr"),
+        (("text.model", ""), "model"),
         (("preprocess.recent_days", "-1"), "recent_days"),
         (("preprocess.frequent_target", "2"), "frequent_target"),
         (("optimizer", "lion"), "optimizer"),

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from dashboard.cli import app
+from dashboard.desk import listed
+from dashboard.terminal import show
+from data.errors import InputError
 
 SPEC = """
 [dataset]
@@ -148,3 +151,29 @@ def test_every_command_that_people_are_told_of_exists() -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     assert {"ingest", "train", "recommend", "report"} <= told
     assert told <= known | {"jobs"}
+
+
+def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"a": float("nan"), "b": [1.5, float("inf"), {"c": float("nan"), "d": None}], "e": "nan"}
+    show(answer, as_json=True, human=lambda console: None)
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None, {"c": None, "d": None}], "e": "nan"}
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        (None, None),
+        ("", []),
+        (",, ,", []),
+        ("50, 181,172", ["50", "181", "172"]),
+        ('"红色,鞋", 😀', ["红色,鞋", "😀"]),
+        ('say ""hello""', ['say ""hello""']),
+    ],
+)
+def test_keys_are_read_from_between_commas_and_may_hold_some(text: str | None, keys: list[str] | None) -> None:
+    assert listed(text) == keys
+
+
+def test_keys_over_two_lines_are_refused() -> None:
+    with pytest.raises(InputError):
+        listed("50\n172")

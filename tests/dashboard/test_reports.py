@@ -102,6 +102,16 @@ def test_what_is_no_number_is_a_dash(reports: dict[str, str]) -> None:
     assert 'data-path="evaluation/metrics/hr@10/low" data-kind="m">–</data>' in report_html(payload)
 
 
+def test_a_run_that_nobody_was_asked_of_is_reported_without_figures(reports: dict[str, str]) -> None:
+    payload = payload_of(reports["en"])
+    for measures in (payload["evaluation"]["metrics"], *payload["evaluation"]["components"].values()):
+        for measure in measures.values():
+            measure.update({name: None for name in ("estimate", "low", "high") if name in measure}, n=0)
+    html = report_html(payload)
+    assert 'data-path="evaluation/metrics/hr@10/estimate" data-kind="m">–</data>' in html
+    assert not re.search(r">[^<]*\b(nan|None)\b", re.sub(r"<(script|style).*?</\1>", "", html, flags=re.S))
+
+
 def test_a_report_is_written_whole(store: Any, tmp_path: Path) -> None:
     with Ledger.open(store.home) as ledger:
         report = report_of(ledger, store.home, store.run_id, language="en", tz="UTC", now=NOW)
