@@ -7,7 +7,6 @@ contenders' figures as `<model>:<metric>`).
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from core.ops.registry import log_test_read
 from core.ops.runs import finished_run, run_folder
 from core.predict.board import METRICS, contenders, leaderboard, standing, world_of
 from dashboard import terminal
+from dashboard.figures import finite
 from dashboard.settings import Settings
 from data.errors import DamagedArtefact, InputError, WeightsMissing
 from data.publish import staged, verify_manifest
@@ -88,7 +88,7 @@ def run_bench(
         "protocol": row.protocol,
         "seeds": list(seeds),
         "n": len(served),
-        "rows": _plain(rows),
+        "rows": finite(rows),
     }
     table = {f"{name}:{metric}": values for name, one in standings.items() for metric, values in one.users.items()}
     with staged(folder, FOLDER, extra={"run_id": row.run_id}, replace=True) as made:
@@ -146,12 +146,3 @@ def _language_model(mine: Settings, config: Mapping[str, Any]) -> Path | None:
     except WeightsMissing as error:
         terminal.say(str(error))
         return None
-
-
-def _plain(value: Any) -> Any:
-    """The same, with null for what is no number."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

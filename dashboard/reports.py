@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 from dashboard import svg, words
 from dashboard.charts.evidence import POLICIES, gap_rows, group_rows, model_rows, reference_at
 from dashboard.charts.frame import Look
+from dashboard.figures import finite
 from dashboard.findings import gaps_in_order, groups_in_order, guide_against_push, visible_gaps
 from dashboard.theme import DARK, LIGHT, RADIUS_PX, policy_colours
 from dashboard.words import Words
@@ -47,7 +48,7 @@ def report_payload(
     `provenance` names `run_id`, `manifest_sha256`, `users_sha256` (the digest of the per-user metrics), `made`
     (ISO 8601, UTC), `version` and `tz`.
     """
-    return _plain(
+    return finite(
         {
             "format": FORMAT,
             "language": language,
@@ -215,16 +216,6 @@ def _figures(payload: Mapping[str, Any], t: Words) -> dict[str, Any]:
             y_axis=t("guide.lift_axis", target=target),
         )
     return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 @cache

@@ -1,7 +1,6 @@
 """How a command speaks: one JSON object or a table on stdout, progress and words on stderr, one line for an error."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from core.ops.jobrow import JobRow
+from dashboard.figures import finite
 from data.errors import LodestarError
 
 Report = Callable[[float, str], None]
@@ -20,17 +20,9 @@ Report = Callable[[float, str], None]
 def show(answer: Mapping[str, Any], *, as_json: bool, human: Callable[[Console], None]) -> None:
     """Print an answer: as JSON on one line, what is no number as null, or as `human` draws it."""
     if as_json:
-        typer.echo(json.dumps(_told(answer), ensure_ascii=False, default=str, allow_nan=False))
+        typer.echo(json.dumps(finite(answer), ensure_ascii=False, default=str, allow_nan=False))
     else:
         human(Console())
-
-
-def _told(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _told(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_told(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def fail(error: LodestarError, *, as_json: bool) -> int:

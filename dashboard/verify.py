@@ -32,6 +32,7 @@ from core.ops.runs import MANIFEST, finished_run, run_folder
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS
 from core.predict.intervals import bootstrap_mean, paired_gap
 from core.trust.fairness import ACTIVITY, audit
+from dashboard.figures import finite
 from dashboard.reports import canonical, digest, look_up, report_html, users_digest, written
 from dashboard.words import Words
 from data import reads
@@ -305,8 +306,4 @@ def _pairs(a: Any, b: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
         for index, (left, right) in enumerate(zip(a, b, strict=True)):
             yield from _pairs(left, right, f"{place}/{index}")
     else:
-        yield place, _finite(a), _finite(b)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        yield place, finite(a), finite(b)
