@@ -133,7 +133,16 @@ def template(scheme: Scheme) -> go.layout.Template:
 def component_colour(name: str, scheme: Scheme) -> str:
     """The colour that a model or component keeps on every page; unknown ones are grey."""
     c = tokens(scheme)
-    slots = {"champion": 0, "neural": 2, "frozen": 5, "ease": 1, "ridge": 3, "factors": 6, "popularity": 4}
+    slots = {
+        "champion": 0,
+        "neural": 2,
+        "frozen": 5,
+        "ease": 1,
+        "ridge": 3,
+        "factors": 6,
+        "popularity": 4,
+        "content": 7,
+    }
     return c.series[slots[name]] if name in slots else c.reference
 
 

@@ -7,8 +7,8 @@ toward, B, is what coming back to an item is worth on average: one number a memo
 0 where nobody comes back. Frequency is the decayed history itself, for tasks in which people do. Factors are those of
 iALS (`core.learn.factors`), asked as a linear form: H (unseen H'H + lambda (n + unseen I) 1)^-1 H' for a history of
 mean weight n, which solves for its factor up to the Gram matrix of the history's own items; d columns, however large
-the catalogue. Decays and lambda (of EASE and the ridge in units of the mean diagonal of X'X, so that they carry over
-between data sets) are chosen by validation NDCG@10.
+the catalogue. Content is likeness to what the history holds (`core.learn.content`). Decays and lambda (of EASE and the
+ridge in units of the mean diagonal of X'X, so that they carry over between data sets) are chosen by validation NDCG@10.
 """
 
 import time
@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.learn.content import Content
 from core.learn.factors import gigaflops, item_factors, unseen_weight
 from core.learn.ranking import ndcg, ranks
 from core.learn.sequences import FloatArray, Histories, IntArray, Queries, Split, Task, target_starts
@@ -33,6 +34,7 @@ MEMORIES = ((0.6, 0.95), (0.3, 0.9))  # the ridge's short and long memory
 EASE_LAMBDAS = (1.0, 3.0, 10.0)
 RIDGE_LAMBDAS = (3.0, 10.0)
 DENSE = {"ease": 1, "ridge": 2}  # forms whose cost grows with the square of the catalogue, and their memories
+CONTENT = "content"
 VANISHED = 2.0**-30  # a decayed event below this weight is less than the rounding of its history's sum
 FACTORS = 64
 FACTOR_UNSEEN = (5.0, 15.0, 1.5)  # weight of all that a user has not seen beside all that they have, in this order
@@ -190,6 +192,15 @@ def fit_factors(split: Split, *, n_items: int, seed: int) -> Iterator[ClosedForm
             yield ClosedForm("factors", split.task, (decay,), by_row(weights), across=by_row(items.T))
 
 
+def fit_content(split: Split, *, n_items: int, content: Content) -> Iterator[ClosedForm]:
+    """Likeness by each of the content's vectors and by each decay; n_items is not needed and is taken for the shared
+    signature."""
+    for vectors in content.vectors():
+        across = by_row(vectors.T)
+        for decay in DECAYS:
+            yield ClosedForm(CONTENT, split.task, (decay,), vectors, across=across)
+
+
 def fit_frequency(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
     """Personal frequency for each decay; n_items is not needed and is taken for the shared signature."""
     for decay in DECAYS:
@@ -230,11 +241,19 @@ FITTERS: dict[str, Fitter] = {  # those without chance in them
 
 
 def fit_closed_forms(
-    split: Split, *, n_items: int, budget_gb: float, seed: int, log: Callable[[str], None]
+    split: Split,
+    *,
+    n_items: int,
+    content: Content,
+    budget_gb: float,
+    seed: int,
+    log: Callable[[str], None],
 ) -> dict[str, ClosedForm]:
     """The best of each form by validation NDCG@10. A dense form over `budget_gb` stands aside, and so do factors over
     their budget of operations; `log` says so. The seed is of the factors' start."""
     fitters: dict[str, Fitter] = {**FITTERS, "factors": partial(fit_factors, seed=seed)}
+    if content.dim:
+        fitters[CONTENT] = partial(fit_content, content=content)
     if split.task == "next-new":
         del fitters["frequency"]  # nobody comes back
     valid = split.valid.sample(min(MAX_QUERIES, max(1, MAX_CELLS // n_items)), seed=seed)

@@ -91,7 +91,9 @@ class PreprocessConfig(_Frozen):
 
 
 class TrainConfig(_Frozen):
-    """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier.
+    """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier. An epoch
+    looks at `epoch_tokens` events at most: if that is not told, at two thirds of all, but at 250,000 at least and at a
+    million at most, so that a large data set too is gone through some twenty times (`core.learn.train.epoch_tokens`).
     `protocol` is the split that the run learns from and is judged on. Above `full_softmax_items` items the loss is
     estimated from so many `negatives` a batch, `weight_decay` leaves the items' ids alone, and they are moved by Adam
     whatever the `optimizer` ("sgd" has a momentum of .9 and wants a larger `lr`). `schedule` is how the rate falls
@@ -105,7 +107,7 @@ class TrainConfig(_Frozen):
     epochs: Positive = 30
     patience: Positive = 10
     batch_tokens: Positive = 2048
-    epoch_tokens: Positive = 250_000
+    epoch_tokens: Positive | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     lr: Amount = 2e-3

@@ -4,8 +4,8 @@
 
     base    Python, torch and the rest, and where texts are read a language model of MiniLM's size with its library
     events  EVENT_BYTES a training event: histories, the questions' contexts, an epoch's targets
-    items   4 bytes x I x (T + D + COPIES x (d + 1)): whitened texts, the language model's vectors, and the ids' table
-            with its averages, its best state and Adam's moments
+    items   4 bytes x I x (T + D + COPIES x (d + 1) + CONTENT): whitened texts, the language model's vectors, the ids'
+            table with its averages, its best state and Adam's moments, and the vectors of content
     work    the greatest of what the stages hold beside these, one after the other: the softmax's logits, the closed
             forms, blocks of scores
 
@@ -17,11 +17,13 @@ from dataclasses import dataclass
 
 from core.learn.closed import DENSE, Estimate
 from core.learn.config import TrainConfig
+from core.learn.content import DIM
 from data.errors import LodestarError
 
 BASE_GB = 1.0
 LANGUAGE_GB = 0.5
 EVENT_BYTES = 150
+CONTENT = 6 * DIM  # of text and of categories: what is tried, what is kept by row, and by column
 COPIES = 7  # weights, gradient or validation's copy, average, best, two moments, item vectors
 LOGIT_COPIES = 3  # logits, their exponentials, their gradients
 BLOCKS_GB = 1.5  # scores of a block of questions by every component, and what selects from them
@@ -56,7 +58,7 @@ def needs(n_items: int, n_events: int, config: TrainConfig, *, language_dim: int
     return Needs(
         base=BASE_GB + (LANGUAGE_GB if language_dim else 0.0),
         events=EVENT_BYTES * n_events / 1e9,
-        items=4 * n_items * (text + COPIES * (config.network.dim + 1)) / 1e9,
+        items=4 * n_items * (text + COPIES * (config.network.dim + 1) + CONTENT) / 1e9,
         work=max(logits, BLOCKS_GB, *(cost for cost in dense if cost <= config.closed_form_gb)),
     )
 

@@ -27,6 +27,8 @@ from data.errors import LodestarError
 
 MAX_VALIDATION = 4000  # queries that early stopping looks at
 MAX_VALIDATION_CELLS = 1_000_000_000  # and their scores, fewer queries of a large catalogue
+EPOCH_SHARE = 2 / 3  # of the training events, where the recipe does not say how many an epoch looks at
+EPOCH_TOKENS = (250_000, 1_000_000)  # and at least and at most so many
 TEXT_STAGE_LR = 0.25  # of the first stage's rate: the sequence model only follows the moving text
 BETAS = (0.9, 0.98)
 MOMENTUM = 0.9
@@ -92,6 +94,7 @@ class Trainer:
         self.encoder, self.whitening = encoder, whitening
         self.stage = Stage(stage)
         self.epochs = config.text.steps if encoder is not None else config.epochs
+        self.epoch_tokens = epoch_tokens(config, len(split.lessons.train.item), tuning=encoder is not None)
         self.rng = np.random.default_rng([config.seed, len(stage)])
         self.lr = config.lr * (TEXT_STAGE_LR if encoder is not None else 1.0)
         counts = torch.from_numpy(np.bincount(split.train.item, minlength=model.n_items))
@@ -214,7 +217,7 @@ class Trainer:
             self.vocabulary,
             length=config.network.max_length,
             batch_tokens=config.batch_tokens,
-            epoch_tokens=config.epoch_tokens,
+            epoch_tokens=self.epoch_tokens,
             n_items=self.model.n_items,
             rng=self.rng,
         )
@@ -292,6 +295,15 @@ class Trainer:
             return 0.0, 0.0
         self._check_number(float(rank.min()), of="best rank")  # a last step spoils the weights after its loss was taken
         return float(ndcg(rank, self.valid, k=10).mean()), float(hit_rate(rank, self.valid, k=10).mean())
+
+
+def epoch_tokens(config: TrainConfig, n_events: int, *, tuning: bool) -> int:
+    """Events that one epoch looks at, of `n_events` of training: what the recipe says, or a share that grows with them;
+    the least where each epoch ends with a step of the language model."""
+    if config.epoch_tokens is not None:
+        return config.epoch_tokens
+    least, most = EPOCH_TOKENS
+    return least if tuning else min(max(least, round(EPOCH_SHARE * n_events)), most)
 
 
 def _optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig, *, lr: float) -> torch.optim.Optimizer:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.learn.closed import squash
+from core.learn.closed import CONTENT, squash
 from core.predict.choices import Choices
 
 UNIT_QUERIES = 1000  # validation queries that the choice of units looks at
@@ -106,7 +106,8 @@ def negligible(blend: Blend) -> tuple[str, ...]:
     """The closed forms that a blend can do without."""
     greatest = max(abs(weight) for weight in blend.weight)
     weights = zip(blend.names, blend.weight, strict=True)
-    return tuple(name for name, weight in weights if name != "neural" and abs(weight) < NEGLIGIBLE * greatest)
+    kept = ("neural", CONTENT)  # which may weigh much where items are new
+    return tuple(name for name, weight in weights if name not in kept and abs(weight) < NEGLIGIBLE * greatest)
 
 
 def fit_units(

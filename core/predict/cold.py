@@ -5,8 +5,9 @@ form. A ridge regression of these on the items' whitened texts tells what an ite
 there; that is what an untrained item gets. How far such borrowed scores can be trusted is learned from trained items
 that play cold: each is predicted by a regression that left out its tenth of the catalogue, and a conditional logit of
 the validation targets over catalogues in which one tenth at a time plays cold gives the components' weights and an
-offset for cold items, while those of the others stay as they were fitted. Where that would cost the other items more
-than `WARM_LOSS` of their NDCG@10, the offset is lowered until it does not.
+offset for cold items, while those of the others stay as they were fitted. The likeliest offset answers what comes next
+as things were, when nobody was shown what is new; what a new item is worth shows only where it is seen. So the offset
+is moved to where the other items lose `WARM_LOSS` of their NDCG@10, up or down: that much may be spent on new ones.
 
 The texts may have been tuned with the items that play cold in the training part; what this leaves of optimism is seen
 on items that were never there (`python -m tests.bench.cold`).
@@ -23,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.learn.closed import ClosedForm, binary
+from core.learn.closed import CONTENT, ClosedForm, binary
 from core.learn.model import Recommender
 from core.learn.scoring import user_states
 from core.learn.sequences import Histories, Queries
@@ -36,7 +37,7 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # of the ridge, in units of the texts' varianc
 CONSTANT = 3.0  # the regression's constant feature: shrunk less than the texts, whose variance is 1
 WARM_LOSS = 0.015
 UNPROVEN = -30.0  # the offset where nothing tells how cold items compare with the others
-OFFSETS = tuple(-0.1 * step for step in range(61))  # what the guard may take off
+OFFSETS = tuple(1.0 - 0.05 * step for step in range(141))  # what may be added to the likeliest offset
 _ROWS = 512  # targets compared at once
 MOST_CELLS = 4_000_000  # validation scores of one component that the weights are fitted on
 USUAL = 1.0  # the strength whose borrowed scores tell which items of a large catalogue are looked at
@@ -134,7 +135,7 @@ def place_cold_items(served: ServedModel, valid: Queries, *, seed: int, log: Cal
         if best is None or loss < best.loss:
             best = _Fit(loss, strength, regression, blend, told)
     assert best is not None
-    blend = roles.guarded(best.blend, best.borrowed)
+    blend = roles.spent(best.blend, best.borrowed)
     if not choices.tell:
         log("cold items stand below the others: no validation question tells how the two compare")
         blend = replace(blend, cold_offset=UNPROVEN)
@@ -165,7 +166,7 @@ class _Fit(NamedTuple):
 def _borrowed(regression: TextRegression, form: ClosedForm, *, rows: Tensor | None = None) -> ClosedForm:
     """A form with the columns that the texts tell of, at all items or where `rows` (I,) bool."""
     columns = form.weights if form.across is None else form.across
-    if columns is None:
+    if columns is None or form.name == CONTENT:
         return form
     told = regression.predict(columns)
     told = told if rows is None else torch.where(rows, told, columns)
@@ -224,9 +225,9 @@ class Roles:
         *weights, offset = found.tolist()
         return replace(self.blend, cold_weight=tuple(weights), cold_offset=offset), loss
 
-    def guarded(self, blend: Blend, borrowed: Mapping[str, Tensor]) -> Blend:
-        """The blend at its own offset, or the greatest below it at which warm targets lose at most WARM_LOSS of their
-        NDCG@10 against catalogues whose cold items are never shown."""
+    def spent(self, blend: Blend, borrowed: Mapping[str, Tensor]) -> Blend:
+        """The blend at the greatest offset, of those around its own, at which warm targets lose at most WARM_LOSS of
+        their NDCG@10 against catalogues whose cold items are never shown."""
         if not len(self.owner):
             return blend
         parameters = torch.tensor([*blend.cold_weight, blend.cold_offset], dtype=torch.float64)

@@ -19,6 +19,7 @@ from core.learn.batches import Vocabulary, fit_vocabulary
 from core.learn.checkpoints import keep, take_up
 from core.learn.closed import ClosedForm, fit_closed_forms, squash
 from core.learn.config import TrainConfig
+from core.learn.content import Content
 from core.learn.gradients import check_compiler
 from core.learn.memory import check_budget
 from core.learn.model import Recommender
@@ -125,8 +126,14 @@ def fit(
         language = replace(language, tuned=network.text.cpu().clone(), tuned_state=tuned.best_text)
     with follow.stage("closed-form"):
         trained = torch.from_numpy(np.bincount(split.train.item, minlength=len(texts)) > 0)
+        content = Content.of(catalogue.categories, (language.frozen, language.whitening) if language else None)
         closed = fit_closed_forms(
-            split, n_items=len(texts), budget_gb=config.closed_form_gb, seed=config.seed, log=follow.log
+            split,
+            n_items=len(texts),
+            content=content,
+            budget_gb=config.closed_form_gb,
+            seed=config.seed,
+            log=follow.log,
         )
     with follow.stage("blend"):
         known = catalogue.available & trained

@@ -2,11 +2,12 @@
 
 A draw takes a tenth of the items that have events out of all histories; the default recipe learns from the rest. A user
 is asked with the whole history that is left, and what is looked for are all their positives (the build's own rule)
-among the items taken out. Ranked among those alone: NDCG@10; among all items new to the user: the share of positives in
-the first fifty. Beside it stand nearest neighbours in the frozen language model's vectors and in the categories, for
-the mean of the whole history and of its last ten events, of which the best counts. `shuffled`: the same run, its items
-placed by one another's texts. `warm`: NDCG@10 of the ordinary test targets, against the same scores with the items
-taken out left out.
+among the items taken out. Ranked among those alone: NDCG@10; among all items new to the user: NDCG@10, whether any
+positive is in the first fifty (HR@50), and the share of positives there. Beside it stand nearest neighbours in the
+frozen language model's vectors and in the categories, for the mean of the whole history and of its last ten events, of
+which the best by each figure counts. `shuffled`: the same run, its items placed by one another's texts. `warm`: NDCG@10
+of the ordinary test targets, against the same scores with the items taken out left out. The curve is what becomes of
+all that when the cold items' offset is moved from where validation put it.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,16 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 
+from core.learn.closed import CONTENT
 from core.learn.config import TrainConfig, load_config
 from core.learn.ranking import ndcg, ranks
 from core.learn.sequences import Histories, histories_from
 from core.learn.splits import leave_last_out
 from core.learn.weights import weights_folder
 from core.predict.cold import place_cold_items
+from core.predict.evaluate import by_user
 from core.predict.fit import fit
-from core.predict.intervals import bootstrap_mean
+from core.predict.intervals import bootstrap_mean, paired_gap
 from core.predict.served import Catalogue, ServedModel, catalogue_of
 from dashboard.settings import Settings
 from dashboard.terminal import interval, table
@@ -41,6 +44,9 @@ from data.warehouse import Warehouse
 
 SHARE = 10  # one item in so many is taken out
 RECENT = 10
+MOVES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)  # of the cold items' offset
+NEAR = "nearest neighbours"
+CURVE = ("among all, NDCG@10", "among all, HR@50", "among all, positives in 50", "warm, NDCG@10")
 
 
 class Quiet:
@@ -85,17 +91,20 @@ class Asked:
     seen: Tensor
     cold: Tensor
 
-    def among_cold(self, scores: Tensor) -> Tensor:
-        """(U,) NDCG@10 among the items taken out."""
-        top = scores[:, self.cold].topk(10, dim=1).indices
-        found = self.wanted[:, self.cold].gather(1, top).double()
+    def figures(self, scores: Tensor) -> dict[str, Tensor]:
+        """By name, (U,) each: ranked among the items taken out, and among all items new to the user."""
+        cold = scores[:, self.cold].topk(10, dim=1).indices
+        found = self.wanted.gather(1, scores.masked_fill(self.seen, -torch.inf).topk(50, dim=1).indices).double()
+        return {
+            "among the cold, NDCG@10": self._ndcg(self.wanted[:, self.cold].gather(1, cold).double()),
+            "among all, NDCG@10": self._ndcg(found[:, :10]),
+            "among all, HR@50": found.amax(1),
+            "among all, positives in 50": found.sum(1) / self.wanted.sum(1),
+        }
+
+    def _ndcg(self, found: Tensor) -> Tensor:
         discount = 1 / torch.log2(torch.arange(10).double() + 2)
         return (found * discount).sum(1) / discount.cumsum(0)[self.wanted.sum(1).clamp(max=10) - 1]
-
-    def in_fifty(self, scores: Tensor) -> Tensor:
-        """(U,) share of the positives in the first fifty of all items new to the user."""
-        top = scores.masked_fill(self.seen, -torch.inf).topk(50, dim=1).indices
-        return self.wanted.gather(1, top).double().sum(1) / self.wanted.sum(1)
 
 
 def main() -> None:
@@ -110,12 +119,21 @@ def main() -> None:
     config = load_config(overrides=[tuple(setting.split("=", 1)) for setting in asked.set])
     world = world_of(newest(asked.home, asked.dataset))
     draws = [draw_figures(world, draw, config, cache=Settings().cache) for draw in asked.draws]
-    told = {name: bootstrap_mean(np.concatenate([one[name] for one in draws]), seed=0) for name in draws[0]}
-    rows = [(name, interval(measure)) for name, measure in told.items()]
+    users = {name: np.concatenate([one[name] for one in draws]) for name in draws[0]}
+    told = {name: bootstrap_mean(values, seed=0) for name, values in users.items() if not name.startswith("moved")}
+    gains = {
+        name: paired_gap(users[name], users[f"{name}; {NEAR}"], seed=0) for name in told if f"{name}; {NEAR}" in told
+    }
+    moved = {move: {what: float(users[f"moved {move:g}, {what}"].mean()) for what in CURVE} for move in MOVES}
     title = f"{asked.dataset}, draws {asked.draws}, seed {config.seed}; n counts a user once a draw"
+    rows = [(name, interval(measure)) for name, measure in told.items()]
+    rows += [(f"{name}: gain over neighbours", interval(gain)) for name, gain in gains.items()]
     Console().print(table(("", "95% over users"), rows, title=title))
+    points = [(f"{move:+g}", *(f"{value:.4f}" for value in moved[move].values())) for move in MOVES]
+    Console().print(table(("offset", *CURVE), points, title="the cold items' offset moved"))
     if asked.out is not None:
-        asked.out.write_text(json.dumps({"draws": asked.draws, "config": config.model_dump(), "figures": told}))
+        figures = {"figures": told, "gains": gains, "curve": moved}
+        asked.out.write_text(json.dumps({"draws": asked.draws, "config": config.model_dump(), **figures}))
 
 
 def take_out(world: World, draw: int) -> tuple[Histories, Any]:
@@ -138,23 +156,28 @@ def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -
     assert language is not None, "items that nobody has had are found by their texts"
     asked = questions(world, left, cold)
     scores = placed.logits(asked.context)
-    near = neighbours(asked.context, {"text": language.frozen, "categories": one_hot(world.catalogue)})
-    best_cold = max((asked.among_cold(one) for one in near), key=lambda figure: float(figure.mean()))
-    best_fifty = max((asked.in_fifty(one) for one in near), key=lambda figure: float(figure.mean()))
+    vectors = {"text": language.frozen, "categories": one_hot(world.catalogue)}
+    near = [asked.figures(one) for one in neighbours(asked.context, vectors)]
     warm = placed.logits(split.test.context)
+    untrained = (~placed.catalogue.trained).double()
+
+    def of_warm(scores: Tensor) -> Any:
+        return by_user(ndcg(ranks(scores, split.test, task=split.task), split.test, k=10), split.test)
+
+    found = asked.figures(scores)
+    told = dict(found)
+    told |= {f"{name}; {NEAR}": max((one[name] for one in near), key=lambda it: float(it.mean())) for name in found}
+    for move in MOVES:
+        of_cold = asked.figures(scores + move * untrained)
+        told |= {f"moved {move:g}, {what}": of_cold[what] for what in CURVE[:-1]}
+        told[f"moved {move:g}, {CURVE[-1]}"] = torch.from_numpy(of_warm(warm + move * untrained))
     mixed = torch.randperm(len(cold), generator=torch.Generator().manual_seed(draw))
     shuffled = place_cold_items(retold(placed, mixed), split.valid, seed=config.seed, log=Quiet().log)
     false = shuffled.logits(asked.context)
-    without = warm.masked_fill(~placed.catalogue.trained, -1e9)
-    return {
-        "among cold, NDCG@10": asked.among_cold(scores).numpy(),
-        "among cold, nearest neighbours": best_cold.numpy(),
-        "among cold, shuffled": asked.among_cold(false).numpy(),
-        "among all, positives in 50": asked.in_fifty(scores).numpy(),
-        "among all, nearest neighbours": best_fifty.numpy(),
-        "among all, shuffled": asked.in_fifty(false).numpy(),
-        "warm, NDCG@10": ndcg(ranks(warm, split.test, task=split.task), split.test, k=10),
-        "warm, cold left out": ndcg(ranks(without, split.test, task=split.task), split.test, k=10),
+    told |= {f"{name}; shuffled": figure for name, figure in asked.figures(false).items()}
+    return {name: figure.numpy() for name, figure in told.items()} | {
+        CURVE[-1]: of_warm(warm),
+        "warm, cold left out": of_warm(warm.masked_fill(~placed.catalogue.trained, -1e9)),
     }
 
 
@@ -194,14 +217,19 @@ def one_hot(catalogue: Catalogue) -> Tensor:
 
 @torch.no_grad()
 def retold(served: ServedModel, order: Tensor) -> ServedModel:
-    """The model, changed in place: the items' texts are exchanged, though every item keeps its vector and bias."""
+    """The model, its network changed in place: the items' contents are exchanged, though every item keeps its vector
+    and bias."""
     network = served.network
     vectors, bias = network.items()
     network.text.copy_(network.text[order])
     changed, changed_bias = network.items()
     network.id_vector += vectors - changed
     network.id_bias += bias - changed_bias
-    return served
+    content = served.closed.get(CONTENT)
+    if content is None or content.weights is None or content.across is None:
+        return served
+    exchanged = replace(content, weights=content.weights[order], across=content.across[:, order])
+    return replace(served, closed={**served.closed, CONTENT: exchanged})
 
 
 def newest(home: Path, dataset: str) -> Path:

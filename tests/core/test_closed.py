@@ -17,10 +17,12 @@ from core.learn.closed import (
     regression,
     squash,
 )
+from core.learn.content import Content
 from core.learn.sequences import Histories, Task
 from core.learn.splits import leave_last_out
 
 N_ITEMS = 7
+NOTHING = Content.of([()] * N_ITEMS, None)
 
 
 @pytest.fixture
@@ -95,10 +97,12 @@ def test_the_ridge_shrinks_toward_what_coming_back_is_worth(shopping: Histories)
 def test_forms_over_budget_stand_aside_and_say_so(shopping: Histories, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     split = leave_last_out(shopping, "repurchase")
-    forms = fit_closed_forms(split, n_items=N_ITEMS, budget_gb=1e-9, seed=0, log=said.append)
+    forms = fit_closed_forms(split, n_items=N_ITEMS, content=NOTHING, budget_gb=1e-9, seed=0, log=said.append)
     assert set(forms) == {"frequency", "factors"}
     assert sum("stands aside" in line for line in said) == 2
     monkeypatch.setattr(closed, "FACTOR_GIGAFLOPS", 1e-9)
-    assert "factors" not in fit_closed_forms(split, n_items=N_ITEMS, budget_gb=1e-9, seed=0, log=said.append)
+    assert "factors" not in fit_closed_forms(
+        split, n_items=N_ITEMS, content=NOTHING, budget_gb=1e-9, seed=0, log=said.append
+    )
     assert any("GF for" in line for line in said)
     assert Estimate(35_000, 1).gigabytes > 20

@@ -1,4 +1,4 @@
-"""Borrowed places of untrained items: out-of-fold, linear, of greatest likelihood, and guarded."""
+"""Borrowed places of untrained items: out-of-fold, linear, of greatest likelihood, and at a bounded cost."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from torch import Tensor
 from core.learn.sequences import Histories, Queries
 from core.predict import choices as choices_module
 from core.predict.choices import Choices
-from core.predict.cold import FOLDS, WARM_LOSS, Roles, TextRegression, folds, place_cold_items
+from core.predict.cold import FOLDS, OFFSETS, WARM_LOSS, Roles, TextRegression, folds, place_cold_items
 from core.predict.served import ServedModel
 
 MakeHistory = Callable[..., Histories]
@@ -169,15 +169,20 @@ def test_a_question_that_has_no_candidate_changes_no_weight(
     assert after.cold_weight == pytest.approx(before.cold_weight)
 
 
-def test_the_guard_lowers_an_offset_that_floods(make_served: Callable[..., ServedModel], asked: Queries) -> None:
+def test_the_offset_spends_what_known_items_may_lose_and_no_more(
+    make_served: Callable[..., ServedModel], asked: Queries
+) -> None:
     served = make_served()
     available = served.catalogue.available & served.catalogue.trained
     scores = served.components(asked.context)
     fold = folds(served.catalogue.trained, seed=0)
     choices = Choices.of_all(asked, task=served.task, available=available)
     roles = Roles(served.blend, scores, choices, fold=fold, had=holds(asked, n_items=served.n_items))
-    flooding = replace(served.blend, cold_offset=3.0)
-    assert roles.guarded(flooding, scores).cold_offset < 3.0
+    found = roles.spent(replace(served.blend, cold_offset=3.0), scores)
+    assert found.cold_offset < 3.0
+    assert roles.spent(found, scores) == found, "a step more would cost more"
+    again = roles.spent(replace(served.blend, cold_offset=found.cold_offset - 0.5), scores)
+    assert again.cold_offset == pytest.approx(found.cold_offset)
     silent = replace(served.blend, cold_offset=-50.0)
-    assert roles.guarded(silent, scores) == silent
+    assert roles.spent(silent, scores).cold_offset == pytest.approx(-50.0 + max(OFFSETS))
     assert 0 < WARM_LOSS < 0.03

@@ -8,12 +8,12 @@ from core.learn.memory import BASE_GB, BLOCKS_GB, LANGUAGE_GB, OverBudget, check
 
 def test_a_million_items_by_hand() -> None:
     told = needs(1_000_000, 10_000_000, TrainConfig(), language_dim=384)
-    assert told.items == pytest.approx(4e-3 * (128 + 384 + 7 * 65))
+    assert told.items == pytest.approx(4e-3 * (128 + 384 + 7 * 65 + 384))
     assert told.events == pytest.approx(1.5)
     assert told.work == BLOCKS_GB  # no closed form is dense, and no logits are
     assert told.total == pytest.approx(BASE_GB + LANGUAGE_GB + told.events + told.items + told.work)
     without = needs(1_000_000, 10_000_000, TrainConfig(), language_dim=0)
-    assert without.items == pytest.approx(4e-3 * 7 * 65) and without.base == BASE_GB
+    assert without.items == pytest.approx(4e-3 * (7 * 65 + 384)) and without.base == BASE_GB
 
 
 def test_the_greatest_of_the_stages_counts() -> None:

@@ -20,10 +20,12 @@ from safetensors.torch import load_file, save_file
 
 from core import pipeline
 from core.learn.config import load_config
+from core.learn.content import Content
 from core.learn.pretrain import pretrain
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, histories_from
 from core.learn.splits import leave_last_out, split_histories
+from core.learn.text import Whitening
 from core.ops.claims import claim
 from core.ops.events import read_events
 from core.ops.jobs import submit
@@ -188,7 +190,14 @@ def test_validation_and_test_events_were_not_learned_from(made: Made) -> None:
         split = leave_last_out(histories, run.served.task)
         trained = torch.from_numpy(np.bincount(split.train.item, minlength=run.served.n_items) > 0)
         assert torch.equal(run.served.catalogue.trained, trained)
-        forms = fit_closed_forms(split, n_items=run.served.n_items, budget_gb=1, seed=0, log=lambda _: None)
+        kept = load_file(made.folder / "text.safetensors")
+        content = Content.of(
+            run.served.catalogue.categories, (kept["frozen"], Whitening(kept["mean"], kept["projection"]))
+        )
+        forms = fit_closed_forms(
+            split, n_items=run.served.n_items, content=content, budget_gb=1, seed=0, log=lambda _: None
+        )
+    assert "content" in forms
     stored = load_file(made.folder / "closed.safetensors")
     for name, form in forms.items():
         assert form.weights is not None

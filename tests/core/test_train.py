@@ -20,7 +20,7 @@ from core.learn.model import Recommender
 from core.learn.sequences import Histories, Split
 from core.learn.splits import leave_last_out
 from core.learn.text import TextEncoder, fit_whitening
-from core.learn.train import Diverged, Stopped, Trainer
+from core.learn.train import Diverged, Stopped, Trainer, epoch_tokens
 from core.predict.fit import pick_device
 from data.errors import InvalidConfig
 
@@ -266,6 +266,21 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (pick_device("auto"), pick_device("cpu")) == ("cpu", "cpu")
     with pytest.raises(InvalidConfig, match="no GPU"):
         pick_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("events", "tuning", "told", "expected"),
+    [
+        (100_000, False, None, 250_000),
+        (900_000, False, None, 600_000),
+        (900_000, True, None, 250_000),
+        (10_000_000, False, None, 1_000_000),
+        (900_000, False, 5_000, 5_000),
+        (900_000, True, 5_000, 5_000),
+    ],
+)
+def test_an_epoch_grows_with_the_data(events: int, tuning: bool, told: int | None, expected: int) -> None:
+    assert epoch_tokens(TrainConfig(epoch_tokens=told), events, tuning=tuning) == expected
 
 
 def test_the_rate_falls_as_its_schedule_says() -> None:

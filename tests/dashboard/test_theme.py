@@ -76,7 +76,7 @@ def test_the_typeface_is_shipped_with_its_licence() -> None:
 def test_a_model_keeps_its_colour_and_strangers_are_grey() -> None:
     known = [
         component_colour(name, "light")
-        for name in ("champion", "neural", "frozen", "ease", "ridge", "factors", "popularity")
+        for name in ("champion", "neural", "frozen", "ease", "ridge", "factors", "popularity", "content")
     ]
     assert len(set(known)) == len(known)
     assert component_colour("champion", "dark") == DARK.accent
