@@ -46,7 +46,13 @@ SHARE = 10  # one item in so many is taken out
 RECENT = 10
 MOVES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)  # of the cold items' offset
 NEAR = "nearest neighbours"
-CURVE = ("among all, NDCG@10", "among all, HR@50", "among all, positives in 50", "warm, NDCG@10")
+AMONG_COLD = "among the cold, NDCG@10"
+CURVE = AMONG_ALL, HR_FIFTY, IN_FIFTY, WARM = (
+    "among all, NDCG@10",
+    "among all, HR@50",
+    "among all, positives in 50",
+    "warm, NDCG@10",
+)
 
 
 class Quiet:
@@ -96,10 +102,10 @@ class Asked:
         cold = scores[:, self.cold].topk(10, dim=1).indices
         found = self.wanted.gather(1, scores.masked_fill(self.seen, -torch.inf).topk(50, dim=1).indices).double()
         return {
-            "among the cold, NDCG@10": self._ndcg(self.wanted[:, self.cold].gather(1, cold).double()),
-            "among all, NDCG@10": self._ndcg(found[:, :10]),
-            "among all, HR@50": found.amax(1),
-            "among all, positives in 50": found.sum(1) / self.wanted.sum(1),
+            AMONG_COLD: self._ndcg(self.wanted[:, self.cold].gather(1, cold).double()),
+            AMONG_ALL: self._ndcg(found[:, :10]),
+            HR_FIFTY: found.amax(1),
+            IN_FIFTY: found.sum(1) / self.wanted.sum(1),
         }
 
     def _ndcg(self, found: Tensor) -> Tensor:
@@ -169,14 +175,14 @@ def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -
     told |= {f"{name}; {NEAR}": max((one[name] for one in near), key=lambda it: float(it.mean())) for name in found}
     for move in MOVES:
         of_cold = asked.figures(scores + move * untrained)
-        told |= {f"moved {move:g}, {what}": of_cold[what] for what in CURVE[:-1]}
-        told[f"moved {move:g}, {CURVE[-1]}"] = torch.from_numpy(of_warm(warm + move * untrained))
+        told |= {f"moved {move:g}, {what}": of_cold[what] for what in (AMONG_ALL, HR_FIFTY, IN_FIFTY)}
+        told[f"moved {move:g}, {WARM}"] = torch.from_numpy(of_warm(warm + move * untrained))
     mixed = torch.randperm(len(cold), generator=torch.Generator().manual_seed(draw))
     shuffled = place_cold_items(retold(placed, mixed), split.valid, seed=config.seed, log=Quiet().log)
     false = shuffled.logits(asked.context)
     told |= {f"{name}; shuffled": figure for name, figure in asked.figures(false).items()}
     return {name: figure.numpy() for name, figure in told.items()} | {
-        CURVE[-1]: of_warm(warm),
+        WARM: of_warm(warm),
         "warm, cold left out": of_warm(warm.masked_fill(~placed.catalogue.trained, -1e9)),
     }
 

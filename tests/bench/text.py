@@ -34,10 +34,10 @@ from core.predict.significance import holm, paired_permutation
 from dashboard.settings import Settings
 from dashboard.terminal import interval, table
 from tests.bench.__main__ import matmul_seconds
-from tests.bench.cold import Quiet, World, newest, questions, take_out, world_of
+from tests.bench.cold import AMONG_COLD, IN_FIFTY, Quiet, World, newest, questions, take_out, world_of
 
 READERS = TUNED, FROZEN, UNTRAINED = "tuned", "frozen", "untrained"
-METRICS = WARM, ALONE, AMONG, FIFTY = "warm", "warm, network alone", "among the cold", "in first 50 of all"
+METRICS = WARM, ALONE, *_ = "warm", "warm, network alone", AMONG_COLD, IN_FIFTY
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def draw_runs(
             for name, one in scores.items()
         }
         on_cold = fitted.served.logits(asked.context)
-        figures = {AMONG: asked.among_cold(on_cold), FIFTY: asked.in_fifty(on_cold)}
+        figures = {name: figure for name, figure in asked.figures(on_cold).items() if name in METRICS}
         yield reader, pd.DataFrame(warm | {name: pd.Series(one, index=asked.user) for name, one in figures.items()})
 
 
@@ -118,7 +118,7 @@ def compare(runs: Iterable[tuple[str, pd.DataFrame]]) -> dict[str, Any]:
 
 def show(dataset: str, told: dict[str, Any]) -> None:
     """The figures and the gains as two tables."""
-    title = f"{dataset}, draws {told['draws']}: NDCG@10, share of positives; 95% over users"
+    title = f"{dataset}, draws {told['draws']}: NDCG@10 where nothing else is said; 95% over users"
     rows = [(reader, *(interval(one[metric]) for metric in METRICS)) for reader, one in told["figures"].items()]
     Console().print(table(("", *METRICS), rows, title=title))
     rows = [
