@@ -22,9 +22,10 @@ from core.learn.config import TextConfig, TrainConfig
 from core.learn.gradients import check_compiler
 from core.learn.search import METRIC, PRUNER, SAMPLER, STAGE, Ground, Search
 from core.learn.space import space_of, told, with_settings
-from core.learn.text import TextEncoder, fit_whitening
+from core.learn.text import TextEncoder
 from core.learn.train import MAX_VALIDATION, Stopped
 from core.learn.weights import weights_folder
+from core.learn.whitening import fit_whitening
 from core.material import material_of
 from core.ops.ledger import build_of
 from core.ops.searches import BEST, TOLD, TRIALS, search_folder

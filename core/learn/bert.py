@@ -19,7 +19,8 @@ from core.learn.config import TextConfig
 from core.learn.ranking import ndcg, ranks
 from core.learn.sequences import Histories, IntArray, Queries, Split, Task
 from core.learn.splits import training_questions
-from core.learn.text import TextEncoder, Whitening, fit_whitening
+from core.learn.text import TextEncoder
+from core.learn.whitening import Whitening, fit_whitening
 
 NOTHING = "nothing yet"  # what an empty history reads as
 

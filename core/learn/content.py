@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.learn.text import Whitening
+from core.learn.whitening import Whitening
 
 DIM = 64  # leading directions of the texts, and most frequent categories
 

@@ -21,7 +21,7 @@ from core.learn.config import TrainConfig
 from core.learn.losses import Sample, Sampler, full_softmax, sampled_softmax
 from core.learn.model import Events, Recommender
 from core.learn.replay import Replayed
-from core.learn.text import Whitening
+from core.learn.whitening import Whitening
 from data.errors import InvalidConfig
 
 

@@ -22,7 +22,8 @@ from core.learn.model import Recommender
 from core.learn.ranking import hit_rate, ndcg
 from core.learn.scoring import neural_ranks
 from core.learn.sequences import Split
-from core.learn.text import TextEncoder, Whitening
+from core.learn.text import TextEncoder
+from core.learn.whitening import Whitening
 from data.errors import LodestarError
 
 MAX_VALIDATION = 4000  # queries that early stopping looks at

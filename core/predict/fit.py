@@ -25,8 +25,9 @@ from core.learn.memory import check_budget
 from core.learn.model import Recommender
 from core.learn.scoring import user_states
 from core.learn.sequences import Split
-from core.learn.text import TextEncoder, Whitening, fit_whitening
+from core.learn.text import TextEncoder
 from core.learn.train import MAX_VALIDATION, Monitor, Stage, Trainer
+from core.learn.whitening import Whitening, fit_whitening
 from core.predict.blend import NEGLIGIBLE, Blend, fit_blend, fit_units, negligible
 from core.predict.choices import affordable, answers, choose, products
 from core.predict.cold import place_cold_items

@@ -26,9 +26,10 @@ from core.learn.config import load_config
 from core.learn.model import Recommender
 from core.learn.ranking import ndcg
 from core.learn.scoring import neural_ranks
-from core.learn.text import TextEncoder, fit_whitening
+from core.learn.text import TextEncoder
 from core.learn.train import Trainer
 from core.learn.weights import weights_folder
+from core.learn.whitening import fit_whitening
 from core.material import Material, material_of
 from core.predict.evaluate import by_user
 from core.predict.intervals import bootstrap_mean, paired_gap

@@ -13,7 +13,7 @@ from core.learn.closed import CONTENT, ClosedForm, decayed, fit_closed_forms, fi
 from core.learn.content import Content
 from core.learn.sequences import Histories, Queries
 from core.learn.splits import leave_last_out
-from core.learn.text import fit_whitening
+from core.learn.whitening import fit_whitening
 from core.predict.blend import Blend, negligible
 from core.predict.cold import place_cold_items
 from core.predict.served import ServedModel

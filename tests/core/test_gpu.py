@@ -20,8 +20,9 @@ from core.learn.replay import Replayed
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, Split
 from core.learn.splits import leave_last_out
-from core.learn.text import TextEncoder, fit_whitening
+from core.learn.text import TextEncoder
 from core.learn.train import Stopped, Trainer
+from core.learn.whitening import fit_whitening
 
 pytestmark = [
     pytest.mark.gpu,

@@ -25,7 +25,7 @@ from core.learn.pretrain import pretrain
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, histories_from
 from core.learn.splits import leave_last_out, split_histories
-from core.learn.text import Whitening
+from core.learn.whitening import Whitening
 from core.ops.claims import claim
 from core.ops.events import read_events
 from core.ops.jobs import submit

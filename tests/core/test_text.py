@@ -10,7 +10,8 @@ from torch import nn
 
 from core.learn.config import TextConfig
 from core.learn.reading import Reading
-from core.learn.text import TextEncoder, fit_whitening
+from core.learn.text import TextEncoder
+from core.learn.whitening import fit_whitening
 from data.errors import WeightsMissing
 
 TEXTS = ["a film of war", "the jazz age", "chess", "war and chess, a long documentary film", "jazz at night", "bread"]

@@ -19,8 +19,9 @@ from core.learn.gradients import check_compiler
 from core.learn.model import Recommender
 from core.learn.sequences import Histories, Split
 from core.learn.splits import leave_last_out
-from core.learn.text import TextEncoder, fit_whitening
+from core.learn.text import TextEncoder
 from core.learn.train import Diverged, Stopped, Trainer, epoch_tokens
+from core.learn.whitening import fit_whitening
 from core.predict.fit import pick_device
 from data.errors import InvalidConfig
 
