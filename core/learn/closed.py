@@ -35,6 +35,7 @@ EASE_LAMBDAS = (1.0, 3.0, 10.0)
 RIDGE_LAMBDAS = (3.0, 10.0)
 DENSE = {"ease": 1, "ridge": 2}  # forms whose cost grows with the square of the catalogue, and their memories
 CONTENT = "content"
+PRODUCT_COLUMNS = 500  # of a Gram matrix made at once
 VANISHED = 2.0**-30  # a decayed event below this weight is less than the rounding of its history's sum
 FACTORS = 64
 FACTOR_UNSEEN = (5.0, 15.0, 1.5)  # weight of all that a user has not seen beside all that they have, in this order
@@ -90,16 +91,17 @@ class ClosedForm:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a dense form with `memories` x I rows costs before it is tried: two square matrices and one solution."""
+    """What a dense form with `memories` x I rows costs before it is tried."""
 
     n_items: int
     memories: int
 
     @property
     def gigabytes(self) -> float:
-        """Peak memory, float64 for the one-memory inverse (EASE), float32 for the stacked solve (ridge)."""
+        """Peak memory: EASE's Gram matrix, the regularised one, its inverse, what that is divided to, and the served
+        form; the ridge's Gram matrix, the regularised one, its factor, and six of its rows by I items."""
         rows = self.memories * self.n_items
-        return (24 if self.memories == 1 else 12) * rows**2 / 1e9
+        return (36 if self.memories == 1 else 24) * rows**2 / 1e9
 
 
 def squash(plain: Tensor) -> Tensor:
@@ -135,10 +137,21 @@ def binary(histories: Histories, *, n_items: int) -> sp.csr_matrix:
     return seen
 
 
+def products(x: sp.csr_matrix, y: sp.csr_matrix) -> npt.NDArray[Any]:
+    """x'y (I, J) as a plain array, some columns at a time: as a sparse one, most of it filled, it takes twice as much
+    memory again."""
+    out = np.empty((x.shape[1], y.shape[1]), dtype=np.result_type(x.dtype, y.dtype))
+    left, right = x.T.tocsr(), y.tocsc()
+    for begin in range(0, y.shape[1], PRODUCT_COLUMNS):
+        some = slice(begin, begin + PRODUCT_COLUMNS)
+        out[:, some] = (left @ right[:, some].tocsr()).toarray()
+    return out
+
+
 def fit_ease(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
     """EASE for each lambda and decay; B = I - P diag(1 / diag P), P = (X'X + lambda I)^-1, X binary."""
     seen = binary(split.train, n_items=n_items).astype(np.float64)
-    gram = (seen.T @ seen).toarray()
+    gram = products(seen, seen)
     for scale in EASE_LAMBDAS:
         regularised = gram.copy()
         regularised[np.diag_indices(n_items)] += scale * _mean_diagonal(gram)
@@ -159,7 +172,7 @@ def fit_ridge(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
 def _ridges(split: Split, memories: tuple[float, ...], *, n_items: int) -> Iterator[ClosedForm]:
     parts = [regression(split.train, split.task, decay, n_items=n_items) for decay in memories]
     x, y = sp.hstack([part[0] for part in parts]).tocsr(), parts[0][1]
-    gram, cross = (x.T @ x).toarray(), (x.T @ y).toarray()
+    gram, cross = products(x, x), products(x, y)
     blocks = [gram[i : i + n_items, i : i + n_items] for i in range(0, len(gram), n_items)]
     scales = np.concatenate([np.full(n_items, _mean_diagonal(block)) for block in blocks])
     prior = np.zeros_like(cross)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from core.learn import closed
@@ -14,6 +15,7 @@ from core.learn.closed import (
     fit_closed_forms,
     fit_ease,
     fit_ridge,
+    products,
     regression,
     squash,
 )
@@ -92,6 +94,13 @@ def test_the_ridge_shrinks_toward_what_coming_back_is_worth(shopping: Histories)
     untouched = 3  # nobody bought it in the training part
     assert not (split.train.item == untouched).any()
     assert form.weights[[untouched, N_ITEMS + untouched], untouched].numpy() == pytest.approx(worth, abs=1e-5)
+
+
+def test_products_are_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (sp.csr_matrix(rng.random((9, n)) * (rng.random((9, n)) < 0.4)) for n in (7, 5))
+    monkeypatch.setattr(closed, "PRODUCT_COLUMNS", 2)
+    np.testing.assert_allclose(products(x, y), (x.T @ y).toarray())
 
 
 def test_forms_over_budget_stand_aside_and_say_so(shopping: Histories, monkeypatch: pytest.MonkeyPatch) -> None:
