@@ -99,9 +99,9 @@ class Estimate:
     @property
     def gigabytes(self) -> float:
         """Peak memory: EASE's Gram matrix, the regularised one, its inverse, what that is divided to, and the served
-        form; the ridge's Gram matrix, the regularised one, its factor, and six of its rows by I items."""
+        form; the ridge's Gram matrix, the regularised one, its factor, and eight of its rows by I items."""
         rows = self.memories * self.n_items
-        return (36 if self.memories == 1 else 24) * rows**2 / 1e9
+        return (36 if self.memories == 1 else 28) * rows**2 / 1e9
 
 
 def squash(plain: Tensor) -> Tensor:

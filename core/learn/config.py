@@ -118,7 +118,7 @@ class TrainConfig(_Frozen):
     logit_memory_mb: Positive = 256
     full_softmax_items: Positive = 10_000
     negatives: Positive = 2048
-    closed_form_gb: Amount = 4.0
+    closed_form_gb: Amount = 4.5
     memory_gb: Amount = 12.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
