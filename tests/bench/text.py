@@ -6,14 +6,18 @@ tells texts apart by their words. Users are asked for their ordinary test target
 network alone) and for what they liked among the items taken out. The seed of a draw is its number; a user's figures are
 averaged over draws first, then compared in pairs over users: an interval by bootstrap, and a p-value by permutation,
 corrected by Holm over all comparisons of a data set.
+
+What has been trained is kept in `--out` and taken up by the next run of the same recipe, so that readers and draws may
+be spread over runs (`--readers`, `--draws`) and machines, and compared by a last one that names them all.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +28,7 @@ import torch
 from rich.console import Console
 from transformers import AutoConfig, AutoModel
 
-from core.learn.config import load_config
+from core.learn.config import TrainConfig, load_config
 from core.learn.ranking import ndcg, ranks
 from core.learn.splits import leave_last_out
 from core.learn.weights import weights_folder
@@ -46,38 +50,53 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--datasets", nargs="+", default=["movielens-100k", "complete-journey", "synthetic"])
     parser.add_argument("--draws", type=int, nargs="+", default=[20, 21])
+    parser.add_argument("--readers", choices=READERS, nargs="+", default=READERS)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--out", type=Path, help="a JSON file, written anew after every data set")
+    parser.add_argument("--out", type=Path, default=Path("build/bench/text"), help="runs by users, and figures.json")
     asked = parser.parse_args()
     settings: list[tuple[str, Any]] = [tuple(setting.split("=", 1)) for setting in asked.set]
+    asked.out.mkdir(parents=True, exist_ok=True)
     figures = {}
     for dataset in asked.datasets:
         world = world_of(newest(asked.home, dataset))
-        with TemporaryDirectory() as scratch:
-            runs = [
-                run for draw in asked.draws for run in draw_runs(world, draw, settings=settings, scratch=Path(scratch))
-            ]
+        runs = []
+        for draw in asked.draws:
+            config = load_config(overrides=[*settings, ("seed", draw)])
+            stem = f"{dataset}-{draw}-{digest(config)}"
+            files = {reader: asked.out / f"{stem}-{reader}.parquet" for reader in asked.readers}
+            missing = [reader for reader, file in files.items() if not file.is_file()]
+            for reader, users in draw_runs(world, draw, config, readers=missing):
+                users.to_parquet(files[reader])
+            runs += [(reader, pd.read_parquet(file)) for reader, file in files.items()]
         figures[dataset] = compare(runs) | {"draws": asked.draws}
         show(dataset, figures[dataset])
-        if asked.out is not None:
-            asked.out.write_text(json.dumps(figures, indent=1))
+        (asked.out / "figures.json").write_text(json.dumps(figures, indent=1))
+
+
+def digest(config: TrainConfig) -> str:
+    """What a kept run is found by: its recipe, but for where it was computed and where the language model lay."""
+    recipe = config.model_dump_json(exclude={"device": True, "text": {"model"}})
+    return hashlib.sha256(f"{Path(config.text.model).name} {recipe}".encode()).hexdigest()[:8]
 
 
 def draw_runs(
-    world: World, draw: int, *, settings: list[tuple[str, Any]], scratch: Path
+    world: World, draw: int, config: TrainConfig, *, readers: Sequence[str]
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Each reader with its metrics, one row a user: warm ones of all who are tested, NaN for cold ones where a user
     liked none of the items taken out."""
     left, cold = take_out(world, draw)
     split = leave_last_out(left, world.task)
     asked, test = questions(world, left, cold), split.test
-    config = load_config(overrides=[*settings, ("seed", draw)])
     frozen = config.model_copy(update={"text": config.text.model_copy(update={"tune": "frozen"})})
     source = weights_folder(config.text.model, cache=Settings().cache)
-    random = with_random_weights(source, scratch / str(draw), seed=draw)
-    for reader, own, folder in ((TUNED, config, source), (FROZEN, frozen, source), (UNTRAINED, frozen, random)):
+    for reader in readers:
+        own = config if reader == TUNED else frozen
         matmul_s, begun = matmul_seconds(), time.perf_counter()
-        fitted = fit(split, world.catalogue, world.texts, own, kinds=world.kinds, language_model=folder, follow=Quiet())
+        with TemporaryDirectory() as scratch:
+            folder = with_random_weights(source, Path(scratch) / "model", seed=draw) if reader == UNTRAINED else source
+            fitted = fit(
+                split, world.catalogue, world.texts, own, kinds=world.kinds, language_model=folder, follow=Quiet()
+            )
         took = f"{time.perf_counter() - begun:.0f} s, matmul {matmul_s:.2f} s, stages {', '.join(fitted.stages)}"
         print(f"draw {draw}, {reader}: {took}", file=sys.stderr)
         scores = {WARM: fitted.served.logits(test.context)}
@@ -101,11 +120,11 @@ def with_random_weights(source: Path, folder: Path, *, seed: int) -> Path:
 
 def compare(runs: Iterable[tuple[str, pd.DataFrame]]) -> dict[str, Any]:
     """Each reader's figures, and every pair's gain with its interval and p: a user's mean over draws is one number."""
-    tables: dict[str, list[pd.DataFrame]] = {reader: [] for reader in READERS}
+    tables: dict[str, list[pd.DataFrame]] = {}
     for reader, one in runs:
-        tables[reader].append(one)
+        tables.setdefault(reader, []).append(one)
     users = {reader: pd.concat(some).groupby(level=0).mean() for reader, some in tables.items()}
-    pairs = [(a, b, metric) for a, b in combinations(READERS, 2) for metric in METRICS]
+    pairs = [(a, b, metric) for a, b in combinations(users, 2) for metric in METRICS]
     p = {(a, b, metric): paired_permutation(users[a][metric], users[b][metric], seed=0) for a, b, metric in pairs}
     adjusted = holm(p)
     gains: dict[str, Any] = {}
