@@ -282,7 +282,7 @@ def verify(file: Path, as_json: AsJson = False, home: Home = None) -> None:
     from dashboard.verify import verify as check
 
     with desk(home) as d:
-        result = check(file, d.home)
+        result = check(file, d.home, address=d.settings.ledger)
     told = result.as_json()
     terminal.show(
         told,

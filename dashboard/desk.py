@@ -61,7 +61,7 @@ def desk(home: Path | None) -> Iterator[Desk]:
             mine.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot write to {mine.home}: {error}", remedy="name another with --home") from error
-        ledger = Ledger.open(mine.home)
+        ledger = Ledger.open(mine.ledger_at, home=mine.home)
         try:
             yield Desk(mine, ledger)
         finally:

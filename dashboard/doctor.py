@@ -67,7 +67,7 @@ def doctor(
     if ask_device:
         checks.append(_device())
     checks += [_weights(settings, model), _disk(settings.home), _writable(settings.home)]
-    checks += [_port(settings.home, settings.port if port is None else port), *_of_home(settings.home, now=now)]
+    checks += [_port(settings.home, settings.port if port is None else port), *_of_home(settings, now=now)]
     return checks
 
 
@@ -147,14 +147,15 @@ def _port(home: Path, port: int) -> Check:
     return Check("port", False, f"{port} is taken by another program", "use `lodestar app --port N`, or LODESTAR_PORT")
 
 
-def _of_home(home: Path, *, now: datetime) -> Iterator[Check]:
+def _of_home(settings: Settings, *, now: datetime) -> Iterator[Check]:
     """The ledger, and what only a readable ledger can tell."""
-    if not (home / LEDGER_FILE).exists():
+    home = settings.home
+    if settings.ledger is None and not (home / LEDGER_FILE).exists():
         yield Check("ledger", True, "none yet; the first command makes it")
         return
     try:
-        with Ledger.open(home) as ledger:
-            yield Check("ledger", True, f"schema {schema_version(ledger)}")
+        with Ledger.open(settings.ledger_at, home=home) as ledger:
+            yield Check("ledger", True, f"schema {schema_version(ledger)} in {ledger.engine.dialect.name}")
             yield _supervisor(ledger, home)
             yield _scorer(home)
             yield _leftovers(ledger, home, now=now)

@@ -27,9 +27,9 @@ _ANSWERS = {"show_spinner": False, "max_entries": 512}
 
 
 @st.cache_resource(show_spinner=False)
-def ledger(home: Path) -> Ledger:
+def ledger(address: str | Path, home: Path) -> Ledger:
     """The store's ledger; safe for all threads."""
-    return Ledger.open(home)
+    return Ledger.open(address, home=home)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8, on_release=lambda warehouse: warehouse.close())

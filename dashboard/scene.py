@@ -87,7 +87,7 @@ def scene() -> Scene:
     yet.
     """
     t, look, found = opening()
-    ledger = loaders.ledger(found.home)
+    ledger = loaders.ledger(found.ledger_at, found.home)
     known = datasets(ledger)
     if not known:
         st.title(t("empty.title"), anchor=False)
@@ -101,7 +101,7 @@ def scene() -> Scene:
 def header() -> None:
     """The strip above every page: the dataset in view, its build and champion, and the language switch."""
     t, _, found = opening()
-    ledger = loaders.ledger(found.home)
+    ledger = loaders.ledger(found.ledger_at, found.home)
     known = datasets(ledger)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="header"):
         if known:

@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     cache: Path = Field(
         default_factory=lambda: Path(user_cache_dir("lodestar")), description="fetched data sets and weights"
     )
+    ledger: str | None = Field(
+        default=None,
+        pattern="^postgres(ql)?(\\+psycopg)?://",
+        description="the address of a PostgreSQL database for the ledger; None keeps it in the home folder",
+    )
     tz: str = Field(default="UTC", description="the zone that dates and hours are shown in; stored times are UTC")
     language: Language | None = Field(default=None, description="the console's first language; None asks the browser")
     offline: bool = Field(default=False, description="never open a connection beyond this machine")
@@ -46,6 +51,11 @@ class Settings(BaseSettings):
         ge=1,
         description="threads for the warehouse and the models; by default the processors that this process may use",
     )
+
+    @property
+    def ledger_at(self) -> str | Path:
+        """Where `Ledger.open` finds this store's ledger."""
+        return self.ledger or self.home
 
     @field_validator("home", "cache")
     @classmethod

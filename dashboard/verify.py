@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from core.learn.sequences import histories_from
 from core.learn.splits import split_histories
-from core.ops.ledger import Ledger, build_of
+from core.ops.ledger import LEDGER_FILE, Ledger, build_of
 from core.ops.runs import MANIFEST, finished_run, run_folder
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS
 from core.predict.intervals import bootstrap_mean, paired_gap
@@ -78,8 +78,9 @@ class VerifyResult:
         return {"ok": self.ok, **vars(self)}
 
 
-def verify(path: Path, home: Path) -> VerifyResult:
-    """Checks the report at `path`, against the store at `home` where that has the run.
+def verify(path: Path, home: Path, *, address: str | None = None) -> VerifyResult:
+    """Checks the report at `path`, against the store at `home` (its ledger at `address`, where it is not inside) where
+    that has the run.
 
     Raises UnreadableFile for a file that is absent or no report of Lodestar; everything else is a finding.
     """
@@ -100,7 +101,7 @@ def verify(path: Path, home: Path) -> VerifyResult:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         result.findings.append(f"its data are not those of a report: {type(error).__name__} {error}")
         return result
-    _check_store(payload, home, result)
+    _check_store(payload, home, address, result)
     return result
 
 
@@ -192,12 +193,12 @@ def _check_file(html: str, page: _Page, payload: Mapping[str, Any], result: Veri
             result.notes.append("another version of Lodestar rendered the page; its numbers were compared one by one")
 
 
-def _check_store(payload: Mapping[str, Any], home: Path, result: VerifyResult) -> None:
+def _check_store(payload: Mapping[str, Any], home: Path, address: str | None, result: VerifyResult) -> None:
     """Rings two and three; without the run at hand, a note that they were left out."""
-    if not (home / "ledger.sqlite").is_file():
+    if address is None and not (home / LEDGER_FILE).is_file():
         result.notes.append(f"no store at {home}: checked the file alone, not its run")
         return
-    with Ledger.open(home) as ledger:
+    with Ledger.open(address or home, home=home) as ledger:
         try:
             run = finished_run(ledger, home, str(result.run_id))
             build = build_of(ledger, run.build_id)

@@ -1,4 +1,5 @@
-"""Whether the absence of a browser is a fault (in CI it is), and a model hub on loopback that speaks the protocol."""
+"""Whether the absence of a browser or of PostgreSQL is a fault (in CI it is), a PostgreSQL server, and a model hub on
+loopback that speaks the protocol."""
 
 import hashlib
 import json
@@ -12,8 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from dashboard.settings import share_processors
+from tests import postgresql
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HUB_MODEL = "someone/tiny-bert"
@@ -22,12 +25,47 @@ HUB_COMMIT = "a" * 40
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-browser", action="store_true", help="refuse to run without Chromium, so none skips")
+    parser.addoption("--require-postgresql", action="store_true", help="refuse to run without PostgreSQL's programs")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     share_processors()
     if config.getoption("--require-browser") and not any(shutil.which(name) for name in BROWSERS):
         raise pytest.UsageError("no Chromium on this machine")
+    if config.getoption("--require-postgresql") and postgresql.programs() is None:
+        raise pytest.UsageError("no PostgreSQL on this machine")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The address of a PostgreSQL server with a place for a database's name; skips where there are no programs."""
+    if postgresql.programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgresql.server() as address:
+        yield address
+
+
+@pytest.fixture
+def empty_database(postgresql_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a fresh PostgreSQL database."""
+    name = f"t{abs(hash(request.node.nodeid)):x}"
+    admin = sa.create_engine(
+        postgresql_server.format(name="postgres").replace("postgresql:", "postgresql+psycopg:"),
+        isolation_level="AUTOCOMMIT",
+    )
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield postgresql_server.format(name=name)
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a ledger may be kept, for a test that has to hold on either database: a fresh one."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    return str(request.getfixturevalue("empty_database"))
 
 
 @dataclass

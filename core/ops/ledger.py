@@ -3,8 +3,9 @@
 It owns the two kinds of transaction and which build of a dataset is current. Every module of this package
 writes through `Ledger.write`, so that one commit moves the world from one whole state to the next.
 
-SQLite (WAL, synchronous=FULL) by default; only the hooks on its connections hold SQL of its own. Writers
-begin IMMEDIATE: a transaction that reads and then writes can never find its read outdated.
+SQLite (WAL, synchronous=FULL) by default, PostgreSQL by URL; only the hooks on their connections hold SQL of their own.
+Writers take turns on both (BEGIN IMMEDIATE there, one advisory lock here): a transaction that reads and then writes
+can never find its read outdated, and numbers that count rows up are committed in their order.
 """
 
 import sqlite3
@@ -18,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.ops.schema import MIGRATIONS, SCHEMA_VERSION, Migration, metadata, versions
@@ -28,6 +29,7 @@ from data.errors import SchemaMismatch, StoreError, UnknownBuild, UnknownDataset
 
 LEDGER_FILE = "ledger.sqlite"
 _BUSY_TIMEOUT_S = 60.0
+_WRITERS_LOCK = 0x10DE57A2  # the advisory lock that PostgreSQL's writers take turns on, a number of Lodestar's own
 
 Clock = Callable[[], datetime]
 
@@ -52,7 +54,7 @@ class Ledger:
         when it can't be opened at all.
         """
         if isinstance(target, str) and "://" in target:
-            ledger = cls(engine=sa.create_engine(target), home=home)
+            ledger = cls(engine=_engine_of(target), home=home)
         else:
             folder = Path(target)
             try:
@@ -61,8 +63,7 @@ class Ledger:
                 raise _unusable(folder, error.strerror) from error
             url = sa.URL.create("sqlite", database=str(folder.resolve() / LEDGER_FILE))
             ledger = cls(engine=sa.create_engine(url, pool_size=4, max_overflow=60), home=folder)
-        if ledger.engine.dialect.name == "sqlite":
-            _tune_sqlite(ledger.engine)
+        {"sqlite": _tune_sqlite, "postgresql": _tune_postgresql}[ledger.engine.dialect.name](ledger.engine)
         try:
             migrate(ledger)
         except DatabaseError as error:
@@ -144,6 +145,43 @@ def _unusable(home: Path | None, cause: object) -> StoreError:
 
 def _record(connection: Connection, version: int) -> None:
     connection.execute(sa.insert(versions).values(version=version))
+
+
+def _engine_of(url: str) -> Engine:
+    """Raises StoreError for what is no address of a database that Lodestar can keep its ledger in."""
+    try:
+        parsed = sa.make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() in ("sqlite", "postgresql"):
+            return sa.create_engine(parsed, pool_size=4, max_overflow=60, pool_pre_ping=True)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise StoreError(
+            f"the ledger's address can't be used: {error}",
+            remedy="write postgresql://user@host/name, and run `pip install -e .[postgresql]`",
+        ) from error
+    raise StoreError(
+        f"no ledger can be kept in {parsed.get_backend_name()}",
+        remedy="name a postgresql:// address, or unset LODESTAR_LEDGER for SQLite in the home folder",
+    )
+
+
+def _tune_postgresql(engine: Engine) -> None:
+    """A commit is on disk when it returns; writers take turns; a reading is one moment's."""
+
+    def on_connect(raw: Any, _entry: ConnectionPoolEntry) -> None:
+        with raw.cursor() as cursor:
+            cursor.execute("SET synchronous_commit TO on; SET timezone TO 'UTC'; SET application_name TO 'lodestar'")
+        raw.commit()
+
+    def on_begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("ledger_writes", False):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})")
+        else:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    sa.event.listen(engine, "connect", on_connect)
+    sa.event.listen(engine, "begin", on_begin)
 
 
 def _tune_sqlite(engine: Engine) -> None:

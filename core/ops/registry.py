@@ -23,7 +23,7 @@ FIRST = "the first run of this data set"  # the reason that Lodestar itself give
 
 @dataclass(frozen=True)
 class PromotionRow:
-    """One change of champion. `action` is `promote` or `rollback`."""
+    """One change of champion. `action` is `promote` or `rollback`; `evidence` what spoke for it, where that was asked."""
 
     dataset: str
     version: int
@@ -33,6 +33,7 @@ class PromotionRow:
     actor: str
     reason: str
     at: datetime
+    evidence: dict[str, Any] | None = None
 
 
 def champion(ledger: Ledger, dataset: str) -> str | None:

@@ -1,8 +1,8 @@
 """The ledger's tables and the steps that bring an older ledger to them.
 
 Only shapes live here; what a row means is said by the module that writes it: builds in `ledger`, jobs in
-`jobs`, runs in `runs`, promotions and readings of a test set in `registry`. Nothing here is for
-one database only.
+`jobs`, runs in `runs`, promotions and readings of a test set in `registry`, feedback in `feedback`, the chain of what
+people did in `trail`, who may do it in `roles`. Nothing here is for one database only.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -58,6 +58,7 @@ builds = sa.Table(
     sa.Column("facts", sa.JSON, nullable=False),
     sa.Column("created", UtcTime, nullable=False),
     sa.Column("pruned", UtcTime),
+    sa.Column("feedback_to", sa.Integer, nullable=False, server_default="0"),
 )
 jobs = sa.Table(
     "jobs",
@@ -89,6 +90,7 @@ jobs = sa.Table(
     sa.Column("submitted", UtcTime, nullable=False),
     sa.Column("started", UtcTime),
     sa.Column("ended", UtcTime),
+    sa.Column("gpu", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 runs = sa.Table(
     "runs",
@@ -114,6 +116,7 @@ promotions = sa.Table(
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("at", UtcTime, nullable=False),
+    sa.Column("evidence", sa.JSON(none_as_null=True)),
 )
 test_reads = sa.Table(
     "test_reads",
@@ -123,6 +126,45 @@ test_reads = sa.Table(
     sa.Column("protocol", sa.String, nullable=False),
     sa.Column("at", UtcTime, nullable=False),
 )
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("feedback_id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.String, nullable=False, unique=True),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("user", sa.String, nullable=False),
+    sa.Column("item", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("slate", sa.String),
+    sa.Column("rank", sa.Integer),
+    sa.Column("propensity", sa.Float),
+    sa.Column("run_id", sa.String),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("received", UtcTime, nullable=False),
+    sa.Index("feedback_of_dataset", "dataset", "feedback_id"),
+)
+trail = sa.Table(
+    "trail",
+    metadata,
+    sa.Column("entry", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("act", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("before", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)
+roles = sa.Table(
+    "roles",
+    metadata,
+    sa.Column("actor", sa.String, primary_key=True),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("granted_by", sa.String, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+)
+_SINCE_2 = (feedback, trail, roles)
 
 
 @dataclass(frozen=True)
@@ -133,5 +175,14 @@ class Migration:
     apply: Callable[[Connection], None]
 
 
+def _to_2(connection: Connection) -> None:
+    """Feedback, the trail and roles; builds say what feedback they hold, jobs whether they want a GPU, promotions
+    what spoke for them."""
+    metadata.create_all(connection, tables=_SINCE_2)
+    for column in (builds.c.feedback_to, jobs.c.gpu, promotions.c.evidence):
+        told = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {told}")
+
+
 # A fresh ledger is created at SCHEMA_VERSION; these steps bring an older one there.
-MIGRATIONS: tuple[Migration, ...] = ()
+MIGRATIONS: tuple[Migration, ...] = (Migration(2, _to_2),)

@@ -3,7 +3,7 @@
     python small_worker.py work HOME JOB
     python small_worker.py supervise HOME IDLE_EXIT_S SLOTS GRACE_S
 
-Every body writes what it does into `HOME/marks/`, one file an act, so that a test can see from outside
+HOME/ledger-at, where there is one, holds the ledger's address. Every body writes what it does into `HOME/marks/`, one file an act, so that a test can see from outside
 whether anything was done twice.
 """
 
@@ -101,7 +101,8 @@ BODIES = {
 
 
 def main(command: str, home: Path, *rest: str) -> int:
-    with Ledger.open(home) as ledger:
+    elsewhere = home / "ledger-at"
+    with Ledger.open(elsewhere.read_text() if elsewhere.exists() else home, home=home) as ledger:
         if command == "work":
             try:
                 return work(ledger, home, rest[0], BODIES)

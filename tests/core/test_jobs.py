@@ -29,8 +29,8 @@ ELSEWHERE = Process(host="another-host", pid=7, started=7.0)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path) as ledger:
+def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(ledger_address, home=tmp_path) as ledger:
         yield ledger
 
 

@@ -20,8 +20,8 @@ YESTERDAY = NOW - timedelta(days=1)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path) as ledger:
+def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(ledger_address, home=tmp_path) as ledger:
         yield ledger
 
 

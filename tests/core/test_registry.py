@@ -25,8 +25,8 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path) as ledger:
+def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(ledger_address, home=tmp_path) as ledger:
         for dataset in ("films", "retail"):
             path = tmp_path / f"{dataset}.duckdb"
             record_build(ledger, build_id=f"b-{dataset}", dataset=dataset, path=path, facts={}, now=NOON)

@@ -18,8 +18,8 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path) as ledger:
+def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(ledger_address, home=tmp_path) as ledger:
         record_build(ledger, build_id="b-1", dataset="films", path=tmp_path / "b-1.duckdb", facts={}, now=NOON)
         yield ledger
 

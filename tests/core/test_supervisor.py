@@ -57,18 +57,19 @@ def marks(home: Path, job_id: str, what: str) -> list[str]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path, ledger_address: str) -> Iterator[Path]:
     """A home whose supervisor and workers are gone after the test, whatever happened in it."""
+    (tmp_path / "ledger-at").write_text(ledger_address)
     yield tmp_path
-    with Ledger.open(tmp_path) as ledger:
+    with Ledger.open(ledger_address, home=tmp_path) as ledger:
         for pid in (supervisor_pid(tmp_path), *(job.pid for job in jobs(ledger))):
             if pid is not None and not gone(pid):
                 os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def ledger(home: Path) -> Iterator[Ledger]:
-    with Ledger.open(home) as ledger:
+def ledger(home: Path, ledger_address: str) -> Iterator[Ledger]:
+    with Ledger.open(ledger_address, home=home) as ledger:
         yield ledger
 
 

@@ -30,8 +30,9 @@ SMALL_WORKER = str(Path(__file__).with_name("small_worker.py"))
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path) as ledger:
+def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
+    (tmp_path / "ledger-at").write_text(ledger_address)
+    with Ledger.open(ledger_address, home=tmp_path) as ledger:
         yield ledger
 
 
