@@ -1,7 +1,8 @@
 """From a spec and its files to an immutable build: check every row, number users and items, publish whole.
 
 Every row of the event files is either an event of the build or a row of the quarantine with its file, line,
-column and reason; `accepted + quarantined == read`, always. A crash or a full disk publishes nothing.
+column and reason; `accepted + quarantined == read`, always. A crash or a full disk publishes nothing. Feedback that the
+ledger holds comes after the files' rows, as if it were one file more, and goes through the same checks.
 """
 
 import json
@@ -22,7 +23,7 @@ from data.catalogue import items_table, list_items, list_users, users_table
 from data.errors import InvalidSpec, StoreError, UnreadableFile
 from data.publish import full_disk_reported, move_whole, sha256_of, temporary_folder, write_whole
 from data.quarantine import event_refusals, listing_refusals, write_quarantine
-from data.rows import Staged, stage
+from data.rows import Staged, stage, stage_feedback
 from data.spec import DatasetSpec, EventsSection
 from data.warehouse import (
     SCHEMA_VERSION,
@@ -70,9 +71,11 @@ def ingest(
     threads: int = 2,
     memory_limit: str = "2GB",
     progress: Progress | None = None,
+    feedback: pa.Table | None = None,
 ) -> IngestResult:
     """Make a build of `spec`, whose file paths are relative to `base`, in `home`. The ledger is not touched.
 
+    feedback: further events (feedback_id, user, item, ts, kind, value), whose source in the build is `feedback`.
     Publishes home/warehouse/<build_id>.duckdb and home/quarantine/<build_id>.parquet. Raises MissingColumn,
     UnreadableFile (also when no row can be used), InvalidSpec (a column holds something else), DiskFull,
     StoreError (too little memory).
@@ -86,7 +89,7 @@ def ingest(
         made, refused_rows = folder / target.name, folder / quarantine.name
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                refused = _make(connection, made, spec, base=base, now=now, tell=tell)
+                refused = _make(connection, made, spec, base=base, now=now, tell=tell, feedback=feedback)
         except DatabaseError as error:
             raise _explained(error, memory_limit) from error
         tell(0.95, "publishing")
@@ -116,12 +119,19 @@ def ingest(
 
 
 def _make(
-    connection: Connection, made: Path, spec: DatasetSpec, *, base: Path, now: datetime, tell: Progress
+    connection: Connection,
+    made: Path,
+    spec: DatasetSpec,
+    *,
+    base: Path,
+    now: datetime,
+    tell: Progress,
+    feedback: pa.Table | None,
 ) -> pa.Table:
     """Fill the build file at `made`; the refused rows of all files."""
     tell(0.02, "reading events")
     event_files = _paths(spec.events.files, base)
-    staged = _check_events(connection, spec.events, event_files, now)
+    staged = _check_events(connection, spec.events, event_files, now, feedback)
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _catalogue_paths(spec.items, base, event_files))
     users = list_users(connection, spec, _catalogue_paths(spec.users, base, event_files))
@@ -158,7 +168,9 @@ def _publish(made: Path, target: Path, refused_rows: Path, quarantine: Path) -> 
     move_whole(made, target)
 
 
-def _check_events(connection: Connection, section: EventsSection, files: Sequence[Path], now: datetime) -> Staged:
+def _check_events(
+    connection: Connection, section: EventsSection, files: Sequence[Path], now: datetime, feedback: pa.Table | None
+) -> Staged:
     """Leaves tables `checked` (every staged row, with a reason or none) and `accepted` (rowid = event_id)."""
     staged = stage(
         connection,
@@ -173,6 +185,9 @@ def _check_events(connection: Connection, section: EventsSection, files: Sequenc
             remedy="export the events again",
         )
     unit = section.ts_unit or _guessed_unit(connection, section.ts)
+    if feedback is not None and feedback.num_rows:
+        scale, n_context = _MICROSECONDS.get(unit), len(section.context)
+        staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
     connection.execute(
         _sql("check_events"),
         {

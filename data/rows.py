@@ -20,6 +20,7 @@ from data.errors import UnreadableFile
 from data.textfile import Reject, Shape, check_columns, exact_rows, first_bytes, header_of, shape_of, shown
 from data.warehouse import Connection, DatabaseError
 
+FEEDBACK = "feedback"  # what stands for the file where an event came from the ledger
 _BATCH_ROWS = 50_000
 _GLOB = re.compile(r"[*?\[]")  # DuckDB would take such a path for a pattern
 _REJECT_REASONS = {
@@ -90,6 +91,29 @@ def stage(
         return _stage(connection, table, files, columns, rest, list_separator, exact=False)
     except _Disagreement:
         return _stage(connection, table, files, columns, rest, list_separator, exact=True)
+
+
+def stage_feedback(
+    connection: Connection, staged: Staged, feedback: pa.Table, *, us_per_unit: float | None, n_context: int
+) -> Staged:
+    """The same staging table with feedback behind the files' rows, as the text that such a file would hold.
+
+    feedback: (feedback_id, user, item, ts, kind, value); us_per_unit: the files' unit of time, None for ISO 8601;
+    n_context: how many columns of context they have. A row's line is its feedback_id.
+    """
+    connection.register("incoming", feedback)
+    connection.execute(
+        f"INSERT INTO {staged.table} SELECT user, item,"  # noqa: S608 - our own name
+        " CASE WHEN $us IS NULL THEN strftime(ts, '%Y-%m-%d %H:%M:%S.%f+00')"
+        " ELSE CAST(CAST(epoch_us(ts) AS DOUBLE) / $us AS VARCHAR) END,"
+        " kind, CAST(value AS VARCHAR), CAST($rest AS VARCHAR[]), $file FROM incoming",
+        {"us": us_per_unit, "file": FEEDBACK, "rest": [None] * n_context},
+    )
+    connection.unregister("incoming")
+    lines = feedback["feedback_id"].to_numpy()
+    start = sum(file.count for file in staged.files)
+    last = StagedFile(Path(FEEDBACK), start, header_lines=0, count=feedback.num_rows, lines=lines)
+    return Staged(staged.table, (*staged.files, last))
 
 
 class _Disagreement(Exception):

@@ -234,15 +234,26 @@ class BuildRow:
 
 
 def record_build(
-    ledger: Ledger, *, build_id: str, dataset: str, path: Path, facts: dict[str, Any], now: datetime
+    ledger: Ledger,
+    *,
+    build_id: str,
+    dataset: str,
+    path: Path,
+    facts: dict[str, Any],
+    now: datetime,
+    feedback_to: int = 0,
 ) -> None:
-    """Makes a published file the dataset's current build. A build recorded before becomes current again."""
+    """Makes a published file the dataset's current build. A build recorded before becomes current again.
+
+    feedback_to: the number of the last feedback that it holds.
+    """
     row = {
         "dataset": dataset,
         "path": _stored_path(ledger, path),
         "facts": facts,
         "created": now,
         "pruned": None,
+        "feedback_to": feedback_to,
     }
     with ledger.write() as connection:
         known = sa.select(builds_table.c.build_id).where(builds_table.c.build_id == build_id)

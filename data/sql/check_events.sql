@@ -1,5 +1,6 @@
 -- Every staged row of the event files, typed, with the first reason against it (NULL: accepted).
--- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context; rowid is the place in the files.
+-- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context; rowid is the place in the files. A kind that is
+-- there is taken also where the files have no column of kinds: feedback brings its own.
 CREATE TABLE checked AS
 WITH trimmed AS (
     SELECT
@@ -7,7 +8,7 @@ WITH trimmed AS (
         coalesce(trim(f0), '') AS user_key,
         coalesce(trim(f1), '') AS item_key,
         coalesce(trim(f2), '') AS ts_text,
-        CASE WHEN $has_kind THEN coalesce(trim(f3), '') ELSE $kind_value END AS kind,
+        CASE WHEN $has_kind OR f3 IS NOT NULL THEN coalesce(trim(f3), '') ELSE $kind_value END AS kind,
         nullif(trim(f4), '') AS value_text,
         rest,
         file AS source
