@@ -14,6 +14,7 @@ from core.ops.ledger import utc_now
 from dashboard import terminal
 from dashboard.cli_answers import explain, guide, predict, recommend, similar
 from dashboard.cli_jobs import jobs_app
+from dashboard.cli_people import feedback, interactions, roles_app, trail
 from dashboard.cli_runs import audit, bench, evaluate, export, promote, report, rollback, score, train, verify
 from dashboard.cli_search import search
 from dashboard.desk import (
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(roles_app, name="roles")
 
 
 @app.command()
@@ -150,6 +152,7 @@ for _command in (
     *(train, search, evaluate, bench, score),
     *(recommend, similar, predict, explain, guide),
     *(audit, export, promote, rollback, report, verify),
+    *(feedback, interactions, trail),
 ):
     app.command()(_command)
 

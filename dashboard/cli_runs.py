@@ -16,6 +16,7 @@ from dashboard.desk import (
     Home,
     Run,
     Set,
+    actor,
     await_job,
     desk,
     listed,
@@ -211,7 +212,7 @@ def promote(
             d.ledger,
             dataset=row.dataset,
             run_id=row.run_id,
-            actor=_actor(),
+            actor=actor(),
             reason=reason,
             expected_version=registry.champion_version(d.ledger, row.dataset),
             now=utc_now(),
@@ -240,7 +241,7 @@ def rollback(
         made = registry.rollback(
             d.ledger,
             dataset=name,
-            actor=_actor(),
+            actor=actor(),
             reason=reason,
             expected_version=registry.champion_version(d.ledger, name),
             now=utc_now(),
@@ -299,9 +300,3 @@ def verify(file: Path, as_json: AsJson = False, home: Home = None) -> None:
     )
     if not told["ok"]:
         raise typer.Exit(1)
-
-
-def _actor() -> str:
-    import getpass
-
-    return getpass.getuser()

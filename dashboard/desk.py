@@ -1,6 +1,7 @@
 """What every command stands on: the settings with its store, that store's ledger, and the options they all share."""
 
 import csv
+import getpass
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,6 +67,11 @@ def desk(home: Path | None) -> Iterator[Desk]:
             yield Desk(mine, ledger)
         finally:
             ledger.close()
+
+
+def actor() -> str:
+    """Who acts: the account that runs the command or the console, since both are one local operator's, on loopback."""
+    return getpass.getuser()
 
 
 def supervisor_argv(home: Path) -> list[str]:

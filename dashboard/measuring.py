@@ -1,6 +1,5 @@
 """What a finished run already measured, read back for the command line: figures, audit, lift, slates."""
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,10 @@ import pyarrow.parquet as pq
 
 from core.ops.ledger import Ledger, build_of
 from core.ops.runs import finished_run, run_folder
+from dashboard.tables import check_name, write_rows
 from data import reads
 from data.errors import DamagedArtefact, InputError
-from data.publish import sha256_of, temporary_folder
+from data.publish import sha256_of
 from data.warehouse import Warehouse
 
 EXPORTED = pa.schema(
@@ -59,8 +59,7 @@ def export_slates(ledger: Ledger, home: Path, run: str, out: Path, *, k: int, da
     The run's slates pass through in parts, so that memory does not grow with them. Raises InputError for an ending
     other than .csv or .parquet, or more than the run has ranked.
     """
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"{out} is neither .csv nor .parquet", remedy="end the name after --out with one of the two")
+    check_name(out)
     row = finished_run(ledger, home, run, dataset)
     with pq.ParquetFile(run_folder(home, row.run_id) / "scores.parquet") as scores:
         most = _most_ranks(scores)
@@ -68,7 +67,7 @@ def export_slates(ledger: Ledger, home: Path, run: str, out: Path, *, k: int, da
             raise InputError(f"k is {k}", remedy=f"ask for 1 to {most}, as many as the run ranked")
         with Warehouse.open(build_of(ledger, row.build_id).path) as warehouse:
             items, users = reads.catalogue(warehouse), reads.user_table(warehouse)
-        return _write(_named(scores, k, items=items, users=users), out)
+        return write_rows(_named(scores, k, items=items, users=users), EXPORTED, out)
 
 
 def _named(scores: pq.ParquetFile, k: int, *, items: pa.Table, users: pa.Table) -> Iterator[pa.RecordBatch]:
@@ -85,40 +84,3 @@ def _most_ranks(scores: pq.ParquetFile) -> int:
     groups = [scores.metadata.row_group(number) for number in range(scores.metadata.num_row_groups)]
     column = scores.schema_arrow.get_field_index("rank")
     return max((group.column(column).statistics.max for group in groups if group.num_rows), default=0)
-
-
-def _write(batches: Iterator[pa.RecordBatch], out: Path) -> int:
-    """Rows written, whole or not at all; in a CSV, text that a spreadsheet would run as a formula is quoted with an
-    apostrophe."""
-    try:
-        with temporary_folder(out.parent, out.name) as folder:
-            made = folder / out.name
-            rows = _into_parquet(batches, made) if out.suffix == ".parquet" else _into_csv(batches, made)
-            made.replace(out)
-            return rows
-    except FileNotFoundError as error:
-        raise InputError(f"there is no folder {out.parent}", remedy="name an existing one after --out") from error
-
-
-def _into_parquet(batches: Iterator[pa.RecordBatch], path: Path) -> int:
-    rows = 0
-    with pq.ParquetWriter(path, EXPORTED) as file:
-        for batch in batches:
-            file.write_batch(batch)
-            rows += batch.num_rows
-    return rows
-
-
-def _into_csv(batches: Iterator[pa.RecordBatch], path: Path) -> int:
-    rows = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(EXPORTED.names)
-        for batch in batches:
-            writer.writerows([_safe(cell) for cell in row.values()] for row in batch.to_pylist())
-            rows += batch.num_rows
-    return rows
-
-
-def _safe(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

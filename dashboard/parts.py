@@ -3,7 +3,6 @@ said when something is missing or wrong. Whatever comes from data is escaped her
 Markdown sees it.
 """
 
-import getpass
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -260,8 +259,3 @@ def measures(t: Words, rows: Mapping[str, Sequence[Mapping[str, Any]]], *, heads
     """A small table of estimates with their intervals: a row's name, then one M for each head after the first."""
     cells = [[name, *(interval(t, m) for m in row)] for name, row in rows.items()]
     st.table(pd.DataFrame([[escape(cell) for cell in row] for row in cells], columns=list(heads)), border="horizontal")
-
-
-def actor() -> str:
-    """Who acts: the account that runs the console, since here one local operator uses it on loopback."""
-    return getpass.getuser()

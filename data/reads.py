@@ -56,6 +56,24 @@ def catalogue(warehouse: Warehouse) -> pa.Table:
     return warehouse.run("SELECT * FROM items ORDER BY item_id")
 
 
+def click_stream(warehouse: Warehouse) -> pa.Table:
+    """One row an event, in time, ties in file order: user, item (keys), ts (UTC), kind, value, source."""
+    return warehouse.run(
+        "SELECT u.key AS user, i.key AS item, ts, kind, value, source FROM events"
+        " JOIN users AS u USING (user_id) JOIN items AS i USING (item_id) ORDER BY ts, event_id"
+    )
+
+
+def ratings(warehouse: Warehouse) -> pa.Table:
+    """The rating matrix row by row: user, item (keys), value, ts (UTC), the last value that the user gave the item."""
+    return warehouse.run(
+        "WITH last AS (SELECT user_id, item_id, arg_max(value, (ts, event_id)) AS value, max(ts) AS ts FROM events"
+        " WHERE value IS NOT NULL GROUP BY user_id, item_id)"
+        " SELECT u.key AS user, i.key AS item, value, ts FROM last"
+        " JOIN users AS u USING (user_id) JOIN items AS i USING (item_id) ORDER BY user_id, item_id"
+    )
+
+
 def user_table(warehouse: Warehouse) -> pa.Table:
     """One row a user, by user_id: user_id, key and each declared attribute (`unknown` where missing)."""
     return warehouse.run("SELECT * FROM users ORDER BY user_id")

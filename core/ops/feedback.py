@@ -8,7 +8,7 @@ say by one number, its watermark, which of them it holds.
 import hashlib
 import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -75,14 +75,18 @@ class Receipt:
         return {"accepted": self.accepted, "repeated": self.repeated, "refused": refused}
 
 
-def append(ledger: Ledger, dataset: str, batch: Sequence[Feedback], *, now: datetime) -> Receipt:
+def append(
+    ledger: Ledger, dataset: str, batch: Sequence[Feedback], *, now: datetime, items: Container[str] | None = None
+) -> Receipt:
     """Writes a batch of at most MOST_ROWS in one transaction: when this returns, its rows are on disk.
+
+    items: the keys that there are; None takes any.
 
     A key that stands there already, in the ledger or earlier in the batch, is `repeated` where it names the same act,
     and refused where it names another one.
     """
     assert len(batch) <= MOST_ROWS, f"append at most {MOST_ROWS} rows at once"
-    faults = {place: fault for place, row in enumerate(batch) if (fault := _fault(row, now)) is not None}
+    faults = {place: fault for place, row in enumerate(batch) if (fault := _fault(row, now, items)) is not None}
     rows = {place: _values(dataset, row, now) for place, row in enumerate(batch) if place not in faults}
     if not rows:
         return Receipt(0, 0, faults)
@@ -178,12 +182,14 @@ def shown(slate: str, user: str, items: Sequence[Mapping[str, Any]], *, run_id: 
     ]
 
 
-def _fault(row: Feedback, now: datetime) -> str | None:
+def _fault(row: Feedback, now: datetime, items: Container[str] | None) -> str | None:
     """Why a row cannot be taken, or None."""
     texts = {"user": row.user, "item": row.item, "key": row.key, "slate": row.slate, "run": row.run_id}
     for name, text in texts.items():
         if text is not None and (not text.strip() or len(text) > MOST_CHARACTERS or not text.isprintable()):
             return f"unusable-{name}"
+    if items is not None and row.item not in items:
+        return "unknown-item"
     if row.kind not in KINDS:
         return "unknown-kind"
     if row.at.tzinfo is None or row.at.year < 1970 or row.at > now + _AHEAD:

@@ -39,12 +39,20 @@ class ScorerClient:
         k: int = 10,
         explain: bool = False,
         rules: Mapping[str, Any] | None = None,
+        log: bool = False,
     ) -> dict[str, Any]:
         """`recommend`'s JSON for a user's key, or for a history of item keys, oldest first. rules: any of only, never
         (lists of categories), pins (a list of KEY@RANK), caps (a list of CATEGORY=N, or N for each), diversity (0-1).
+        log: the list is noted as shown to the user; then `slate` and each item's `propensity` are there.
         """
-        asked = {"run": run, "k": k, "explain": explain, "rules": dict(rules or {}), **_subject(user, history)}
-        return self._call("POST", "/recommend", asked)
+        asked = {"run": run, "k": k, "explain": explain, "rules": dict(rules or {}), "log": log}
+        return self._call("POST", "/recommend", {**asked, **_subject(user, history)})
+
+    def feedback(self, rows: Sequence[Mapping[str, Any]], *, dataset: str | None = None) -> dict[str, Any]:
+        """{accepted, repeated, refused[{row, reason}]} of acts {user, item, kind, at, ...}: what is accepted or
+        repeated is on disk, once."""
+        told = [{**row, "at": row["at"].isoformat()} for row in rows]
+        return self._call("POST", "/feedback", {"dataset": dataset, "rows": told})
 
     def similar(self, run: str, *, item: str, k: int = 10) -> dict[str, Any]:
         """`similar`'s JSON: what is like an item, by its key."""

@@ -1,7 +1,8 @@
 """The scorer: one process that holds a few runs in memory and answers over loopback HTTP, with a token.
 
 It listens on a free port and writes its address and a fresh token to `scorer.json` in the store, readable by its owner
-alone. Runs are kept by last use; a promoted champion is another run and so loads by itself.
+alone. Runs are kept by last use; a promoted champion is another run and so loads by itself. What people do with what
+they are shown comes back here too, and is on disk when the answer says so.
 """
 
 import json
@@ -12,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,12 +24,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from core.ops.ledger import Ledger
+from core.ops.feedback import MOST_ROWS, Feedback
+from core.ops.ledger import Ledger, utc_now
 from core.ops.runs import finished_run
 from core.predict.rules import rules_from
 from core.serve import answers
 from core.serve.client import SCORER_FILE
-from data.errors import LodestarError, NotFound
+from core.serve.responses import Intake
+from data.errors import InputError, LodestarError, NotFound
 
 KEPT_RUNS = 3
 
@@ -48,6 +52,16 @@ class RecommendQuestion(Question):
     k: Annotated[int, Field(ge=1, le=1000)] = 10
     explain: bool = False
     rules: dict[str, Any] = {}
+    log: Annotated[bool, Field(description="note the list as shown to the user, under the slate's name")] = False
+
+
+class Acts(BaseModel):
+    """What people did. Each row is named by its key, or by itself where it has none, and is written once however often
+    it is sent."""
+
+    model_config = ConfigDict(extra="forbid")
+    dataset: str | None = None
+    rows: Annotated[list[Feedback], Field(min_length=1, max_length=MOST_ROWS)]
 
 
 class SimilarQuestion(Question):
@@ -139,7 +153,9 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
         yield
         shelf.close()
 
-    app = FastAPI(title="Lodestar scorer", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Lodestar scorer", version=version("lodestar"), lifespan=lifespan, docs_url=None, redoc_url=None
+    )
 
     def allowed(authorization: Annotated[str, Header()] = "") -> None:
         if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
@@ -153,20 +169,38 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
     def health() -> dict[str, bool]:
         return {"ok": True}
 
-    app.include_router(_questions(shelf), dependencies=[Depends(allowed)])
+    intake = Intake(shelf.ledger)
+    app.include_router(_questions(shelf, intake), dependencies=[Depends(allowed)])
+    app.include_router(_responses(intake), dependencies=[Depends(allowed)])
     return app
 
 
-def _questions(shelf: Shelf) -> APIRouter:
+def _responses(intake: Intake) -> APIRouter:
+    """The path by which people's acts come back."""
+    router = APIRouter()
+
+    @router.post("/feedback")
+    def feedback(acts: Acts) -> dict[str, Any]:
+        return intake.take(acts.rows, dataset=acts.dataset, now=utc_now()).as_json()
+
+    return router
+
+
+def _questions(shelf: Shelf, intake: Intake) -> APIRouter:
     """The paths that a model answers."""
     router = APIRouter()
 
     @router.post("/recommend")
     def recommend(q: RecommendQuestion) -> dict[str, Any]:
         rules = rules_from(q.rules)
-        return shelf.ask(
-            q, lambda run: answers.recommend(run, user=q.user, history=q.history, k=q.k, explain=q.explain, rules=rules)
-        )
+        if q.log and q.user is None:
+            raise InputError("a list is noted as shown to a user", remedy="name the user, or leave `log` out")
+
+        def answer(run: answers.OpenRun) -> dict[str, Any]:
+            told = answers.recommend(run, user=q.user, history=q.history, k=q.k, explain=q.explain, rules=rules)
+            return intake.take_slate(told, dataset=run.row.dataset, now=utc_now()) if q.log else told
+
+        return shelf.ask(q, answer)
 
     @router.post("/similar")
     def similar(q: SimilarQuestion) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import streamlit as st
 from core.ops import registry
 from core.ops.runs import RunRow
 from dashboard import board, charts, findings, loaders, parts, state
+from dashboard.desk import actor
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
@@ -152,7 +153,7 @@ def promotion(s: Scene, run: RunRow) -> None:
                 s.ledger,
                 dataset=s.dataset,
                 run_id=run.run_id,
-                actor=parts.actor(),
+                actor=actor(),
                 reason=reason,
                 expected_version=state.recall("champion-seen", version),
                 now=datetime.now(UTC),

@@ -26,6 +26,7 @@ from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, histories_from
 from core.learn.splits import leave_last_out, split_histories
 from core.learn.whitening import Whitening
+from core.ops import feedback
 from core.ops.claims import claim
 from core.ops.events import read_events
 from core.ops.jobs import submit
@@ -550,3 +551,31 @@ def test_rules_and_likeness_are_answered_over_http_as_by_the_command_line(
         malformed = client.post("/recommend", json={**question, "rules": {"diversity": 2}})
         assert malformed.json()["error"]["type"] == "InputError"
         assert client.post("/similar", json={"run": made.run_id, "item": "nothing"}).status_code == 404
+
+
+def test_what_was_shown_and_done_comes_back_over_http_exactly_once(made: Made) -> None:
+    shelf = Shelf(made.ledger, made.home)
+    with TestClient(make_app(shelf, token="secret")) as client:
+        at = "2026-01-01T12:00:00+00:00"
+        with Warehouse.open(made.build) as warehouse:
+            user, dataset = reads.user_table(warehouse)["key"][0].as_py(), warehouse.facts.dataset
+        act = {"user": user, "item": NEW_ITEM, "kind": "click", "at": at, "key": "http-1"}
+        assert client.post("/feedback", json={"rows": [act]}).status_code == 401
+        client.headers["Authorization"] = "Bearer secret"
+        plain = client.post("/recommend", json={"run": made.run_id, "user": user, "k": 3}).json()
+        logged = client.post("/recommend", json={"run": made.run_id, "user": user, "k": 3, "log": True}).json()
+        assert [item["key"] for item in logged["items"]] == [item["key"] for item in plain["items"]]
+        assert "slate" not in plain and all(item["propensity"] == 1.0 for item in logged["items"])
+        shown = [row for row in feedback.rows(made.ledger, dataset) if row["slate"] == logged["slate"]]
+        assert [(row["item"], row["rank"], row["run_id"]) for row in shown] == [
+            (item["key"], item["rank"], made.run_id) for item in logged["items"]
+        ]
+        nobody = client.post("/recommend", json={"run": made.run_id, "history": [NEW_ITEM], "log": True})
+        assert nobody.json()["error"]["type"] == "InputError"
+        first = client.post("/feedback", json={"rows": [act, {**act, "item": "nothing", "key": "http-2"}]}).json()
+        assert first == {"accepted": 1, "repeated": 0, "refused": [{"row": 1, "reason": "unknown-item"}]}
+        assert client.post("/feedback", json={"rows": [act]}).json()["repeated"] == 1
+        assert client.post("/feedback", json={"rows": []}).status_code == 422
+        assert client.post("/feedback", json={"rows": [{**act, "at": "noon"}]}).status_code == 422
+        paths = client.get("/openapi.json").json()["paths"]
+        assert {"/recommend", "/similar", "/feedback"} <= set(paths)

@@ -150,7 +150,7 @@ def test_every_command_that_people_are_told_of_exists() -> None:
     told = {name for text in texts for name in re.findall(r"(?:`|^)lodestar ([a-z][a-z-]+)", text, re.MULTILINE)}
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     assert {"ingest", "train", "recommend", "report"} <= told
-    assert told <= known | {"jobs"}
+    assert told <= known | {"jobs", "roles"}
 
 
 def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:

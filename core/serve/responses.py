@@ -1,0 +1,94 @@
+"""What people do with what they were shown, on its way to the ledger: over HTTP, from a file, from a page.
+
+An act on an item that the data set's current build does not know is refused: it could never become an event.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from core.ops import feedback
+from core.ops.feedback import Feedback, Receipt
+from core.ops.ledger import Ledger, current_build
+from data import reads
+from data.acts import acts
+from data.quarantine import SCHEMA, write_quarantine
+from data.warehouse import Warehouse
+
+
+class Intake:
+    """Takes feedback for a data set, by default the one ingested last; remembers the current build's items."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._known: tuple[str, frozenset[str]] | None = None
+
+    def take(self, rows: Sequence[Feedback], *, dataset: str | None, now: datetime) -> Receipt:
+        """Rows that are acknowledged are on disk. Raises UnknownDataset."""
+        name, known = self._items(dataset)
+        accepted, repeated = 0, 0
+        refused: dict[int, str] = {}
+        for start in range(0, len(rows), feedback.MOST_ROWS):
+            batch = rows[start : start + feedback.MOST_ROWS]
+            told = feedback.append(self.ledger, name, batch, now=now, items=known)
+            accepted, repeated = accepted + told.accepted, repeated + told.repeated
+            refused |= {start + place: reason for place, reason in told.refused.items()}
+        return Receipt(accepted, repeated, refused)
+
+    def take_slate(self, told: dict[str, Any], *, dataset: str, now: datetime) -> dict[str, Any]:
+        """A `recommend` answer for a user, noted as shown: with `slate`, and each item's `propensity`, which is 1 where
+        the list is the only one that the user could have got."""
+        slate = feedback.new_slate()
+        items = [{**item, "propensity": 1.0} for item in told["items"]]
+        rows = feedback.shown(slate, told["user"], items, run_id=told["run_id"], at=now)
+        for start in range(0, len(rows), feedback.MOST_ROWS):
+            feedback.append(self.ledger, dataset, rows[start : start + feedback.MOST_ROWS], now=now)
+        return {**told, "slate": slate, "items": items}
+
+    def take_file(self, path: Path, *, home: Path, dataset: str | None, now: datetime) -> dict[str, Any]:
+        """{dataset, read, accepted, repeated, refused, reasons{name: count}, quarantine}: accepted + repeated + refused
+        = read. What was refused stands in the quarantine with its line. Raises UnreadableFile, MissingColumn,
+        UnknownDataset, DiskFull."""
+        name, _ = self._items(dataset)
+        read = accepted = repeated = 0
+        refused: list[tuple[int, str, str]] = []
+        records = acts(path)
+        while some := list(islice(records, feedback.MOST_ROWS)):
+            read += len(some)
+            refused += [(line, fields, raw) for line, raw, fields in some if isinstance(fields, str)]
+            good = [(line, raw, Feedback(**fields)) for line, raw, fields in some if not isinstance(fields, str)]
+            told = self.take([row for _, _, row in good], dataset=name, now=now)
+            accepted, repeated = accepted + told.accepted, repeated + told.repeated
+            refused += [(good[place][0], reason, good[place][1]) for place, reason in told.refused.items()]
+        quarantine = None
+        if refused:
+            quarantine = home / "quarantine" / f"feedback-{now:%Y%m%dT%H%M%S%f}.parquet"
+            quarantine.parent.mkdir(parents=True, exist_ok=True)
+            write_quarantine(quarantine, _refusals(path.name, refused))
+        return {
+            "dataset": name,
+            "read": read,
+            "accepted": accepted,
+            "repeated": repeated,
+            "refused": len(refused),
+            "reasons": dict(Counter(reason for _, reason, _ in refused).most_common()),
+            "quarantine": None if quarantine is None else str(quarantine),
+        }
+
+    def _items(self, dataset: str | None) -> tuple[str, frozenset[str]]:
+        build = current_build(self.ledger, dataset)
+        if self._known is None or self._known[0] != build.build_id:
+            with Warehouse.open(build.path) as warehouse:
+                self._known = build.build_id, frozenset(reads.catalogue(warehouse)["key"].to_pylist())
+        return build.dataset, self._known[1]
+
+
+def _refusals(source: str, refused: Iterable[tuple[int, str, str]]) -> pa.Table:
+    rows = [("feedback", source, line, None, reason, raw) for line, reason, raw in sorted(refused)]
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
