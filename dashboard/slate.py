@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from core.trust.words import leading
-from dashboard import charts, findings, loaders, parts, state
+from dashboard import charts, findings, loaders, parts, state, thumbs
 from dashboard.scene import Scene
 from dashboard.words import escape
 from data.errors import InputError, NotFound, ScorerUnavailable
@@ -67,8 +67,9 @@ def recommendations(s: Scene, served: dict[str, Any], chosen: dict[str, Any] | N
         st.markdown(t("profile.nothing_left"))
         return
     shown = served["items"] if state.recall("whole-slate", False) else served["items"][:SHOWN]
+    given = thumbs.given(s, served["user"])
     for item in shown:
-        card(s, item, chosen=item["key"] == chosen["key"])
+        card(s, item, served, chosen=item["key"] == chosen["key"], thumb=given.get(item["key"]))
     with st.container(horizontal=True, horizontal_alignment="left"):
         if len(served["items"]) > SHOWN:
             whole = state.recall("whole-slate", False)
@@ -81,8 +82,8 @@ def recommendations(s: Scene, served: dict[str, Any], chosen: dict[str, Any] | N
             )
 
 
-def card(s: Scene, item: dict[str, Any], *, chosen: bool) -> None:
-    """Rank, title, categories, reason and probability of one recommendation."""
+def card(s: Scene, item: dict[str, Any], served: dict[str, Any], *, chosen: bool, thumb: str | None) -> None:
+    """Rank, title, categories, reason, probability and thumbs of one recommendation."""
     t = s.t
     name = f"slate-{'chosen' if chosen else 'other'}-{item['rank']}"
     with st.container(border=True, key=name, horizontal=True, vertical_alignment="center", gap="small"):
@@ -102,6 +103,7 @@ def card(s: Scene, item: dict[str, Any], *, chosen: bool) -> None:
                     on_click=state.choose,
                     args=("item", item["key"]),
                 )
+            thumbs.buttons(s, item, user=served["user"], run_id=served["run_id"], thumb=thumb)
 
 
 def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -> None:

@@ -159,6 +159,17 @@ def rows(ledger: Ledger, dataset: str) -> Iterator[dict[str, Any]]:
             yield dict(row)
 
 
+def last_acts(ledger: Ledger, dataset: str, user: str, *, kinds: Sequence[str]) -> dict[str, str]:
+    """The last of these kinds that a user did to each item, by the item's key."""
+    query = (
+        sa.select(table.c.item, table.c.kind)
+        .where(table.c.dataset == dataset, table.c.user == user, table.c.kind.in_(kinds))
+        .order_by(table.c.feedback_id)
+    )
+    with ledger.read() as connection:
+        return {row.item: row.kind for row in connection.execute(query)}
+
+
 def new_slate() -> str:
     """A name for one list as it was shown to one user."""
     return f"s-{uuid.uuid4().hex}"

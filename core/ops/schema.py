@@ -143,6 +143,7 @@ feedback = sa.Table(
     sa.Column("at", UtcTime, nullable=False),
     sa.Column("received", UtcTime, nullable=False),
     sa.Index("feedback_of_dataset", "dataset", "feedback_id"),
+    sa.Index("feedback_of_user", "dataset", "user"),
     sqlite_autoincrement=True,  # a number is never used again, also where the newest rows were erased
 )
 trail = sa.Table(

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from core.learn.config import TrainConfig
-from core.ops import jobs, registry, runs
+from core.ops import feedback, jobs, registry, runs
 from core.ops.ledger import Ledger, current_build
 from core.ops.searches import BEST, TOLD, search_folder
 from dashboard import charts, loaders, searching, settings, slate, training
@@ -506,3 +506,21 @@ def test_every_page_asks_one_thing_at_most(opened: Opened, store: Any) -> None:
 def history_of(test: AppTest) -> pd.DataFrame:
     """The table of every event on a user's profile."""
     return next(table.value for table in test.dataframe if {"title", "ts", "kind"} <= set(table.value.columns))
+
+
+def test_a_thumb_goes_to_the_ledger_once_and_stays(opened: Opened, new_store: Callable[..., Any]) -> None:
+    own = new_store()
+    test = opened(own.home, "profile", user="u7")
+    assert not test.button(key="favourite-1").disabled and not test.button(key="dismissal-1").disabled
+    test.button(key="favourite-1").click().run()
+    assert not test.exception
+    assert test.toast[0].value.startswith("Noted that user u7 likes")
+    assert test.button(key="favourite-1").disabled and not test.button(key="dismissal-1").disabled
+    test.button(key="dismissal-1").click().run()
+    assert test.button(key="dismissal-1").disabled and not test.button(key="favourite-1").disabled
+    with Ledger.open(own.home) as ledger:
+        rows = list(feedback.rows(ledger, "tiny"))
+    assert [(row["user"], row["kind"], row["rank"], row["run_id"]) for row in rows] == [
+        ("u7", "favourite", 1, own.run_id),
+        ("u7", "dismissal", 1, own.run_id),
+    ]
