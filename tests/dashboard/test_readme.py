@@ -45,6 +45,7 @@ def commands(block: str) -> list[list[str]]:
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 FIRST, *REST = [block for language, block in BLOCKS if not language and commands(block)]
 (SPEC,) = [block for language, block in BLOCKS if language == "toml"]
+(ACTS,) = [block for language, block in BLOCKS if language == "csv"]
 ASKED = [command for block in REST for command in commands(block)]
 
 
@@ -62,8 +63,9 @@ class Shop:
 
 
 def write_shop(folder: Path) -> None:
-    """The two CSVs that the README describes: 40 customers, each with a taste; the spec is the README's own text."""
+    """The CSVs that the README describes: 40 customers, each with a taste; the spec is the README's own text."""
     (folder / "shop.toml").write_text(SPEC, encoding="utf-8")
+    (folder / "acts.csv").write_text(ACTS, encoding="utf-8")
     rng = np.random.default_rng(0)
     with (folder / "products.csv").open("w", newline="", encoding="utf-8") as file:
         rows = [(sku, f"Thing {sku}", "|".join({TAGS[sku % 3], TAGS[sku // 3 % 3]})) for sku in range(1, 201)]
