@@ -3,7 +3,7 @@
 Training and search read it here, so that a setting means the same to both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +34,15 @@ class Material:
     texts: list[str]
 
 
-def material_of(warehouse: Warehouse, config: TrainConfig) -> Material:
-    """Raises InputError where events cannot be cut in time, InvalidConfig for rules that do not fit the build."""
+def material_of(
+    warehouse: Warehouse, config: TrainConfig, *, order: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None
+) -> Material:
+    """order: puts the build's kinds in the order in which they are numbered.
+
+    Raises InputError where events cannot be cut in time, InvalidConfig for rules that do not fit the build.
+    """
     kinds = tuple(reads.kind_counts(warehouse)["kind"].to_pylist())
+    kinds = kinds if order is None else order(kinds)
     histories = histories_from(reads.histories(warehouse), kinds)
     split = split_histories(histories, warehouse.facts.spec.task, config.protocol)
     texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]

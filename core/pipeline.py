@@ -6,17 +6,17 @@ done again. The manifest is written last, so a run without one is unfinished, wh
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.torch import save_file
 
 from core.learn.config import TrainConfig
 from core.learn.curves import Curves, WandbRun
@@ -25,26 +25,31 @@ from core.learn.pretrain import pretrain
 from core.learn.splits import judged
 from core.learn.train import Stopped
 from core.learn.weights import weights_folder
-from core.material import material_of
+from core.material import Material, material_of
 from core.ops.events import read_events
 from core.ops.jobs import events_path
 from core.ops.ledger import build_of
 from core.ops.registry import log_test_read
-from core.ops.runs import finish_run, new_run, run_folder
+from core.ops.runs import finish_run, finished_run, new_run, run_folder
 from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
 from core.predict.behaviour_figures import behaviour_figures
 from core.predict.behaviour_fit import fit_behaviour, log_of
-from core.predict.fit import Language, fit, pick_device
+from core.predict.fit import UPDATE, Fitted, fit, fit_onward, pick_device
 from core.predict.measure import evaluate_split
+from core.predict.onward import Language, Texts, kinds_onward, onward, read_onward
 from core.predict.recommend import write_everyone
+from core.predict.served import ServedModel
 from core.trust.fairness import audit
 from data import reads
 from data.publish import write_manifest
 from data.warehouse import Warehouse
 
+PRETRAINED = "pretrained"  # the folder of a run whose language model was pretrained
+Weights = Callable[[str], Path]  # a language model's folder by its name; raises WeightsMissing
 WEIGHT = {
     "text": 4,
+    UPDATE: 8,
     "frozen": 36,
     "lora": 40,
     "full": 40,
@@ -60,9 +65,11 @@ WEIGHT = {
 class Progress:
     """Tells the job where it stands, as a share of the stages' usual seconds, and guesses what is left."""
 
-    def __init__(self, context: JobContext, config: TrainConfig, curves: Curves) -> None:
+    def __init__(self, context: JobContext, config: TrainConfig, curves: Curves, *, onward: bool = False) -> None:
         self.context, self.curves = context, curves
-        skipped = {"lora", "full"} - {config.text.tune} | ({"text"} if config.text.tune == "none" else set())
+        skipped = {"lora", "full", UPDATE} - {config.text.tune} | ({"text"} if config.text.tune == "none" else set())
+        if onward:
+            skipped = {"frozen", "lora", "full"}
         first = {} if config.text.tune == "none" else {PRETRAIN: config.text.pretrain_steps}  # of about a second each
         self.weights = first | {name: weight for name, weight in WEIGHT.items() if name not in skipped}
         self.now = "text"
@@ -108,8 +115,8 @@ class Progress:
 
 
 def train_run(context: JobContext, *, cache: Path, offline: bool, hub: str | None = None) -> dict[str, Any]:
-    """The body of a `train` job. payload: {"config": ..., "build_id": ..., "wandb": a project or None}. Returns the
-    run's `evaluate` JSON.
+    """The body of a `train` job. payload: {"config": ..., "build_id": ..., "wandb": a project or None, "onward": the
+    run that training goes on from, or None}. Returns the run's `evaluate` JSON.
 
     cache, offline and hub say where language models come from: see `core.learn.weights`.
     """
@@ -127,11 +134,12 @@ def train_run(context: JobContext, *, cache: Path, offline: bool, hub: str | Non
     folder = run_folder(context.home, run_id)
     (folder / "config.toml").write_text(config.to_toml())
     told = read_events(events_path(context.home, context.job_id, run_id))
-    project = context.payload.get("wandb")
+    project, parent = context.payload.get("wandb"), context.payload.get("onward")
     wandb = None if project is None else WandbRun(project, run_id, config.model_dump(), offline=offline)
     with Curves(folder, told, wandb=wandb) as curves, Warehouse.open(build.path) as warehouse:
-        progress = Progress(context, config, curves)
-        evaluation = _train(context, progress, config, warehouse, folder, cache=cache, offline=offline, hub=hub)
+        progress = Progress(context, config, curves, onward=parent is not None)
+        weights = partial(weights_folder, cache=cache, offline=offline, endpoint=hub)
+        evaluation = _train(context, progress, config, warehouse, folder, weights=weights, parent=parent)
     write_manifest(folder, extra={"run_id": run_id, "build_id": build.build_id})
     summary = {key: evaluation[key] for key in ("metrics", "components", "protocol", "seconds", "best_epoch", "seed")}
     finish_run(context.ledger, run_id, summary=summary, now=context.clock())
@@ -146,43 +154,19 @@ def _train(
     warehouse: Warehouse,
     folder: Path,
     *,
-    cache: Path,
-    offline: bool,
-    hub: str | None,
+    weights: Weights,
+    parent: str | None,
 ) -> dict[str, Any]:
-    facts = warehouse.facts
-    material = material_of(warehouse, config)
-    split, learned = material.split, material.learned
-    source = None
-    if config.text.tune != "none":
-        source = weights_folder(config.text.model, cache=cache, offline=offline, endpoint=hub)
-    if material.taken:
-        progress.log(f"cleaning took events: {dict(material.taken)}; {len(learned.train.item)} are learned from")
-    pretrained = None
-    if source is not None and config.text.pretrain_steps:
-        with progress.stage(PRETRAIN):
-            source, pretrained = pretrain(
-                source,
-                (material.catalogue.titles, material.texts, learned.train),
-                config,
-                into=folder / "pretrained",
-                monitor=progress,
-                checkpoints=folder / "checkpoints",
-                device=pick_device(config.device),
-            )
-            progress.log(f"{PRETRAIN} {pretrained}")
-    fitted = fit(
-        learned,
-        material.catalogue,
-        material.texts,
-        config,
-        kinds=material.kinds,
-        language_model=source,
-        follow=progress,
-        checkpoints=folder / "checkpoints",
-    )
+    facts, pretrained = warehouse.facts, None
+    if parent is None:
+        material = _material(warehouse, config, progress)
+        fitted, pretrained = _fit_anew(material, config, progress, folder, weights=weights)
+    else:
+        material, fitted = _fit_onward(context, config, progress, warehouse, folder, parent=parent, weights=weights)
+    split = material.split
     served = replace(fitted.served, run_id=folder.name, build_id=facts.build_id)
-    _save_texts(folder, fitted.language)
+    if fitted.language is not None:
+        fitted.language.save(folder)
     served.save(folder)
     with progress.stage("behaviour"):
         behaved = log_of(material.histories, split, facts.spec.positive, material.kinds)
@@ -235,6 +219,7 @@ def _train(
         "best_epoch": last.best_epoch + 1,
         "epochs": {name: stage.epoch for name, stage in fitted.stages.items()},
         "blend": dict(zip(blend.names, blend.weight, strict=True)),
+        "onward": parent,
         "attempt": context.attempt,  # seconds are those of the last attempt alone
         "stages_s": progress.seconds,
         "seconds": round(time.perf_counter() - progress.begun, 1),
@@ -243,12 +228,83 @@ def _train(
     return evaluation
 
 
-def _save_texts(folder: Path, language: Language | None) -> None:
-    """The language model's side of a run: what tuning changed, the frozen vectors and their whitening."""
-    if language is None:
-        return
-    if language.tuned_state is not None:
-        save_file(dict(language.tuned_state), folder / "language_model.safetensors")
-    whitening = language.whitening
-    state = {"frozen": language.frozen, "mean": whitening.mean, "projection": whitening.projection}
-    save_file({name: value.contiguous() for name, value in state.items()}, folder / "text.safetensors")
+def _material(
+    warehouse: Warehouse, config: TrainConfig, progress: Progress, *, served: ServedModel | None = None
+) -> Material:
+    """What is learned from, its kinds numbered as a served model numbers them; the log tells what cleaning took."""
+    order = None if served is None else partial(kinds_onward, served)
+    material = material_of(warehouse, config, order=order)
+    if material.taken:
+        left = len(material.learned.train.item)
+        progress.log(f"cleaning took events: {dict(material.taken)}; {left} are learned from")
+    return material
+
+
+def _fit_anew(
+    material: Material, config: TrainConfig, progress: Progress, folder: Path, *, weights: Weights
+) -> tuple[Fitted, dict[str, Any] | None]:
+    """A model from nothing but a language model, and what pretraining that reached."""
+    source = weights(config.text.model) if config.text.tune != "none" else None
+    pretrained = None
+    if source is not None and config.text.pretrain_steps:
+        with progress.stage(PRETRAIN):
+            source, pretrained = pretrain(
+                source,
+                (material.catalogue.titles, material.texts, material.learned.train),
+                config,
+                into=folder / PRETRAINED,
+                monitor=progress,
+                checkpoints=folder / "checkpoints",
+                device=pick_device(config.device),
+            )
+            progress.log(f"{PRETRAIN} {pretrained}")
+    fitted = fit(
+        material.learned,
+        material.catalogue,
+        material.texts,
+        config,
+        kinds=material.kinds,
+        language_model=source,
+        follow=progress,
+        checkpoints=folder / "checkpoints",
+    )
+    return fitted, pretrained
+
+
+def _fit_onward(
+    context: JobContext,
+    config: TrainConfig,
+    progress: Progress,
+    warehouse: Warehouse,
+    folder: Path,
+    *,
+    parent: str,
+    weights: Weights,
+) -> tuple[Material, Fitted]:
+    """A model that goes on from another run's, on this build. Raises UnknownRun, RunUnfinished, DamagedArtefact."""
+    row = finished_run(context.ledger, context.home, parent)
+    source = run_folder(context.home, row.run_id)
+    with Warehouse.open(build_of(context.ledger, row.build_id).path) as of_parent:
+        served = ServedModel.load(source, of_parent)
+        before = Texts(served.catalogue.keys, [str(t) for t in reads.catalogue(of_parent)["text"].to_pylist()])
+    material = _material(warehouse, config, progress, served=served)
+    now = Texts(material.catalogue.keys, material.texts)
+    language = Language.load(source, tuned=served.network.text)
+    if language is not None:
+        pretrained = source / PRETRAINED
+        with progress.stage("text"):
+            language = read_onward(
+                language,
+                before,
+                now,
+                config.text,
+                base=lambda: pretrained if pretrained.is_dir() else weights(config.text.model),
+                device=pick_device(config.device),
+                seed=config.seed,
+            )
+    start = onward(served, now.keys, kinds=material.kinds, language=language)
+    progress.log(f"goes on from {row.run_id} on {row.build_id}")
+    fitted = fit_onward(
+        material.learned, material.catalogue, config, start, follow=progress, checkpoints=folder / "checkpoints"
+    )
+    return material, fitted

@@ -70,6 +70,51 @@ def train(
     )
 
 
+def update(
+    run: Annotated[str, typer.Argument(help="The run to go on from: an id, or `champion`.")] = "champion",
+    detach: Detach = False,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Fold what came back into a new build and train a run onward on it, in a fraction of a training's time.
+
+    The language model stays as it is; whether the new run should serve is for `promote` to say.
+    """
+    from core.ops.jobs import succeeded
+    from core.ops.runs import finished_run
+    from dashboard.intake import fold_feedback
+
+    with desk(home) as d:
+        parent = finished_run(d.ledger, d.home, run, dataset)
+        build = fold_feedback(d.settings, d.ledger, current_build(d.ledger, parent.dataset))
+        if build.build_id == parent.build_id:
+            raise InputError(
+                f"{parent.run_id} was trained on {build.build_id}, and nothing came since",
+                remedy="bring newer events with `lodestar ingest`, or acts with `lodestar feedback`",
+            )
+        job_id = submit_training(d.ledger, build, parent.config, onward=parent.run_id)
+        job = await_job(d, job_id, detach=detach)
+        result = {} if detach else succeeded(job)
+    told = {
+        "job_id": job_id,
+        "run_id": job.run_id,
+        "onward": parent.run_id,
+        "build_id": build.build_id,
+        "state": job.state,
+        "seconds": result.get("seconds"),
+    }
+    terminal.show(
+        told,
+        as_json=as_json,
+        human=lambda console: console.print(
+            f"job {job_id} is {job.state}"
+            + (f": run {job.run_id} on {build.build_id}, onward from {parent.run_id}" if job.run_id else "")
+            + (f"; NDCG@10 {terminal.interval(result['metrics']['ndcg@10'])}" if result else "")
+        ),
+    )
+
+
 def evaluate(
     run: Run,
     protocol: Annotated[

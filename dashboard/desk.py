@@ -89,14 +89,16 @@ def supervisor_argv(home: Path) -> list[str]:
     ]
 
 
-def submit_training(ledger: Ledger, build: BuildRow, config: Mapping[str, Any], *, wandb: str | None = None) -> str:
-    """Queue a training job on a build; its id. wandb: the project whose curves it joins. Raises InputError where that
-    package is not installed."""
+def submit_training(
+    ledger: Ledger, build: BuildRow, config: Mapping[str, Any], *, wandb: str | None = None, onward: str | None = None
+) -> str:
+    """Queue a training job on a build; its id. wandb: the project whose curves it joins; onward: the run that it goes
+    on from. Raises InputError where the package of wandb is not installed."""
     if wandb is not None and find_spec("wandb") is None:
         raise InputError(
             "Weights & Biases is not installed", remedy="run `pip install -e .[wandb]`, or train without --wandb"
         )
-    payload = {"build_id": build.build_id, "config": dict(config), "wandb": wandb}
+    payload = {"build_id": build.build_id, "config": dict(config), "wandb": wandb, "onward": onward}
     return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now())
 
 

@@ -1,13 +1,16 @@
-"""From a spec or a known set's name to the current build of a data set: what `ingest` and `demo` both do."""
+"""From a spec or a known set's name to the current build of a data set, and from that build to the next by what came
+back since: what `ingest`, `demo` and `update` do.
+"""
 
 from pathlib import Path
 from typing import Any
 
 from core.ops import feedback
-from core.ops.ledger import Ledger, record_build, utc_now
+from core.ops.ledger import BuildRow, Ledger, current_build, record_build, utc_now
 from dashboard.settings import Settings
 from dashboard.terminal import Report
-from data.ingest import ingest
+from data.extend import extend
+from data.ingest import IngestResult, ingest
 from data.presets import preset_names
 from data.sources import fetch
 from data.spec import load_spec
@@ -30,15 +33,32 @@ def ingest_dataset(mine: Settings, ledger: Ledger, spec: str, *, progress: Repor
         progress=progress,
         feedback=acts,
     )
+    return _recorded(ledger, made, feedback=acts.num_rows, feedback_to=upto)
+
+
+def fold_feedback(mine: Settings, ledger: Ledger, build: BuildRow) -> BuildRow:
+    """The build that holds what came back since the data set's current one, made current; that one where nothing
+    did."""
+    upto = feedback.watermark(ledger, build.dataset)
+    acts = feedback.events(ledger, build.dataset, after=build.feedback_to, upto=upto)
+    if not acts.num_rows:
+        return build
+    made = extend(build.path, acts, home=mine.home, now=utc_now(), threads=mine.threads)
+    _recorded(ledger, made, feedback=acts.num_rows, feedback_to=upto)
+    return current_build(ledger, build.dataset)
+
+
+def _recorded(ledger: Ledger, made: IngestResult, *, feedback: int, feedback_to: int) -> dict[str, Any]:
+    """Make a published build current; the `ingest` JSON."""
     fields = ("dataset", "build_id", "read", "accepted", "quarantined", "reasons", "seconds")
-    told = {name: getattr(made, name) for name in fields} | {"feedback": acts.num_rows}
+    told = {name: getattr(made, name) for name in fields} | {"feedback": feedback}
     record_build(
         ledger,
         build_id=made.build_id,
         dataset=made.dataset,
         path=made.path,
         facts=told,
-        now=now,
-        feedback_to=upto,
+        now=made.facts.created,
+        feedback_to=feedback_to,
     )
     return told

@@ -91,11 +91,11 @@ def ingest(
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
                 refused = _make(connection, made, spec, base=base, now=now, tell=tell, feedback=feedback)
         except DatabaseError as error:
-            raise _explained(error, memory_limit) from error
+            raise explained(error, memory_limit) from error
         tell(0.95, "publishing")
         write_quarantine(refused_rows, refused)
         try:
-            _publish(made, target, refused_rows, quarantine)
+            publish_build(made, target, refused_rows, quarantine)
         except BaseException:
             remove_build(home, build_id)
             raise
@@ -109,8 +109,8 @@ def ingest(
         read=facts.read,
         accepted=facts.accepted,
         quarantined=facts.quarantined,
-        reasons=_counted(refused.filter(of_events)),
-        catalogue_reasons=_counted(refused.filter(pc.invert(of_events))),
+        reasons=counted(refused.filter(of_events)),
+        catalogue_reasons=counted(refused.filter(pc.invert(of_events))),
         seconds=time.perf_counter() - started,
         path=target,
         quarantine=quarantine,
@@ -147,9 +147,9 @@ def _make(
     _create(connection, "users", users_table(spec, users, _unlisted(connection, "user_key", "known_users")))
     _create(connection, "items", items_table(spec, items, _unlisted(connection, "item_key", "known_items")))
     tell(0.65, "writing events")
-    connection.execute(_sql("events"), {"context_names": list(spec.events.context)})
+    connection.execute(sql("events"), {"context_names": list(spec.events.context)})
     tell(0.8, "writing histories")
-    connection.execute(_sql("histories"))
+    connection.execute(sql("histories"))
     counts = {"read": staged.read, "accepted": accepted, "quarantined": events_refused.num_rows}
     if counts["read"] != accepted + events_refused.num_rows:
         raise AssertionError(f"rows went missing: {counts}")
@@ -159,7 +159,7 @@ def _make(
     return pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
 
 
-def _publish(made: Path, target: Path, refused_rows: Path, quarantine: Path) -> None:
+def publish_build(made: Path, target: Path, refused_rows: Path, quarantine: Path) -> None:
     """The build's own rename comes last: before it, there is no build."""
     move_whole(refused_rows, quarantine)
     told = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
@@ -189,7 +189,7 @@ def _check_events(
         scale, n_context = _MICROSECONDS.get(unit), len(section.context)
         staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
     connection.execute(
-        _sql("check_events"),
+        sql("check_events"),
         {
             "has_kind": section.kind is not None,
             "kind_value": section.kind_value,
@@ -198,8 +198,8 @@ def _check_events(
         },
     )
     if section.drop_duplicates:
-        connection.execute(_sql("mark_duplicates"))
-    connection.execute(_sql("accept_events"))
+        connection.execute(sql("mark_duplicates"))
+    connection.execute(sql("accept_events"))
     return staged
 
 
@@ -231,7 +231,7 @@ def _guessed_unit(connection: Connection, column: str) -> str:
 
 def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
     """Raise InvalidSpec when the events' users are known as items and their items as users."""
-    row = _row(connection, _sql("swapped"))
+    row = _row(connection, sql("swapped"))
     straight = row["users_in_users"] + row["items_in_items"]
     if row["users_in_items"] + row["items_in_users"] > straight + _SWAP_MARGIN:
         raise InvalidSpec(
@@ -302,7 +302,7 @@ def _catalogue_paths(section: Any, base: Path, event_files: list[Path]) -> list[
 
 
 def _nothing_usable(staged: Staged, refused: pa.Table) -> UnreadableFile:
-    counts = ", ".join(f"{count} {reason}" for reason, count in _counted(refused).items())
+    counts = ", ".join(f"{count} {reason}" for reason, count in counted(refused).items())
     first = refused.slice(0, 1).to_pylist()[0]
     return UnreadableFile(
         f"none of {staged.read} rows can be used ({counts}); see line {first['line']} of {first['source']}",
@@ -310,7 +310,7 @@ def _nothing_usable(staged: Staged, refused: pa.Table) -> UnreadableFile:
     )
 
 
-def _explained(error: Exception, memory_limit: str) -> Exception:
+def explained(error: Exception, memory_limit: str) -> Exception:
     """What a database error means to the caller; full disks are told apart by the enclosing block."""
     text = str(error)
     if "Out of Memory" in text and "No space left" not in text:
@@ -321,7 +321,8 @@ def _explained(error: Exception, memory_limit: str) -> Exception:
     return error
 
 
-def _counted(refused: pa.Table) -> dict[str, int]:
+def counted(refused: pa.Table) -> dict[str, int]:
+    """Refused rows by reason, the most frequent first."""
     return dict(Counter(refused["reason"].to_pylist()).most_common())
 
 
@@ -334,7 +335,8 @@ def _count(connection: Connection, sql: str) -> int:
     return int(next(iter(_row(connection, sql).values())))
 
 
-def _sql(name: str) -> str:
+def sql(name: str) -> str:
+    """The statements of a file in data/sql."""
     return (resources.files("data") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 

@@ -59,6 +59,7 @@ class World:
     logging_successor: float = 4.0
     acceptance_at_zero: float = -0.6  # logit of acceptance with no taste for the item
     acceptance_slope: float = 3.0  # gain of that logit from no taste to all taste
+    launched_share: float = 0.0  # of the items, which come out during the first half of the year
 
     def __post_init__(self) -> None:
         if min(self.n_users, self.n_items, self.n_events) < 1 or self.n_items < len(_WORDS):
@@ -71,8 +72,8 @@ def generate(folder: Path, *, seed: int, world: World | None = None) -> None:
     events: user, item, time, kind, rating, propensity. impressions: user i64, item i64 (row numbers of the
     users and items files), ts, propensity, acceptance (the true probability), accepted.
     truth.npz: taste_start and taste_end (users x categories), drifts (users), affinity (items x categories),
-    popularity (items), successor (items), rare (users). The same seed and world give the same
-    bytes (in truth.npz, the same arrays).
+    popularity (items), successor (items), rare (users), launched (items, seconds since the start). The same seed and
+    world give the same bytes (in truth.npz, the same arrays).
     """
     world = world or World()
     rng = np.random.default_rng(seed)
@@ -119,7 +120,18 @@ def _plant(world: World, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]
         "popularity": popularity / popularity.sum(),
         "successor": _successors(first, rng),
         "rare": rare,
+        "launched": _launches(world, rng),
     }
+
+
+def _launches(world: World, rng: np.random.Generator) -> Ints:
+    """Seconds after which each item can be shown; 0 for those that are there from the start."""
+    launched = np.zeros(world.n_items, dtype=np.int64)
+    late = round(world.launched_share * world.n_items)
+    if late:  # so that a world without launches draws as it did before there were any
+        chosen = rng.choice(world.n_items, late, replace=False)
+        launched[chosen] = rng.integers(0, world.days * 86_400 // 2, late)
+    return launched
 
 
 def _successors(first: Ints, rng: np.random.Generator) -> Ints:
@@ -138,9 +150,10 @@ def _live(world: World, truth: dict[str, npt.NDArray[Any]], rng: np.random.Gener
     base = np.log(truth["popularity"])
     seen = np.zeros((world.n_users, world.n_items), dtype=bool)
     last = np.full(world.n_users, -1)
+    always = truth["launched"] == 0
     columns: list[dict[str, npt.NDArray[Any]]] = []
     for step in range(int(shows.max())):
-        users = np.flatnonzero((shows > step) & ~seen.all(axis=1))
+        users = np.flatnonzero((shows > step) & ~seen[:, always].all(axis=1))
         ts = moments[users, step]
         progress = (ts / (world.days * 86_400))[:, None]
         taste = (1 - progress) * truth["taste_start"][users] + progress * truth["taste_end"][users]
@@ -148,7 +161,7 @@ def _live(world: World, truth: dict[str, npt.NDArray[Any]], rng: np.random.Gener
         logits = base + world.logging_taste * affinity
         follows = np.flatnonzero(last[users] >= 0)
         logits[follows, truth["successor"][last[users[follows]]]] += world.logging_successor
-        logits[seen[users]] = -np.inf
+        logits[seen[users] | (truth["launched"] > ts[:, None])] = -np.inf
         propensities = np.exp(logits - logits.max(axis=1, keepdims=True))
         propensities /= propensities.sum(axis=1, keepdims=True)
         cumulative = propensities.cumsum(axis=1)

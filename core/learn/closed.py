@@ -11,8 +11,9 @@ the catalogue. Content is likeness to what the history holds (`core.learn.conten
 ridge in units of the mean diagonal of X'X, so that they carry over between data sets) are chosen by validation NDCG@10.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,7 +55,8 @@ class ClosedForm:
     weights (len(decays) * I, I) float32, the W_d one under the other, or None for W = 1; with `across` (F, I) float32
     they are (len(decays) * I, F), and W_d is their product. What the sum estimates is more like a probability than its
     logarithm, which a conditional logit asks for: a squashed sum ranks as the sum does, is linear well below the unit
-    and logarithmic above. The unit is chosen with the blend (`core.predict.blend`).
+    and logarithmic above. The unit is chosen with the blend (`core.predict.blend`). strength: what the form was fitted
+    with beside its decays, NaN where that is not known (a lambda, the weight of the unseen, the number of a vector).
     """
 
     name: str
@@ -63,6 +65,7 @@ class ClosedForm:
     weights: Tensor | None
     unit: float = 1.0
     across: Tensor | None = None
+    strength: float = math.nan
 
     def scores(self, histories: Histories, *, n_items: int) -> Tensor:
         """(H, I) float32."""
@@ -148,28 +151,39 @@ def products(x: sp.csr_matrix, y: sp.csr_matrix) -> npt.NDArray[Any]:
     return out
 
 
-def fit_ease(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
+def _tried(like: ClosedForm | None, strengths: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Which strengths and decays are tried: all, or those of a form that was chosen before."""
+    if like is None:
+        return strengths, DECAYS
+    return strengths if math.isnan(like.strength) else (like.strength,), like.decays
+
+
+def fit_ease(split: Split, *, n_items: int, like: ClosedForm | None = None) -> Iterator[ClosedForm]:
     """EASE for each lambda and decay; B = I - P diag(1 / diag P), P = (X'X + lambda I)^-1, X binary."""
     seen = binary(split.train, n_items=n_items).astype(np.float64)
     gram = products(seen, seen)
-    for scale in EASE_LAMBDAS:
+    lambdas, decays = _tried(like, EASE_LAMBDAS)
+    for scale in lambdas:
         regularised = gram.copy()
         regularised[np.diag_indices(n_items)] += scale * _mean_diagonal(gram)
         inverse = torch.linalg.inv(torch.from_numpy(regularised)).numpy()
         weights = inverse / -np.diag(inverse)
         np.fill_diagonal(weights, 0.0)
         served = by_row(torch.from_numpy(weights.astype(np.float32)))
-        for decay in DECAYS:
-            yield ClosedForm("ease", split.task, (decay,), served)
+        for decay in decays:
+            yield ClosedForm("ease", split.task, (decay,), served, strength=scale)
 
 
-def fit_ridge(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
+def fit_ridge(split: Split, *, n_items: int, like: ClosedForm | None = None) -> Iterator[ClosedForm]:
     """The next-item ridge for each pair of memories and each lambda."""
-    for memories in MEMORIES:
-        yield from _ridges(split, memories, n_items=n_items)
+    lambdas, _ = _tried(like, RIDGE_LAMBDAS)
+    for memories in MEMORIES if like is None else (like.decays,):
+        yield from _ridges(split, memories, lambdas, n_items=n_items)
 
 
-def _ridges(split: Split, memories: tuple[float, ...], *, n_items: int) -> Iterator[ClosedForm]:
+def _ridges(
+    split: Split, memories: tuple[float, ...], lambdas: tuple[float, ...], *, n_items: int
+) -> Iterator[ClosedForm]:
     parts = [regression(split.train, split.task, decay, n_items=n_items) for decay in memories]
     x, y = sp.hstack([part[0] for part in parts]).tocsr(), parts[0][1]
     gram, cross = products(x, x), products(x, y)
@@ -181,42 +195,50 @@ def _ridges(split: Split, memories: tuple[float, ...], *, n_items: int) -> Itera
             own = np.arange(n_items)
             prior[memory * n_items + own, own] = worth
             cross -= worth * gram[:, memory * n_items : (memory + 1) * n_items]
-    for scale in RIDGE_LAMBDAS:
+    for scale in lambdas:
         regularised = gram.copy()
         regularised[np.diag_indices(len(gram))] += (scale * scales).astype(gram.dtype)
         factor = torch.linalg.cholesky(torch.from_numpy(regularised))
         beyond = torch.cholesky_solve(torch.from_numpy(cross), factor)
-        yield ClosedForm("ridge", split.task, memories, by_row(beyond.add_(torch.from_numpy(prior))))
+        served = by_row(beyond.add_(torch.from_numpy(prior)))
+        yield ClosedForm("ridge", split.task, memories, served, strength=scale)
 
 
-def fit_factors(split: Split, *, n_items: int, seed: int) -> Iterator[ClosedForm]:
+def fit_factors(split: Split, *, n_items: int, seed: int, like: ClosedForm | None = None) -> Iterator[ClosedForm]:
     """Matrix factors for each weight of the unseen, as far as the budget reaches, and each decay."""
     seen = binary(split.train, n_items=n_items)
     cost = gigaflops(split.train, n_items=n_items, factors=FACTORS)
-    histories = {d: float(decayed(split.train, split.task, d, n_items=n_items).sum()) for d in DECAYS}
-    for beside in FACTOR_UNSEEN[: max(1, int(FACTOR_GIGAFLOPS // max(cost, 1e-9)))]:
+    weights_of_unseen, decays = _tried(like, FACTOR_UNSEEN)
+    histories = {d: float(decayed(split.train, split.task, d, n_items=n_items).sum()) for d in decays}
+    for beside in weights_of_unseen[: max(1, int(FACTOR_GIGAFLOPS // max(cost, 1e-9)))]:
         unseen = unseen_weight(seen, beside)
         items = item_factors(seen, factors=FACTORS, unseen=unseen, penalty=FACTOR_LAMBDA, seed=seed)
         own = unseen * (items.T @ items)
-        for decay in DECAYS:
+        for decay in decays:
             history = histories[decay] / max(len(split.train), 1)
             ridge = FACTOR_LAMBDA * (history + unseen * n_items) * torch.eye(FACTORS)
             weights = torch.linalg.solve(own + ridge, items, left=False)
-            yield ClosedForm("factors", split.task, (decay,), by_row(weights), across=by_row(items.T))
+            served, across = by_row(weights), by_row(items.T)
+            yield ClosedForm("factors", split.task, (decay,), served, across=across, strength=beside)
 
 
-def fit_content(split: Split, *, n_items: int, content: Content) -> Iterator[ClosedForm]:
+def fit_content(
+    split: Split, *, n_items: int, content: Content, like: ClosedForm | None = None
+) -> Iterator[ClosedForm]:
     """Likeness by each of the content's vectors and by each decay; n_items is not needed and is taken for the shared
     signature."""
-    for vectors in content.vectors():
+    every = list(content.vectors())
+    numbers, decays = _tried(like, tuple(float(number) for number in range(len(every))))
+    for number in numbers:
+        vectors = every[min(int(number), len(every) - 1)]
         across = by_row(vectors.T)
-        for decay in DECAYS:
-            yield ClosedForm(CONTENT, split.task, (decay,), vectors, across=across)
+        for decay in decays:
+            yield ClosedForm(CONTENT, split.task, (decay,), vectors, across=across, strength=number)
 
 
-def fit_frequency(split: Split, *, n_items: int) -> Iterator[ClosedForm]:
+def fit_frequency(split: Split, *, n_items: int, like: ClosedForm | None = None) -> Iterator[ClosedForm]:
     """Personal frequency for each decay; n_items is not needed and is taken for the shared signature."""
-    for decay in DECAYS:
+    for decay in _tried(like, ())[1]:
         yield ClosedForm("frequency", split.task, (decay,), None)
 
 
@@ -261,9 +283,11 @@ def fit_closed_forms(
     budget_gb: float,
     seed: int,
     log: Callable[[str], None],
+    like: Mapping[str, ClosedForm] | None = None,
 ) -> dict[str, ClosedForm]:
     """The best of each form by validation NDCG@10. A dense form over `budget_gb` stands aside, and so do factors over
-    their budget of operations; `log` says so. The seed is of the factors' start."""
+    their budget of operations; `log` says so. The seed is of the factors' start. like: forms that were chosen before,
+    which are fitted anew as they were, and no others."""
     fitters: dict[str, Fitter] = {**FITTERS, "factors": partial(fit_factors, seed=seed)}
     if content.dim:
         fitters[CONTENT] = partial(fit_content, content=content)
@@ -272,12 +296,14 @@ def fit_closed_forms(
     valid = split.valid.sample(min(MAX_QUERIES, max(1, MAX_CELLS // n_items)), seed=seed)
     chosen: dict[str, ClosedForm] = {}
     for name, fitter in fitters.items():
+        if like is not None and name not in like:
+            continue
         too_much = _too_much(name, split, n_items=n_items, budget_gb=budget_gb)
         if too_much is not None:
             log(f"{name} stands aside: {too_much}")
             continue
         begun, best = time.perf_counter(), -1.0
-        for form in fitter(split, n_items=n_items):
+        for form in fitter(split, n_items=n_items, like=None if like is None else like[name]):
             reached = _reached(form, valid, n_items=n_items)
             if reached > best:
                 chosen[name], best = form, reached

@@ -223,7 +223,8 @@ def one_row(connection: Connection, query: sa.Select[Any]) -> dict[str, Any] | N
 
 @dataclass(frozen=True)
 class BuildRow:
-    """One immutable warehouse file. `facts` is what the ingest said of it; `current` as of this reading."""
+    """One immutable warehouse file. `facts` is what the ingest said of it; `current` as of this reading; `feedback_to`
+    the number of the last feedback that it holds."""
 
     build_id: str
     dataset: str
@@ -231,6 +232,7 @@ class BuildRow:
     facts: dict[str, Any]
     created: datetime
     current: bool
+    feedback_to: int
 
 
 def record_build(
@@ -333,6 +335,7 @@ def _build(ledger: Ledger, row: dict[str, Any]) -> BuildRow:
         facts=row["facts"],
         created=row["created"],
         current=row["current_build"] == row["build_id"],
+        feedback_to=row["feedback_to"],
     )
 
 

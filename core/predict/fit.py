@@ -7,7 +7,7 @@ neither.
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,16 +27,20 @@ from core.learn.scoring import user_states
 from core.learn.sequences import Split
 from core.learn.text import TextEncoder
 from core.learn.train import MAX_VALIDATION, Monitor, Stage, Trainer
-from core.learn.whitening import Whitening, fit_whitening
+from core.learn.whitening import fit_whitening
 from core.predict.blend import NEGLIGIBLE, Blend, fit_blend, fit_units, negligible
 from core.predict.choices import affordable, answers, choose, products
 from core.predict.cold import place_cold_items
+from core.predict.onward import Language, Onward
 from core.predict.served import Catalogue, ServedModel
 from data.errors import InvalidConfig
 
 MAX_QUERIES = 4000  # validation questions that the blend is fitted on
 MAX_CELLS = 8_000_000  # and one component's scores of their choices
 GPU_IS_FASTER = 50  # times, than the two cores that `text.tune_gigaflops` is told for
+UPDATE = "update"  # the stage that trains a served model onward
+UPDATE_EPOCHS = 3
+UPDATE_LR = 0.5  # of the recipe's rate
 READINGS_A_STEP = 5  # forward with a graph, backward (two), the catalogue read anew; and some room
 
 
@@ -48,17 +52,6 @@ class Follower(Monitor, Protocol):
 
     def log(self, message: str) -> None:
         """One line for people."""
-
-
-@dataclass(frozen=True)
-class Language:
-    """The text side of a fit, on the CPU: frozen vectors (I, D) of the catalogue and their whitening; the whitened
-    vectors (I, T) after tuning, and what tuning changed in the language model."""
-
-    frozen: Tensor
-    whitening: Whitening
-    tuned: Tensor | None = None
-    tuned_state: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,11 +84,7 @@ def fit(
     where its last one stands. The served model's ids are empty. Raises Stopped, Diverged, WeightsMissing, OverBudget,
     InvalidConfig.
     """
-    torch.manual_seed(config.seed)
-    device = pick_device(config.device)
-    check_compiler(config, device=device)
-    check_budget(len(texts), len(split.train.item), config, language_dim=0)
-    split = replace(split, valid=split.valid.sample(MAX_VALIDATION, seed=config.seed))
+    split, device = _begun(split, len(texts), config, language_dim=0)
     vocabulary = fit_vocabulary(split.train, kinds, buckets=config.network.value_buckets)
     encoder, language = None, None
     if config.text.tune != "none":
@@ -107,50 +96,106 @@ def fit(
             language = Language(frozen, fit_whitening(frozen, config.text.dim))
     text = language.whitening(language.frozen) if language else torch.zeros(len(texts), 0)
     network = Recommender(config.network, text=text, n_kinds=max(len(kinds), 1)).to(device)
-
-    def train_stage(name: str, **tuning: Any) -> Stage:
-        trainer = Trainer(network, split, vocabulary, config, stage=name, **tuning)
-        if checkpoints is not None and take_up(checkpoints, trainer):
-            follow.log(f"resumed {name} after epoch {trainer.stage.epoch}")
-        with follow.stage(name):
-            stage = trainer.run(follow, lambda it: None if checkpoints is None else keep(checkpoints, it))
-        trainer.put(stage.best_state)
-        return stage
-
-    stages = {"frozen": train_stage("frozen")}
+    train = _Stages(network, split, vocabulary, config, follow, checkpoints)
+    train.run("frozen")
     first_network: Recommender | None = None
     if encoder is not None and language is not None and _affordable(encoder, config, device, follow):
         first_network = copy.deepcopy(network).cpu()
         encoder.adapt(seed=config.seed)
-        tuned = train_stage(config.text.tune, encoder=encoder, whitening=language.whitening.to(device))
-        stages[config.text.tune] = tuned
+        tuned = train.run(config.text.tune, encoder=encoder, whitening=language.whitening.to(device))
         language = replace(language, tuned=network.text.cpu().clone(), tuned_state=tuned.best_text)
-    with follow.stage("closed-form"):
-        trained = torch.from_numpy(np.bincount(split.train.item, minlength=len(texts)) > 0)
-        content = Content.of(catalogue.categories, (language.frozen, language.whitening) if language else None)
-        closed = fit_closed_forms(
-            split,
-            n_items=len(texts),
-            content=content,
-            budget_gb=config.closed_form_gb,
-            seed=config.seed,
-            log=follow.log,
-        )
-    with follow.stage("blend"):
-        known = catalogue.available & trained
-        blend, closed = _weighed(network, closed, split, vocabulary, known=known, seed=config.seed, log=follow.log)
-        served = ServedModel(
-            run_id="",
-            build_id="",
-            task=split.task,
-            network=network.cpu(),
-            vocabulary=vocabulary,
-            closed=closed,
-            blend=blend,
-            catalogue=replace(catalogue, trained=trained),
-        )
-        served = place_cold_items(served, split.valid, seed=config.seed, log=follow.log)
-    return Fitted(served, language, first_network, stages, device)
+    return Fitted(train.completed(catalogue, language), language, first_network, train.ended, device)
+
+
+def fit_onward(
+    split: Split,
+    catalogue: Catalogue,
+    config: TrainConfig,
+    start: Onward,
+    *,
+    follow: Follower,
+    checkpoints: Path | None = None,
+) -> Fitted:
+    """The same from a served model that was brought to this catalogue: its network is trained on for a few epochs, its
+    language model stays as it is, and its closed forms are fitted anew as they were chosen. Raises as `fit`."""
+    language_dim = 0 if start.language is None else start.language.frozen.shape[1]
+    split, device = _begun(split, len(catalogue), config, language_dim=language_dim)
+    config = config.model_copy(update={"epochs": min(UPDATE_EPOCHS, config.epochs), "lr": UPDATE_LR * config.lr})
+    network = start.network.to(device)
+    train = _Stages(network, split, start.vocabulary, config, follow, checkpoints)
+    train.run(UPDATE)
+    return Fitted(
+        train.completed(catalogue, start.language, like=start.closed), start.language, None, train.ended, device
+    )
+
+
+def _begun(split: Split, n_items: int, config: TrainConfig, *, language_dim: int) -> tuple[Split, str]:
+    """The split with its validation cut to what training looks at, and the device; all random draws begin here."""
+    torch.manual_seed(config.seed)
+    device = pick_device(config.device)
+    check_compiler(config, device=device)
+    check_budget(n_items, len(split.train.item), config, language_dim=language_dim)
+    return replace(split, valid=split.valid.sample(MAX_VALIDATION, seed=config.seed)), device
+
+
+@dataclass
+class _Stages:
+    """The stages of one fit, each going on where its checkpoint stands. ended: where each one that was run ended."""
+
+    network: Recommender
+    split: Split
+    vocabulary: Vocabulary
+    config: TrainConfig
+    follow: Follower
+    checkpoints: Path | None
+    ended: dict[str, Stage] = field(default_factory=dict)
+
+    def run(self, name: str, **tuning: Any) -> Stage:
+        """Train the network through a stage and give it the stage's best weights."""
+        trainer = Trainer(self.network, self.split, self.vocabulary, self.config, stage=name, **tuning)
+        if self.checkpoints is not None and take_up(self.checkpoints, trainer):
+            self.follow.log(f"resumed {name} after epoch {trainer.stage.epoch}")
+        with self.follow.stage(name):
+            stage = trainer.run(
+                self.follow, lambda it: None if self.checkpoints is None else keep(self.checkpoints, it)
+            )
+        trainer.put(stage.best_state)
+        self.ended[name] = stage
+        return stage
+
+    def completed(
+        self, catalogue: Catalogue, language: Language | None, *, like: Mapping[str, ClosedForm] | None = None
+    ) -> ServedModel:
+        """The served model around the trained network: closed forms (as `like`, where given), blend, cold items."""
+        split, config, follow = self.split, self.config, self.follow
+        with follow.stage("closed-form"):
+            trained = torch.from_numpy(np.bincount(split.train.item, minlength=len(catalogue)) > 0)
+            content = Content.of(catalogue.categories, (language.frozen, language.whitening) if language else None)
+            closed = fit_closed_forms(
+                split,
+                n_items=len(catalogue),
+                content=content,
+                budget_gb=config.closed_form_gb,
+                seed=config.seed,
+                log=follow.log,
+                like=like,
+            )
+        with follow.stage("blend"):
+            known = catalogue.available & trained
+            blend, closed = _weighed(
+                self.network, closed, split, self.vocabulary, known=known, seed=config.seed, log=follow.log
+            )
+            served = ServedModel(
+                run_id="",
+                build_id="",
+                task=split.task,
+                network=self.network.cpu(),
+                vocabulary=self.vocabulary,
+                closed=closed,
+                blend=blend,
+                catalogue=replace(catalogue, trained=trained),
+            )
+            return place_cold_items(served, split.valid, seed=config.seed, log=follow.log)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from core.predict.evaluate import (
     slices,
     user_table,
 )
-from core.predict.fit import Language
+from core.predict.onward import Language
 from core.predict.served import ServedModel
 
 SERVED = "served"

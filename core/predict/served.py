@@ -6,6 +6,7 @@ The language model itself is not loaded: the run holds its vectors of the catalo
 
 import difflib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -166,7 +167,10 @@ class ServedModel:
             "task": self.task,
             "network": self.network.config.model_dump(),
             "vocabulary": asdict(self.vocabulary),
-            "closed": {name: {"decays": form.decays, "unit": form.unit} for name, form in self.closed.items()},
+            "closed": {
+                name: {"decays": form.decays, "unit": form.unit, "strength": form.strength}
+                for name, form in self.closed.items()
+            },
             "trained": np.packbits(self.catalogue.trained.numpy()).tolist(),
         }
         (folder / "served.json").write_text(json.dumps(told))
@@ -206,6 +210,7 @@ class ServedModel:
                     held.get(f"{name}/weights"),
                     form["unit"],
                     held.get(f"{name}/across"),
+                    form.get("strength", math.nan),
                 )
                 for name, form in told["closed"].items()
             }

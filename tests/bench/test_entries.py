@@ -19,6 +19,7 @@ ENTRIES = (
     "tests.bench.nearest",
     "tests.bench.peers.scoring",
     "tests.bench.text",
+    "tests.bench.update",
 )
 
 

@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from fastapi.testclient import TestClient
 from safetensors.torch import load_file, save_file
 
 from core import pipeline
-from core.learn.config import load_config
+from core.learn.config import TextConfig, load_config
 from core.learn.content import Content
 from core.learn.pretrain import pretrain
 from core.learn.scoring import neural_scores
@@ -29,6 +30,7 @@ from core.learn.whitening import Whitening
 from core.ops import feedback
 from core.ops.claims import claim
 from core.ops.events import read_events
+from core.ops.feedback import Feedback
 from core.ops.jobs import submit
 from core.ops.ledger import Ledger, record_build
 from core.ops.processes import Process
@@ -38,6 +40,7 @@ from core.ops.worker import JobContext, Stopped
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, component_names
 from core.predict.intervals import paired_gap
 from core.predict.measure import evaluate_split
+from core.predict.onward import Language, Texts, onward, read_onward
 from core.predict.rules import rules_from
 from core.predict.served import ServedModel
 from core.serve import answers
@@ -54,6 +57,7 @@ from data.errors import (
     UnknownItem,
     UnknownUser,
 )
+from data.extend import extend
 from data.ingest import ingest
 from data.presets import preset_text
 from data.publish import verify_manifest
@@ -86,8 +90,9 @@ class Made:
 
 def order(ledger: Ledger, build_id: str, model: Path, **settings: Any) -> str:
     overrides = {**SETTINGS, "text.model": str(model), **settings}
+    parent = overrides.pop("onward", None)
     config = load_config(overrides=list(overrides.items()))
-    payload = {"build_id": build_id, "config": config.model_dump()}
+    payload = {"build_id": build_id, "config": config.model_dump(), "onward": parent}
     return submit(ledger, kind="train", payload=payload, dataset="synthetic", now=NOW)
 
 
@@ -579,3 +584,80 @@ def test_what_was_shown_and_done_comes_back_over_http_exactly_once(made: Made) -
         assert client.post("/feedback", json={"rows": [{**act, "at": "noon"}]}).status_code == 422
         paths = client.get("/openapi.json").json()["paths"]
         assert {"/recommend", "/similar", "/feedback"} <= set(paths)
+
+
+def test_training_goes_on_from_a_run_with_what_came_back(
+    made: Made, tiny_language_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Warehouse.open(made.build) as warehouse:
+        users = reads.user_table(warehouse)["key"].to_pylist()
+        seen = reads.click_stream(warehouse).to_pylist()
+    of_first = {row["item"] for row in seen if row["user"] == users[0]}
+    fresh = [key for key in sorted({row["item"] for row in seen}) if key not in of_first][:3]
+    acts = [
+        Feedback(user, item, "rating", NOW, value=4.0)
+        for user in (users[0], "came-later")
+        for item in (*fresh, NEW_ITEM)
+    ]
+    after = feedback.watermark(made.ledger, "synthetic")
+    assert feedback.append(made.ledger, "synthetic", acts, now=NOW).accepted == 8
+    upto = feedback.watermark(made.ledger, "synthetic")
+    result = extend(
+        made.build, feedback.events(made.ledger, "synthetic", after=after, upto=upto), home=made.home, now=NOW
+    )
+    record_build(
+        made.ledger,
+        build_id=result.build_id,
+        dataset="synthetic",
+        path=result.path,
+        facts={},
+        now=NOW,
+        feedback_to=upto,
+    )
+    order(made.ledger, result.build_id, tiny_language_model, onward=made.run_id)
+    context = context_of(made.ledger, made.home)
+
+    def no_model(*_: object, **__: object) -> Path:
+        raise AssertionError("every text is known: nothing is read anew")
+
+    monkeypatch.setattr(pipeline, "weights_folder", no_model)
+    told = pipeline.train_run(context, cache=made.home / "cache", offline=True)
+    folder = made.home / "runs" / told["run_id"]
+    verify_manifest(folder)
+    assert told["onward"] == made.run_id and set(told["epochs"]) == {"update"} and told["epochs"]["update"] <= 3
+    assert told["language_model"] != {}
+    with answers.open_run(made.ledger, made.home, told["run_id"]) as run, Warehouse.open(made.build) as before:
+        old = ServedModel.load(made.folder, before)
+        assert run.served.vocabulary.kinds == (*old.vocabulary.kinds, "rate")
+        assert run.served.catalogue.trained[run.served.catalogue.find(fresh[0])]
+        assert [item["key"] for item in answers.recommend(run, user="came-later", k=3)["items"]]
+        decays = {name: (form.decays, form.strength) for name, form in old.closed.items()}
+        assert {name: (form.decays, form.strength) for name, form in run.served.closed.items()} == decays
+        moved = (run.served.network.id_vector - old.network.id_vector).norm() / old.network.id_vector.norm()
+        assert 0 < float(moved) < 1, "it went on, and did not start anew"
+
+
+def test_a_text_that_changed_is_read_by_the_runs_own_language_model(made: Made, tiny_language_model: Path) -> None:
+    with Warehouse.open(made.build) as warehouse:
+        served = ServedModel.load(made.folder, warehouse)
+        texts = [str(text) for text in reads.catalogue(warehouse)["text"].to_pylist()]
+    keys, config = served.catalogue.keys, TextConfig(**made_text_config(made))
+    language = Language.load(made.folder, tuned=served.network.text)
+    assert language is not None and language.tuned is not None
+    places = [3, 0, 1]
+    now = Texts([*(keys[place] for place in places), "newest"], [texts[3], "another text", texts[1], texts[2]])
+    read = read_onward(
+        language, Texts(keys, texts), now, config, base=lambda: tiny_language_model, device="cpu", seed=0
+    )
+    assert read.tuned is not None
+    assert torch.equal(read.tuned[[0, 2]], language.tuned[[3, 1]])
+    assert torch.allclose(read.tuned[3], language.tuned[2], atol=1e-4), "the same text under the same model"
+    assert torch.allclose(read.frozen[3], language.frozen[2], atol=1e-5)
+    assert not torch.allclose(read.tuned[1], language.tuned[0], atol=1e-2)
+    onto = onward(served, now.keys, kinds=served.vocabulary.kinds, language=read)
+    assert torch.equal(onto.network.id_vector[[0, 1, 2]], served.network.id_vector[places])
+    assert not onto.network.id_vector[3].any()
+
+
+def made_text_config(made: Made) -> dict[str, Any]:
+    return dict(tomllib.loads((made.folder / "config.toml").read_text())["text"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from data.extend import extend
 from data.ingest import IngestResult, ingest
 from data.spec import parse_spec
 from data.warehouse import Warehouse
@@ -68,3 +69,38 @@ def test_what_a_later_rule_refuses_is_named_by_its_number(tmp_path: Path) -> Non
     made = build(tmp_path, "s", feedback((41, "a", "x", late, "click", None)))
     refused = pq.read_table(made.quarantine).to_pylist()
     assert [(row["source"], row["line"], row["reason"]) for row in refused] == [("feedback", 41, "impossible-time")]
+
+
+TABLES = ("users", "items", "events", "histories")
+
+
+def contents(path: Path) -> dict[str, list[dict[str, object]]]:
+    with Warehouse.open(path) as warehouse:
+        return {name: warehouse.run(f"SELECT * FROM {name} ORDER BY 1").to_pylist() for name in TABLES}
+
+
+@pytest.mark.parametrize("more", ["", 'context = ["place"]\n', "drop_duplicates = true\n"])
+def test_an_older_build_and_what_came_since_make_what_an_ingest_of_all_would(tmp_path: Path, more: str) -> None:
+    at = datetime(2026, 1, 1, 8, tzinfo=UTC)
+    first = feedback((7, "a", "y", at, "click", None), (9, "new", "x", at, "rate", 4.0))
+    later = feedback(
+        (11, "newer", "y", at, "click", None),
+        (12, "a", "x", datetime.fromtimestamp(1700000000, UTC), "view", None),
+        (13, "newer", "y", at, "click", None),
+    )
+    whole = build(tmp_path, "s", pa.concat_tables([first, later]), more=more)
+    extended = extend(build(tmp_path, "s", first, more=more).path, later, home=tmp_path, now=NOON)
+    assert contents(extended.path) == contents(whole.path)
+    counts = ("read", "accepted", "quarantined", "reasons", "catalogue_reasons")
+    assert [getattr(extended, name) for name in counts] == [getattr(whole, name) for name in counts]
+    for name in ("n_users", "n_items", "n_events", "first_ts", "last_ts", "spec", "licence"):
+        assert getattr(extended.facts, name) == getattr(whole.facts, name)
+    if "drop" in more:
+        assert extended.reasons == {"duplicate": 2}
+
+
+def test_an_item_that_the_build_does_not_know_is_refused(tmp_path: Path) -> None:
+    made = extend(
+        build(tmp_path, "s", None).path, feedback((3, "a", "z", NOON, "click", None)), home=tmp_path, now=NOON
+    )
+    assert (made.read, made.accepted, made.reasons) == (3, 2, {"unknown-item": 1})

@@ -1,0 +1,102 @@
+"""A newer build from an older one and what came back since: the files that the older one was made of are not needed.
+
+The result is what an ingest of those files with all feedback would have been, but for its id and its moment.
+"""
+
+import secrets
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data.ingest import IngestResult, counted, explained, publish_build, sql
+from data.publish import full_disk_reported, temporary_folder
+from data.quarantine import SCHEMA, write_quarantine
+from data.rows import FEEDBACK
+from data.warehouse import Connection, DatabaseError, Warehouse, build_connection, remove_build, verify_build
+
+
+def extend(
+    path: Path, feedback: pa.Table, *, home: Path, now: datetime, threads: int = 2, memory_limit: str = "2GB"
+) -> IngestResult:
+    """Publish a build of everything in the build at `path` and of `feedback` (feedback_id, user, item, ts, kind,
+    value), which it must not hold yet. The ledger is not touched. Raises UnknownBuild, SchemaMismatch,
+    DamagedArtefact, DiskFull, StoreError (too little memory)."""
+    started = time.perf_counter()
+    verify_build(path)
+    build_id = f"b-{secrets.token_hex(4)}"
+    target = home / "warehouse" / f"{build_id}.duckdb"
+    with full_disk_reported(home), temporary_folder(target.parent, build_id) as folder:
+        made, refused_rows = folder / target.name, folder / f"{build_id}.parquet"
+        try:
+            with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
+                refused = _make(connection, path, made, feedback, now=now)
+        except DatabaseError as error:
+            raise explained(error, memory_limit) from error
+        before = home / "quarantine" / f"{path.stem}.parquet"
+        kept = pq.read_table(before).cast(SCHEMA) if before.is_file() else SCHEMA.empty_table()
+        everything = pa.concat_tables([kept, refused])
+        write_quarantine(refused_rows, everything)
+        try:
+            publish_build(made, target, refused_rows, home / "quarantine" / f"{build_id}.parquet")
+        except BaseException:
+            remove_build(home, build_id)
+            raise
+    with Warehouse.open(target) as warehouse:
+        facts = warehouse.facts
+    of_events = pc.is_in(everything["table"], pa.array(["events", FEEDBACK]))
+    return IngestResult(
+        build_id=build_id,
+        dataset=facts.dataset,
+        read=facts.read,
+        accepted=facts.accepted,
+        quarantined=facts.quarantined,
+        reasons=counted(everything.filter(of_events)),
+        catalogue_reasons=counted(everything.filter(pc.invert(of_events))),
+        seconds=time.perf_counter() - started,
+        path=target,
+        quarantine=home / "quarantine" / f"{build_id}.parquet",
+        facts=facts,
+    )
+
+
+def _make(connection: Connection, path: Path, made: Path, feedback: pa.Table, *, now: datetime) -> pa.Table:
+    """Fill the build file at `made`; what was refused of the feedback."""
+    with Warehouse.open(path) as warehouse:
+        facts = warehouse.facts
+    connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(path)})
+    connection.execute("ATTACH $path AS build", {"path": str(made)})
+    connection.register("fed", feedback)
+    names = list(facts.spec.events.context)
+    distinct = facts.spec.events.drop_duplicates
+    params = {"distinct": distinct, "context_names": names, "no_context": [None] * len(names)}
+    for statement in connection.extract_statements(sql("extend")):
+        connection.execute(statement, {name: params[name] for name in statement.named_parameters})
+    for name in facts.spec.user_attributes:
+        column = '"' + name.replace('"', '""') + '"'
+        connection.execute(f"UPDATE build.users SET {column} = 'unknown' WHERE {column} IS NULL")  # noqa: S608
+    connection.execute(sql("histories"))
+    refused = connection.sql(
+        'SELECT feedback_id AS line, reason, concat_ws(chr(9), "user", item, ts, kind, value) AS raw FROM weighed'
+        " WHERE reason IS NOT NULL ORDER BY feedback_id"
+    ).to_arrow_table()
+    columns: dict[str, Any] = {
+        "table": ["events"] * refused.num_rows,
+        "source": [FEEDBACK] * refused.num_rows,
+        "column": [None] * refused.num_rows,
+        **{name: refused[name].to_pylist() for name in ("line", "reason", "raw")},
+    }
+    connection.execute(
+        "CREATE TABLE build.facts AS SELECT * REPLACE ($build_id AS build_id, $now AS created,"
+        " read + $read AS read, accepted + $read - $refused AS accepted, quarantined + $refused AS quarantined,"
+        " n_events + $read - $refused AS n_events, (SELECT count(*) FROM build.users) AS n_users,"
+        " (SELECT min(ts) FROM build.events) AS first_ts, (SELECT max(ts) FROM build.events) AS last_ts)"
+        " FROM old.facts",
+        {"build_id": made.stem, "now": now, "read": feedback.num_rows, "refused": refused.num_rows},
+    )
+    connection.execute("CHECKPOINT build; DETACH build; DETACH old")
+    return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA)
