@@ -119,7 +119,7 @@ def test_a_ledger_of_a_newer_lodestar_is_refused(tmp_path: Path) -> None:
 
 def test_a_home_that_can_not_hold_a_ledger_is_a_stated_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"can't be opened.*LODESTAR_HOME"):
+    with pytest.raises(StoreError, match=r"can't be used.*LODESTAR_HOME"):
         Ledger.open(tmp_path / "file")
     (tmp_path / "ledger.sqlite").write_bytes(b"no database, whatever its name says" * 100)
     with pytest.raises(StoreError, match="not a database"):
