@@ -23,7 +23,7 @@ FIRST = "the first run of this data set"  # the reason that Lodestar itself give
 
 @dataclass(frozen=True)
 class PromotionRow:
-    """One change of champion. `action` is `promote` or `rollback`; `evidence` what spoke for it, where that was asked."""
+    """One change of champion. `action` is `promote` or `rollback`; `evidence` what spoke for it, where it was asked."""
 
     dataset: str
     version: int
