@@ -42,11 +42,13 @@ from core.predict.recommend import write_everyone
 from core.predict.served import ServedModel
 from core.trust.fairness import audit
 from data import reads
-from data.publish import write_manifest
+from data.errors import DamagedArtefact
+from data.publish import make_folder, remove_orphans, verify_manifest, write_manifest
 from data.warehouse import Warehouse
 
 PRETRAINED = "pretrained"  # the folder of a run whose language model was pretrained
 Weights = Callable[[str], Path]  # a language model's folder by its name; raises WeightsMissing
+EVALUATION = "evaluation.json"
 WEIGHT = {
     "text": 4,
     UPDATE: 8,
@@ -132,19 +134,32 @@ def train_run(context: JobContext, *, cache: Path, offline: bool, hub: str | Non
         now=context.clock(),
     )
     folder = run_folder(context.home, run_id)
-    (folder / "config.toml").write_text(config.to_toml())
-    told = read_events(events_path(context.home, context.job_id, run_id))
-    project, parent = context.payload.get("wandb"), context.payload.get("onward")
-    wandb = None if project is None else WandbRun(project, run_id, config.model_dump(), offline=offline)
-    with Curves(folder, told, wandb=wandb) as curves, Warehouse.open(build.path) as warehouse:
-        progress = Progress(context, config, curves, onward=parent is not None)
-        weights = partial(weights_folder, cache=cache, offline=offline, endpoint=hub)
-        evaluation = _train(context, progress, config, warehouse, folder, weights=weights, parent=parent)
-    write_manifest(folder, extra={"run_id": run_id, "build_id": build.build_id})
+    make_folder(folder)  # an attempt may have ended between the run's row and its folder
+    evaluation = _whole(folder)
+    if evaluation is None:
+        remove_orphans(folder)
+        (folder / "config.toml").write_text(config.to_toml())
+        told = read_events(events_path(context.home, context.job_id, run_id))
+        project, parent = context.payload.get("wandb"), context.payload.get("onward")
+        wandb = None if project is None else WandbRun(project, run_id, config.model_dump(), offline=offline)
+        with Curves(folder, told, wandb=wandb) as curves, Warehouse.open(build.path) as warehouse:
+            progress = Progress(context, config, curves, onward=parent is not None)
+            weights = partial(weights_folder, cache=cache, offline=offline, endpoint=hub)
+            evaluation = _train(context, progress, config, warehouse, folder, weights=weights, parent=parent)
+        write_manifest(folder, extra={"run_id": run_id, "build_id": build.build_id})
     summary = {key: evaluation[key] for key in ("metrics", "components", "protocol", "seconds", "best_epoch", "seed")}
     finish_run(context.ledger, run_id, summary=summary, now=context.clock())
     context.emit("done", metrics=evaluation["metrics"], progress=1.0, eta_s=0.0)
     return evaluation
+
+
+def _whole(folder: Path) -> dict[str, Any] | None:
+    """The evaluation of a run that an earlier attempt published: it is never written again, others may read it."""
+    try:
+        verify_manifest(folder)
+    except DamagedArtefact:
+        return None
+    return dict(json.loads((folder / EVALUATION).read_bytes()))
 
 
 def _train(
@@ -224,7 +239,7 @@ def _train(
         "stages_s": progress.seconds,
         "seconds": round(time.perf_counter() - progress.begun, 1),
     }
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    (folder / EVALUATION).write_text(json.dumps(evaluation))
     return evaluation
 
 

@@ -33,7 +33,7 @@ from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
 from core.predict.fit import pick_device
 from data.errors import JobFailed
-from data.publish import MANIFEST, write_manifest, write_whole
+from data.publish import MANIFEST, make_folder, write_manifest, write_whole
 from data.warehouse import Warehouse
 
 NOTE = "figures are the validation part's, the best of many and so too high; no test target was read"
@@ -122,7 +122,7 @@ def search_run(context: JobContext, *, cache: Path, offline: bool, hub: str | No
     space = space_of(asked["space"], base)
     build = build_of(context.ledger, asked["build_id"])
     folder = search_folder(context.home, asked["search_id"])
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / MANIFEST).unlink(missing_ok=True)  # a search that goes on is not whole
     context.emit("stage", stage="search", progress=0.0)
     with Warehouse.open(build.path) as warehouse, Search(folder, space, base) as search:

@@ -20,7 +20,7 @@ from core.ops.supervisor import ensure_supervisor, wait_for
 from dashboard import terminal
 from dashboard.settings import Settings, settings
 from data.errors import InputError, InvalidConfig
-from data.publish import full_disk_reported
+from data.publish import full_disk_reported, make_folder
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Home = Annotated[Path | None, typer.Option("--home", help="The store; default LODESTAR_HOME or ./.lodestar.")]
@@ -59,7 +59,7 @@ def desk(home: Path | None) -> Iterator[Desk]:
         raise InvalidConfig(f"{name}: {first['msg']}", remedy="mend or unset that variable") from error
     with full_disk_reported(mine.home):
         try:
-            mine.home.mkdir(parents=True, exist_ok=True)
+            make_folder(mine.home)
         except OSError as error:
             raise InputError(f"cannot write to {mine.home}: {error}", remedy="name another with --home") from error
         ledger = Ledger.open(mine.ledger_at, home=mine.home)

@@ -32,7 +32,7 @@ from core.ops.processes import (
 from core.ops.supervisor import GRACE_S, supervisor_pid
 from dashboard.settings import Settings
 from data.errors import Conflict, JobFailed, PortInUse
-from data.publish import write_whole
+from data.publish import make_folder, write_whole
 
 APP_FILE = "app.json"
 SECRET_FILE = "cookie.secret"
@@ -74,7 +74,7 @@ def launch(
     Raises PortInUse or Conflict (this home's console runs already) before anything is started, and JobFailed when
     the web does not come up.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.home)
     other = running_app(settings.home)
     if other is not None:
         raise Conflict(

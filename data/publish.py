@@ -2,20 +2,23 @@
 
 Everything Lodestar writes for good goes through here: a temporary folder on the same file system, every
 file flushed to disk, `manifest.json` (sha256 and size of each file) last, one rename, and the parent flushed.
-A crash leaves a `.tmp-*` folder that `remove_orphans` clears; a full disk leaves what stood before.
+A crash leaves a `.tmp-*` folder that `remove_orphans` clears; a full disk leaves what stood before. A folder is only
+as lasting as its own name in the folder above: `make_folder` makes what nothing published may be lost with.
 """
 
+import ctypes
 import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from data.errors import DamagedArtefact, DiskFull, StoreError
 
@@ -23,6 +26,10 @@ MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 _LIVE_FILES = frozenset({"events.jsonl", "log.txt"})  # grow after the manifest is written
 _LIVE_FOLDERS = frozenset({"checkpoints", "logs"})  # logs: curves for other tools, which write beside them
+_FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")  # the last one is SQLite's
+# The system call that swaps two names in one step, which Python does not offer.
+_AT_FDCWD, _EXCHANGE = (-2, 2) if sys.platform == "darwin" else (-100, 2)
+_SWAP = "renameatx_np" if sys.platform == "darwin" else "renameat2"
 
 
 @contextmanager
@@ -32,7 +39,7 @@ def full_disk_reported(where: Path) -> Iterator[None]:
         yield
     except Exception as error:
         out_of_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if out_of_space or "No space left on device" in str(error):
+        if out_of_space or any(words in str(error) for words in _FULL):
             raise DiskFull(
                 f"no space left on the disk of {where}; nothing was published",
                 remedy="free some space (`lodestar prune` removes what is old), then try again",
@@ -47,16 +54,14 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     Raises DiskFull and StoreError (a folder that cannot be written).
     """
     with full_disk_reported(parent):
-        folder = parent / f"{TEMPORARY}{name}-{uuid.uuid4().hex}"
         try:
-            folder.mkdir(parents=True)
+            make_folder(parent)
+            folder, lock = _locked_folder(parent, name)
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
             raise StoreError(
                 f"{parent} cannot be written: {error.strerror}", remedy="choose another folder, or mend its permissions"
             ) from error
-        lock = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # tells `remove_orphans` that somebody still writes here
             yield folder
         finally:
             os.close(lock)
@@ -68,7 +73,8 @@ def staged(parent: Path, name: str, *, extra: Mapping[str, Any] | None = None, r
     """Yield a temporary folder; on a clean exit publish it as `parent/name` with its manifest.
 
     `extra` stands beside `files` in the manifest and is read at the end, so a caller may fill it meanwhile.
-    On an error nothing is published. An existing `parent/name` is an error unless `replace`. Raises DiskFull.
+    On an error nothing is published. An existing `parent/name` is an error unless `replace`, which swaps the two in one
+    step: a reader, or a crash, finds the old or the new one. Raises DiskFull.
     """
     target = parent / name
     with temporary_folder(parent, name) as folder:
@@ -77,10 +83,7 @@ def staged(parent: Path, name: str, *, extra: Mapping[str, Any] | None = None, r
         yield folder
         write_manifest(folder, extra=extra or {})
         if target.exists():
-            retired = parent / f"{TEMPORARY}retired-{uuid.uuid4().hex}"
-            target.rename(retired)
-            folder.rename(target)
-            shutil.rmtree(retired, ignore_errors=True)
+            _swap(folder, target)  # what stood there goes with the temporary folder
         else:
             folder.rename(target)
         flush(parent)
@@ -92,14 +95,17 @@ def write_manifest(folder: Path, *, extra: Mapping[str, Any] | None = None) -> N
     Left out: what lives on after the manifest (checkpoints, event stream, logs) and sub-folders that carry a
     manifest of their own.
     """
-    files = {}
+    files, below = {}, set[Path]()
     for path in _files_of(folder):
         flush(path)
-        files[path.relative_to(folder).as_posix()] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    for below in {path.parent for path in _files_of(folder)}:
-        flush(below)
+        inside = path.relative_to(folder)
+        files[inside.as_posix()] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+        below.update(folder / above for above in inside.parents)
+    for one in below:
+        flush(one)
     body = json.dumps({"files": files, **(extra or {})}, indent=1, ensure_ascii=False, sort_keys=True)
     write_whole(folder / MANIFEST, body.encode())
+    flush(folder.parent)
 
 
 def verify_manifest(folder: Path) -> dict[str, Any]:
@@ -126,11 +132,11 @@ def write_whole(path: Path, data: bytes) -> None:
     beside = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex}")
     with full_disk_reported(path.parent):
         try:
-            with beside.open("wb") as stream:
+            with _locked_file(beside) as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            beside.replace(path)
+                beside.replace(path)  # still locked: to `remove_orphans` it is nobody's once it is not
             flush(path.parent)
         finally:
             beside.unlink(missing_ok=True)
@@ -139,10 +145,19 @@ def write_whole(path: Path, data: bytes) -> None:
 def move_whole(source: Path, target: Path) -> None:
     """Publish one finished file under a new name on the same file system, flushed. Raises DiskFull."""
     with full_disk_reported(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         flush(source)
         source.rename(target)
         flush(target.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder, and those above it that are missing, to stay: each new name is flushed. One that is there
+    already is no error. Raises OSError."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        flush(one.parent)
 
 
 def sha256_of(path: Path) -> str:
@@ -174,15 +189,58 @@ def _removed(path: Path) -> bool:
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     except BlockingIOError:
         return False
     finally:
-        os.close(lock)
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        os.close(lock)  # only now: a writer that was about to lock it has to find it gone
     return True
+
+
+def _locked_folder(parent: Path, name: str) -> tuple[Path, int]:
+    """A fresh temporary folder and the handle that holds its lock."""
+    while True:
+        folder = parent / f"{TEMPORARY}{name}-{uuid.uuid4().hex}"
+        folder.mkdir()
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # `remove_orphans` came between
+            continue
+        if _lock(lock, folder):
+            return folder, lock
+        os.close(lock)
+
+
+def _locked_file(path: Path) -> BinaryIO:
+    """A fresh file under a temporary name, open for writing, its lock held until it is closed."""
+    while True:
+        stream = path.open("wb")
+        if _lock(stream.fileno(), path):
+            return stream
+        stream.close()
+
+
+def _lock(handle: int, path: Path) -> bool:
+    """Tells `remove_orphans` that somebody writes here; False where it was faster and the name is gone."""
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return path.exists()
+
+
+def _swap(one: Path, other: Path) -> None:
+    """Exchange two names in one step; where the file system cannot, in three, with a moment without `other`."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), _SWAP, None)
+    if call is not None and call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0:
+        return
+    failed = errno.ENOSYS if call is None else ctypes.get_errno()
+    if failed not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        raise OSError(failed, os.strerror(failed), str(other))
+    aside = one.with_name(f"{TEMPORARY}retired-{uuid.uuid4().hex}")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
 
 
 def _files_of(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data.errors import DamagedArtefact
-from data.publish import staged, verify_manifest
+from data.publish import remove_orphans, staged, verify_manifest
 
 KEPT = 2
 
@@ -50,9 +50,8 @@ def save_checkpoint(
 ) -> Path:
     """Publish one checkpoint as `<stage>-<epoch>` under `parent`, and drop the stage's older ones but one."""
     name = f"{stage}-{epoch:05d}"
-    if (parent / name).exists():  # left by an attempt that was taken for damaged
-        shutil.rmtree(parent / name)
-    with staged(parent, name) as folder:
+    remove_orphans(parent)  # of an attempt that was killed while it saved: as large as a checkpoint
+    with staged(parent, name, replace=True) as folder:  # one of this name was taken for damaged
         save_file({key: value.contiguous() for key, value in tensors.items()}, folder / "tensors.safetensors")
         (folder / "values.json").write_text(json.dumps(values))
     for old in _of_stage(parent, stage)[:-KEPT]:

@@ -19,16 +19,18 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.ops.schema import MIGRATIONS, SCHEMA_VERSION, Migration, metadata, versions
 from core.ops.schema import builds as builds_table
 from core.ops.schema import datasets as datasets_table
 from data.errors import SchemaMismatch, StoreError, UnknownBuild, UnknownDataset
+from data.publish import full_disk_reported, make_folder
 
 LEDGER_FILE = "ledger.sqlite"
 _BUSY_TIMEOUT_S = 60.0
+_TAKEN = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _WRITERS_LOCK = 0x10DE57A2  # the advisory lock that PostgreSQL's writers take turns on, a number of Lodestar's own
 
 Clock = Callable[[], datetime]
@@ -58,7 +60,7 @@ class Ledger:
         else:
             folder = Path(target)
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
             except OSError as error:
                 raise _unusable(folder, error.strerror) from error
             url = sa.URL.create("sqlite", database=str(folder.resolve() / LEDGER_FILE))
@@ -76,14 +78,16 @@ class Ledger:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view of the ledger."""
-        with self.engine.connect() as connection, connection.begin():
+        """A consistent view of the ledger. Raises StoreError where it can't be used."""
+        with _stated(self.home), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: all of it, durable, or none. Waits for other writers."""
+        """One transaction: all of it, durable, or none. Waits for other writers. Raises DiskFull, and StoreError
+        where the ledger can't be used."""
         with (
+            _stated(self.home),
             self.engine.connect().execution_options(ledger_writes=True) as connection,
             connection.begin(),
         ):
@@ -136,9 +140,19 @@ def _schema_version(connection: Connection) -> int:
     return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.max(versions.c.version), 0))) or 0)
 
 
+@contextmanager
+def _stated(home: Path | None) -> Iterator[None]:
+    """Errors of a database that is not to be had, as those that every edge catches."""
+    try:
+        with full_disk_reported(home or Path(LEDGER_FILE)):
+            yield
+    except OperationalError as error:
+        raise _unusable(home, error.orig) from error
+
+
 def _unusable(home: Path | None, cause: object) -> StoreError:
     return StoreError(
-        f"the ledger of {home or 'this deployment'} can't be opened: {cause}",
+        f"the ledger of {home or 'this deployment'} can't be used: {cause}",
         remedy="see that its folder is writable and its disk not full, restore it from a backup, or set LODESTAR_HOME",
     )
 
@@ -207,8 +221,8 @@ def _enter_wal(raw: sqlite3.Connection) -> None:
     while True:
         try:
             raw.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:  # of another kind: no space for its files, say
+            if error.sqlite_errorcode & 0xFF not in _TAKEN or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:

@@ -30,6 +30,8 @@ from data.publish import TEMPORARY, remove_orphans
 
 # The folders in which artefacts are published under temporary names first.
 _PUBLISHED = ("warehouse", "quarantine", "runs", "exports")
+# A build's own file, its manifest and its quarantine.
+_BUILD_PARTS = ("warehouse/{name}.duckdb", "warehouse/{name}.json", "quarantine/{name}.parquet")
 # A file that no row claims may be on its way to one; after this long it is not.
 _UNCLAIMED_FOR = timedelta(hours=1)
 
@@ -85,16 +87,16 @@ def prune(
     pruned += [Pruned("run", path.name, _size(path), why) for path, why in folders.items() if path.exists()]
     pruned += sought
     pruned += [
-        Pruned("build", path.stem, sum(map(_size, _with_quarantine(home, path))), why)
+        Pruned("build", path.stem, sum(map(_size, parts)), why)
         for path, why in files.items()
-        if path.exists()
+        if (parts := _parts(home, path))
     ]
     if not dry_run:
         remove_leftovers(home)
         for path in folders:
             shutil.rmtree(path, ignore_errors=True)
         for path in files:
-            for part in _with_quarantine(home, path):
+            for part in _parts(home, path):
                 part.unlink(missing_ok=True)
     return pruned
 
@@ -162,15 +164,17 @@ def _unclaimed_runs(ledger: Ledger, home: Path, *, now: datetime) -> Iterator[Pa
 
 
 def _unclaimed_builds(ledger: Ledger, home: Path, *, now: datetime, gone: dict[Path, str]) -> Iterator[Path]:
+    """Build files that no row claims, those included of which a crash left the quarantine or the manifest alone."""
     claimed = {build.path.resolve() for build in builds(ledger)}
-    for path in sorted((home / "warehouse").glob("*.duckdb")):
-        temporary = path.name.startswith(TEMPORARY)
-        if path not in gone and path.resolve() not in claimed and not temporary and _old(path, now=now):
+    names = {path.stem for kind in _BUILD_PARTS for path in home.glob(kind.format(name="*"))}
+    for name in sorted(name for name in names if not name.startswith(TEMPORARY)):
+        path = home / _BUILD_PARTS[0].format(name=name)
+        if path not in gone and path.resolve() not in claimed and all(_old(p, now=now) for p in _parts(home, path)):
             yield path
 
 
-def _with_quarantine(home: Path, build: Path) -> list[Path]:
-    parts = (build, home / "quarantine" / f"{build.stem}.parquet")
+def _parts(home: Path, build: Path) -> list[Path]:
+    parts = (build, *(home / kind.format(name=build.stem) for kind in _BUILD_PARTS[1:]))
     return [part for part in parts if part.exists()]
 
 
@@ -179,8 +183,11 @@ def _old(path: Path, *, now: datetime) -> bool:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether a living writer holds the lock on its temporary folder."""
-    handle = os.open(path, os.O_RDONLY)
+    """Whether a living writer holds the lock on it, or did until a moment ago."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

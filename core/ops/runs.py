@@ -19,7 +19,7 @@ from core.ops.schema import datasets as datasets_table
 from core.ops.schema import jobs as jobs_table
 from core.ops.schema import runs as runs_table
 from data.errors import RunUnfinished, UnknownBuild, UnknownDataset, UnknownRun
-from data.publish import MANIFEST
+from data.publish import MANIFEST, make_folder
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -75,7 +75,7 @@ def new_run(
         if job_id is not None:
             of_job = jobs_table.c.job_id == job_id
             connection.execute(sa.update(jobs_table).where(of_job).values(run_id=run_id))
-    run_folder(home, run_id).mkdir(parents=True, exist_ok=True)
+    make_folder(run_folder(home, run_id))
     return run_id
 
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy.exc import OperationalError
-
 from core.ops.claims import beat, claim, report_worker, take_over, worker_gone
 from core.ops.jobrow import JobRow
 from core.ops.jobs import log_path, status, waiting
@@ -34,7 +32,8 @@ from core.ops.processes import (
 )
 from core.ops.prune import remove_leftovers
 from core.ops.worker import LEASE_S, NOT_MINE
-from data.errors import JobFailed
+from data.errors import JobFailed, StoreError
+from data.publish import make_folder
 
 LOCK_FILE = "supervisor.lock"
 LOG_FILE = "supervisor.log"
@@ -101,7 +100,7 @@ class Supervisor:
     def _supervise(self, attention: Attention) -> None:
         idle_since_s = time.monotonic()
         while not attention.told_to_stop:
-            with suppress(OperationalError):  # a full disk, say: nothing was changed, the next round tries again
+            with suppress(StoreError):  # a full disk, say: nothing was changed, the next round tries again
                 self._round()
             if self._watched:
                 idle_since_s = time.monotonic()
@@ -201,7 +200,7 @@ class Supervisor:
                 assert watched.kill_at_s is not None, "told to stop above"
                 if time.monotonic() >= watched.kill_at_s:
                     signal_group(self._pid(watched), signal.SIGKILL)
-                with suppress(OperationalError):
+                with suppress(StoreError):
                     self._settle(watched)
             attention.sleep(0.05)
 
@@ -225,7 +224,7 @@ def ensure_supervisor(home: Path, argv: Sequence[str]) -> int:
 
     It has a session of its own and writes to supervisor.log. Raises JobFailed when it does not come up.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     log = home / LOG_FILE
     deadline_s = time.monotonic() + _START_TIMEOUT_S
     starting: subprocess.Popen[bytes] | None = None
@@ -268,7 +267,7 @@ def wait_for(
 
 def _take_lock(home: Path, pid: int) -> BinaryIO | None:
     """The home's lock with this pid in it, held until closed; None when another supervisor keeps it."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     file = (home / LOCK_FILE).open("ab+")
     deadline_s = time.monotonic() + _LOCK_PATIENCE_S
     while True:

@@ -15,15 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
-
 from core.ops.claims import beat, finish, note_progress, report_worker
 from core.ops.events import append_event
 from core.ops.jobrow import JobRow
 from core.ops.jobs import events_path, status
 from core.ops.ledger import Clock, Ledger, utc_now
 from core.ops.processes import Process
-from data.errors import JobFailed, LodestarError
+from data.errors import JobFailed, LodestarError, StoreError
 from data.publish import full_disk_reported
 
 # How a worker's process ends. The ledger says more; these are for whoever started it.
@@ -110,7 +108,7 @@ class JobContext:
 
         def beat_on() -> None:
             while not ended.wait(self._beat_s):
-                with suppress(OperationalError):  # a full disk, say: the next beat tries again
+                with suppress(StoreError):  # a full disk, say: the next beat tries again
                     self.beat()
                 if self._over:
                     _leave_group()

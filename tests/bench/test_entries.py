@@ -12,6 +12,7 @@ ENTRIES = (
     "tests.bench.behaviour",
     "tests.bench.cold",
     "tests.bench.console",
+    "tests.bench.crashes",
     "tests.bench.gpu",
     "tests.bench.growth",
     "tests.bench.leaderboard",

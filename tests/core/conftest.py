@@ -10,9 +10,6 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
-    BertConfig,
-    BertModel,
-    BertTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -27,6 +24,7 @@ from core.learn.model import Recommender
 from core.learn.sequences import Histories, Task, one_history
 from core.predict.blend import Blend
 from core.predict.served import Catalogue, ServedModel
+from tests.tiny_bert import write_tiny_bert
 
 N_ITEMS = 40
 CATEGORIES = ("Astronomy", "Baking", "Chess", "Jazz")
@@ -167,20 +165,7 @@ def make_shelf() -> Callable[..., Shelf]:
 def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a real BERT of two layers and a tokenizer of letters, as a hub gives it."""
     folder = tmp_path_factory.mktemp("language-model")
-    letters = list("abcdefghijklmnopqrstuvwxyz0123456789.,-&'()")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=128,
-    )
-    BertModel(config).save_pretrained(folder)
+    write_tiny_bert(folder)
     return folder
 
 

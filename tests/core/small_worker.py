@@ -3,8 +3,9 @@
     python small_worker.py work HOME JOB
     python small_worker.py supervise HOME IDLE_EXIT_S SLOTS GRACE_S
 
-HOME/ledger-at, where there is one, holds the ledger's address. Every body writes what it does into `HOME/marks/`, one
-file an act, so that a test can see from outside whether anything was done twice.
+HOME/ledger-at, where there is one, holds the ledger's address; HOME/clock-off by how many seconds the clock is wrong.
+Every body writes what it does into `HOME/marks/`, one file an act, so that a test can see from outside whether anything
+was done twice.
 """
 
 import fcntl
@@ -12,10 +13,11 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from core.ops.ledger import Ledger
+from core.ops.ledger import Ledger, utc_now
 from core.ops.supervisor import Supervisor
 from core.ops.worker import JobContext, Stopped, work
 from data.errors import LodestarError, UnknownItem
@@ -101,11 +103,15 @@ BODIES = {
 
 
 def main(command: str, home: Path, *rest: str) -> int:
-    elsewhere = home / "ledger-at"
+    elsewhere, clock_off = home / "ledger-at", home / "clock-off"
+
+    def clock() -> datetime:
+        return utc_now() + timedelta(seconds=float(clock_off.read_text()) if clock_off.exists() else 0.0)
+
     with Ledger.open(elsewhere.read_text() if elsewhere.exists() else home, home=home) as ledger:
         if command == "work":
             try:
-                return work(ledger, home, rest[0], BODIES)
+                return work(ledger, home, rest[0], BODIES, clock=clock)
             except LodestarError as error:
                 print(error, file=sys.stderr)
                 return 1
@@ -114,6 +120,7 @@ def main(command: str, home: Path, *rest: str) -> int:
             ledger,
             home,
             worker_argv=lambda job_id: [sys.executable, __file__, "work", str(home), job_id],
+            clock=clock,
             slots=int(slots),
             grace_s=grace_s,
             poll_s=0.05,

@@ -189,7 +189,7 @@ def test_an_address_that_holds_no_ledger_is_a_stated_error(address: str) -> None
 
 def test_a_home_that_can_not_hold_a_ledger_is_a_stated_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"can't be opened.*LODESTAR_HOME"):
+    with pytest.raises(StoreError, match=r"can't be used.*LODESTAR_HOME"):
         Ledger.open(tmp_path / "file")
     (tmp_path / "ledger.sqlite").write_bytes(b"no database, whatever its name says" * 100)
     with pytest.raises(StoreError, match="not a database"):

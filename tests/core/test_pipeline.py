@@ -35,7 +35,7 @@ from core.ops.jobs import submit
 from core.ops.ledger import Ledger, record_build
 from core.ops.processes import Process
 from core.ops.registry import count_test_reads
-from core.ops.runs import finished_run
+from core.ops.runs import finished_run, new_run, run_folder
 from core.ops.worker import JobContext, Stopped
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, component_names
 from core.predict.intervals import paired_gap
@@ -379,6 +379,8 @@ def test_stopped_then_resumed_is_the_same_run(made: Made, tiny_language_model: P
     build_id = made.evaluation["build_id"]
     order(made.ledger, build_id, tiny_language_model)
     context = context_of(made.ledger, made.home)
+    opened = {"dataset": "synthetic", "build_id": build_id, "job_id": context.job_id, "config": {}}
+    run_folder(made.home, new_run(made.ledger, made.home, **opened, now=NOW)).rmdir()  # the kill was faster than mkdir
     stop_after(3, context, made.home)
     assert context.run_id is not None
     with pytest.raises(RunUnfinished):
@@ -392,6 +394,10 @@ def test_stopped_then_resumed_is_the_same_run(made: Made, tiny_language_model: P
     assert not [name for name in verify_manifest(folder)["files"] if name.startswith("logs")]
     for name, value in load_file(made.folder / "model.safetensors").items():
         assert torch.equal(value, load_file(made.home / "runs" / context.run_id / "model.safetensors")[name]), name
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*") if path.name != "events.jsonl"}
+    assert pipeline.train_run(context, cache=made.home / "cache", offline=True)["metrics"] == again["metrics"]
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("*") if path.name != "events.jsonl"}
+    assert after == before, "a worker that was killed after it had published is replaced; what is read stays as it is"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="sums on a GPU have no fixed order")

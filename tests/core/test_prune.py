@@ -34,6 +34,7 @@ def put(path: Path, *, size: int = 10, at: datetime = YESTERDAY) -> Path:
 
 def add_build(ledger: Ledger, home: Path, build_id: str) -> None:
     path = put(home / "warehouse" / f"{build_id}.duckdb", size=100)
+    put(home / "warehouse" / f"{build_id}.json", size=2)
     put(home / "quarantine" / f"{build_id}.parquet", size=5)
     record_build(ledger, build_id=build_id, dataset="films", path=path, facts={}, now=YESTERDAY)
 
@@ -63,9 +64,9 @@ def test_builds_that_nothing_reads_go_and_all_others_stay(ledger: Ledger, tmp_pa
     add_run(ledger, tmp_path, "b-waiting", state="queued")
     asked = {"source": {"build_id": "b-asked-for"}}
     submit(ledger, kind="train", payload=asked, dataset="films", now=NOW)
-    assert names(ledger, tmp_path, dry_run=True) == {"b-unread": 105}
+    assert names(ledger, tmp_path, dry_run=True) == {"b-unread": 107}
     assert (tmp_path / "warehouse" / "b-unread.duckdb").exists(), "nothing was deleted yet"
-    assert names(ledger, tmp_path) == {"b-unread": 105}
+    assert names(ledger, tmp_path) == {"b-unread": 107}
     assert not list(tmp_path.glob("*/b-unread.*"))
     assert len(list((tmp_path / "warehouse").glob("*.duckdb"))) == len(builds(ledger)) == 5
     with pytest.raises(UnknownBuild):
@@ -79,7 +80,7 @@ def test_runs_of_cancelled_jobs_go_with_the_build_that_only_they_read(ledger: Le
     dead = add_run(ledger, tmp_path, "b-old", state="cancelled")
     alive = add_run(ledger, tmp_path, "b-new", state="queued")
     assert prune(ledger, tmp_path, now=NOW, keep_failed=timedelta(days=7)) == []
-    assert names(ledger, tmp_path) == {dead: 1000, "b-old": 105}
+    assert names(ledger, tmp_path) == {dead: 1000, "b-old": 107}
     assert [row.run_id for row in runs(ledger)] == [alive]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [alive]
 
@@ -110,12 +111,14 @@ def test_searches_of_dead_jobs_go_and_those_that_may_go_on_stay(ledger: Ledger, 
 def test_leftovers_of_crashes_go_but_not_what_is_being_written(ledger: Ledger, tmp_path: Path) -> None:
     put(tmp_path / "runs" / ".tmp-scores-1" / "scores.parquet", size=7)
     put(tmp_path / "warehouse" / "b-lost.duckdb", size=20)
+    put(tmp_path / "warehouse" / "b-half.json", size=2)  # the crash came before its build
+    put(tmp_path / "quarantine" / "b-half.parquet", size=5)
     put(tmp_path / "runs" / "r-lost" / "config.toml", size=3)
     os.utime(tmp_path / "runs" / "r-lost", (YESTERDAY.timestamp(),) * 2)
     put(tmp_path / "warehouse" / "b-just-published.duckdb", at=NOW)
     with temporary_folder(tmp_path / "warehouse", "b-under-way") as under_way:
         put(under_way / "b.duckdb")
-        assert names(ledger, tmp_path) == {"runs/.tmp-scores-1": 7, "b-lost": 20, "r-lost": 3}
+        assert names(ledger, tmp_path) == {"runs/.tmp-scores-1": 7, "b-half": 7, "b-lost": 20, "r-lost": 3}
         assert (under_way / "b.duckdb").exists()
     left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".sqlite"}
     assert left - {"ledger.sqlite-wal", "ledger.sqlite-shm"} == {"b-just-published.duckdb"}

@@ -27,6 +27,7 @@ from core.ops.ledger import Ledger, utc_now
 from core.ops.processes import started_at
 from core.ops.supervisor import ensure_supervisor, supervisor_pid, wait_for
 from data.errors import JobFailed
+from data.publish import write_whole
 
 LONG = 100_000  # more steps than any test waits for: it ends the job itself, with a file named `enough`
 SMALL_WORKER = str(Path(__file__).with_name("small_worker.py"))
@@ -292,33 +293,59 @@ def test_a_supervisor_that_cannot_start_says_so(home: Path) -> None:
         ensure_supervisor(home, [sys.executable, "-c", "import sys; sys.exit('no such thing')"])
 
 
-def test_fifty_jobs_under_random_kills_are_each_recorded_once(home: Path, ledger: Ledger) -> None:
+def jobs_under_kills(home: Path, ledger: Ledger, *, n_jobs: int, rivals: int, kills: int) -> dict[str, int]:
+    """Lets supervisors that start at once, under a clock that jumps, run jobs while they and the workers are killed at
+    random; asserts that each job was done once, and gives how many of each were killed."""
     chance = random.Random(7)
     ids = [
-        submit(ledger, kind="counting", payload={"to": 3}, dataset=None, now=utc_now(), retries=100) for _ in range(50)
+        submit(ledger, kind="counting", payload={"to": 3}, dataset=None, now=utc_now(), retries=100)
+        for _ in range(n_jobs)
     ]
     argv = supervisor_argv(home, slots=3)
     killed = {"supervisor": 0, "worker": 0}
     victims = set()
-    deadline = time.monotonic() + 240
-    while not all(status(ledger, job_id).done for job_id in ids):
+    rival: list[subprocess.Popen[bytes]] = []
+    deadline = time.monotonic() + 1000
+    while not all(job.done for job in jobs(ledger, n_jobs)):
         assert time.monotonic() < deadline
+        if supervisor_pid(home) is None:  # all at once, on the same home
+            rival += [subprocess.Popen(argv) for _ in range(rivals)]
         supervisor = ensure_supervisor(home, argv)
+        jump_s = chance.choice([0, 86_400, -86_400, 40, -40])  # past every lease, and back
+        write_whole(home / "clock-off", str(jump_s).encode())
         time.sleep(chance.uniform(0.2, 1.2))
-        at_work = [job.pid for job in jobs(ledger, 100) if job.state == "running" and job.pid is not None]
+        at_work = [job.pid for job in jobs(ledger, n_jobs) if job.state == "running" and job.pid is not None]
         victim = supervisor if chance.random() < 0.4 or not at_work else chance.choice(at_work)
-        if not gone(victim) and sum(killed.values()) < 17:
+        if not gone(victim) and sum(killed.values()) < kills:
             os.kill(victim, signal.SIGKILL)
             victims.add(victim)
             killed["supervisor" if victim == supervisor else "worker"] += 1
-    assert min(killed.values()) >= 3, killed
-    for job_id in ids:
-        assert status(ledger, job_id).state == "succeeded"
-        assert status(ledger, job_id).result is not None
+        for child in rival:
+            child.poll()
+    assert {child.poll() for child in rival} <= {None, 0, -signal.SIGKILL}, "who comes second leaves in peace"
+    os.kill(ensure_supervisor(home, argv), signal.SIGTERM)
+    for child in rival:  # one that was slow to start may have come after that one
+        child.terminate()
+    for child in rival:
+        child.wait(timeout=60)
+    for job in jobs(ledger, n_jobs):
+        assert job.job_id in ids
+        assert job.state == "succeeded"
+        assert job.result is not None
         # A worker killed between its body's last act and the ledger's record of it has to be replaced.
-        ended = marks(home, job_id, "ended")
+        ended = marks(home, job.job_id, "ended")
         lived = [name for name in ended if int((home / "marks" / name).read_text()) not in victims]
         assert ended and len(lived) <= 1, "two workers finished the same job"
         attempts = [int(name.split(".")[1]) for name in ended]
-        assert max(attempts) == status(ledger, job_id).attempt, "not the last attempt's result"
-        assert not marks(home, job_id, "overlapped"), "two workers were at the same job at once"
+        assert max(attempts) == job.attempt, "not the last attempt's result"
+        assert not marks(home, job.job_id, "overlapped"), "two workers were at the same job at once"
+    return killed
+
+
+@pytest.mark.timeout(1100)
+@pytest.mark.parametrize(("n_jobs", "rivals", "kills"), [(50, 2, 17), pytest.param(200, 6, 20, marks=pytest.mark.slow)])
+def test_jobs_under_random_kills_rival_supervisors_and_a_jumping_clock_are_each_recorded_once(
+    home: Path, ledger: Ledger, n_jobs: int, rivals: int, kills: int
+) -> None:
+    killed = jobs_under_kills(home, ledger, n_jobs=n_jobs, rivals=rivals, kills=kills)
+    assert min(killed.values()) >= 3, killed

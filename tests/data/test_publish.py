@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -36,6 +37,17 @@ def test_what_is_published_is_never_rewritten_by_accident(tmp_path: Path) -> Non
     with staged(tmp_path, "run", replace=True) as folder:
         (folder / "a").write_bytes(b"second")
     assert (tmp_path / "run" / "a").read_bytes() == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_cannot_be_swapped_in_one_step_is_replaced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "_SWAP", "no_such_call")
+    for word in ("first", "second"):
+        with staged(tmp_path, "run", replace=True) as folder:
+            (folder / "a").write_text(word)
+    assert (tmp_path / "run" / "a").read_text() == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -104,3 +116,28 @@ def test_orphans_of_a_crash_go_and_work_in_progress_stays(tmp_path: Path) -> Non
     assert [path.name for path in removed] == [".tmp-build-1", ".tmp-file-2"]
     assert list(tmp_path.iterdir()) == []
     assert remove_orphans(tmp_path / "absent") == []
+
+
+def test_whoever_clears_orphans_at_any_moment_takes_nothing_from_a_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_flock, true_fsync, cleared = publish.fcntl.flock, os.fsync, []
+
+    def clear_first(handle: int, how: int) -> None:
+        if not how & fcntl.LOCK_NB and len(cleared) < 2:  # between a writer's making of a thing and its lock on it
+            cleared.append(remove_orphans(tmp_path))
+        true_flock(handle, how)
+
+    def clear_meanwhile(handle: int) -> None:
+        assert remove_orphans(tmp_path) == []
+        true_fsync(handle)
+
+    monkeypatch.setattr(publish.fcntl, "flock", clear_first)
+    monkeypatch.setattr(publish.os, "fsync", clear_meanwhile)
+    with staged(tmp_path, "run") as folder:
+        (folder / "a").write_text("x")
+    verify_manifest(tmp_path / "run")
+    cleared.clear()
+    write_whole(tmp_path / "told.json", b"{}")
+    assert (tmp_path / "told.json").read_bytes() == b"{}"
+    assert all(cleared), "it did come between"
