@@ -97,7 +97,8 @@ def submit_training(ledger: Ledger, build: BuildRow, config: Mapping[str, Any], 
             "Weights & Biases is not installed", remedy="run `pip install -e .[wandb]`, or train without --wandb"
         )
     payload = {"build_id": build.build_id, "config": dict(config), "wandb": wandb}
-    return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now())
+    gpu = config["device"] != "cpu"
+    return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now(), gpu=gpu)
 
 
 def await_job(d: Desk, job_id: str, *, detach: bool = False) -> JobRow:
