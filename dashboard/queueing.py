@@ -19,7 +19,6 @@ from dashboard.scene import Scene
 from dashboard.words import escape
 from data.errors import LodestarError
 
-CONFIRMED_FOR_S = 60.0
 ICONS: Final = {
     "first": ":material/vertical_align_top:",
     "last": ":material/vertical_align_bottom:",
@@ -93,7 +92,7 @@ def confirmed(s: Scene, job: JobRow) -> None:
 def _spoken_of() -> str | None:
     """The job of which something was asked a moment ago."""
     said = state.recall("queue-said", None)
-    recent = said is not None and time.monotonic() - said["s"] < CONFIRMED_FOR_S
+    recent = said is not None and time.monotonic() - said["s"] < training.TOLD_FOR_S
     return str(said["job_id"]) if recent else None
 
 

@@ -3,6 +3,7 @@ and what it will take. It asks the ledger; it never trains.
 """
 
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from dashboard.scene import Scene
 from dashboard.words import Words
 
 KIND = "train"
+TOLD_FOR_S = 60.0  # so long it is said that something was done
 FIELDS = {"seed": "studio-seed", "epochs": "studio-epochs", "text.model": "studio-model"}  # settings with a widget
 
 
@@ -58,22 +60,25 @@ def told(t: Words, config: Any) -> str:
     return " · ".join([t(f"preset.{preset}"), *(f"{name}={value}" for name, value in own.items())])
 
 
-def take_over(config: Any) -> None:
+def take_over(config: TrainConfig, key: str) -> None:
     """Fills the form with a run's recipe, for a button's `on_click`: the widgets show it on the next run."""
-    known = recipe(config)
-    if known is None:
-        return
-    preset, own = named(known)
+    preset, own = named(config)
     state.fill(**{"studio-preset": preset})
-    state.fill(**{key: own.pop(name, None) for name, key in FIELDS.items()})
+    state.fill(**{field: own.pop(name, None) for name, field in FIELDS.items()})
     state.keep("studio-more", own)
+    state.keep("studio-taken", (key, time.monotonic()))
     state.keep("studio-stale", True)
 
 
 def again(s: Scene, config: Any, *, key: str, label: str = "studio.again") -> None:
-    """The button that does so; nothing for a recipe of another version."""
-    if recipe(config) is not None:
-        st.button(s.t(label), key=key, type="tertiary", icon=":material/replay:", on_click=take_over, args=(config,))
+    """The button that does so, and says that it was done; nothing for a recipe of another version."""
+    known = recipe(config)
+    if known is None:
+        return
+    st.button(s.t(label), key=key, type="tertiary", icon=":material/replay:", on_click=take_over, args=(known, key))
+    taken, at_s = state.recall("studio-taken", ("", 0.0))
+    if taken == key and time.monotonic() - at_s < TOLD_FOR_S:
+        st.caption(f":material/check: {s.t('studio.again_done')}", width="content")
 
 
 def start(s: Scene, preset: str, own: Mapping[str, Any]) -> str:

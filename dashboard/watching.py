@@ -155,9 +155,9 @@ def estimate(s: Scene, job: JobRow) -> None:
         st.caption(t("studio.expected", **span) if not job.done else "")
         return
     key = "studio.took" if found["within"] else "studio.took_beyond"
-    took = t(key, seconds=found["seconds"], over=abs(found["over"]), **span)
+    took = t(key, seconds=found["seconds"], **span)
     more = t("studio.more" if found["over"] >= 0 else "studio.less", share=abs(found["over"]))
-    parts.note(f"{took} {more} {t('studio.peak', gb=found['peak_gb'], told=found['memory_gb'])}")
+    parts.note(t.sentences(took, more, t("studio.peak", gb=found["peak_gb"], told=found["memory_gb"])))
 
 
 def log(s: Scene, job: JobRow) -> None:

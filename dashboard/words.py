@@ -59,6 +59,10 @@ class Words:
         comma, last = ("、", "和") if self.language == "zh" else (", ", " and ")
         return comma.join(parts[:-1]) + last + parts[-1]
 
+    def sentences(self, *parts: str) -> str:
+        """One after the other; Chinese sets no space between."""
+        return ("" if self.language == "zh" else " ").join(parts)
+
     def titles(self, names: list[str]) -> str:
         """Titles in a row; Chinese sets each in its title marks."""
         return self.listing([f"《{name}》" for name in names] if self.language == "zh" else names)

@@ -426,6 +426,7 @@ def test_a_runs_settings_fill_the_form_and_the_command(
     assert escape(EN("studio.best_beside", value=0.05, n=2, theirs=0.02, run=run_id)) in said(test)
     test.button(key="again-beside").click().run()
     assert not test.exception
+    assert EN("studio.again_done") in said(test)
     words = shlex.split(next(block.value for block in test.code if block.value.startswith("lodestar train")))
     preset = words[words.index("--preset") + 1]
     given = [tuple(word.split("=", 1)) for word in words if "=" in word]
