@@ -29,6 +29,7 @@ from core.material import Material, material_of
 from core.ops.events import read_events
 from core.ops.jobs import events_path
 from core.ops.ledger import build_of
+from core.ops.processes import peak_gb
 from core.ops.registry import log_test_read
 from core.ops.runs import finish_run, finished_run, new_run, run_folder
 from core.ops.worker import JobContext
@@ -118,7 +119,8 @@ class Progress:
 
 def train_run(context: JobContext, *, cache: Path, offline: bool, hub: str | None = None) -> dict[str, Any]:
     """The body of a `train` job. payload: {"config": ..., "build_id": ..., "wandb": a project or None, "onward": the
-    run that training goes on from, or None}. Returns the run's `evaluate` JSON.
+    run that training goes on from, or None}, beside which `estimate` is for those who look (`core.preflight`). Returns
+    the run's `evaluate` JSON.
 
     cache, offline and hub say where language models come from: see `core.learn.weights`.
     """
@@ -238,6 +240,7 @@ def _train(
         "attempt": context.attempt,  # seconds are those of the last attempt alone
         "stages_s": progress.seconds,
         "seconds": round(time.perf_counter() - progress.begun, 1),
+        "peak_gb": round(peak_gb(), 3),
     }
     (folder / EVALUATION).write_text(json.dumps(evaluation))
     return evaluation

@@ -185,6 +185,7 @@ def supervise(
     home: Home = None, idle_exit: Annotated[float | None, typer.Option("--idle-exit", help="Seconds.")] = None
 ) -> None:
     """Be the store's supervisor until told to stop."""
+    from core.ops.device import has_gpu
     from core.ops.supervisor import Supervisor
 
     with desk(home) as d:
@@ -193,7 +194,14 @@ def supervise(
         def worker_argv(job_id: str) -> list[str]:
             return [sys.executable, "-P", "-u", "-m", "dashboard.cli", "work", job_id, "--home", place]
 
-        Supervisor(d.ledger, d.home, worker_argv=worker_argv, idle_exit_s=idle_exit).run()
+        Supervisor(
+            d.ledger,
+            d.home,
+            worker_argv=worker_argv,
+            slots=d.settings.slots,
+            has_gpu=has_gpu(),
+            idle_exit_s=idle_exit,
+        ).run()
 
 
 @app.command("serve-scorer", hidden=True)

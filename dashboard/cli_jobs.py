@@ -1,6 +1,6 @@
-"""`lodestar jobs`: list them, or resume, cancel, pause one, or read its log."""
+"""`lodestar jobs`: list them, or move, resume, cancel, pause one, or read its log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from dashboard import terminal
 from dashboard.desk import AsJson, Home, desk, supervisor_argv
 
 jobs_app = typer.Typer(
-    help="Jobs: list them, or resume, cancel, pause one, or read its log.", invoke_without_command=True
+    help="Jobs: list them, or move, resume, cancel, pause one, or read its log.", invoke_without_command=True
 )
 
 
@@ -29,9 +29,10 @@ def jobs(
     if context.invoked_subcommand is not None:
         return
     with desk(home) as d:
-        rows = [row.as_json() for row in queue.jobs(d.ledger, limit)]
+        places = {row.job_id: place for place, row in enumerate(queue.queue(d.ledger), 1)}
+        rows = [row.as_json() | {"place": places.get(row.job_id)} for row in queue.jobs(d.ledger, limit)]
     lines = [
-        (r["job_id"], r["kind"], r["state"], f"{r['progress']:.0%}", r["run_id"] or "", r["submitted"]) for r in rows
+        (r["job_id"], r["kind"], _state(r), f"{r['progress']:.0%}", r["run_id"] or "", r["submitted"]) for r in rows
     ]
     terminal.show(
         {"jobs": rows},
@@ -40,6 +41,24 @@ def jobs(
             terminal.table(("job", "kind", "state", "done", "run", "submitted (UTC)"), lines)
         ),
     )
+
+
+@jobs_app.command("first")
+def jobs_first(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Move a job that waits to the head of the queue."""
+    _move(job, home, as_json=as_json, to="first")
+
+
+@jobs_app.command("last")
+def jobs_last(job: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Move a job that waits to the end of the queue."""
+    _move(job, home, as_json=as_json, to="last")
+
+
+@jobs_app.command("before")
+def jobs_before(job: str, other: str, as_json: AsJson = False, home: Home = None) -> None:
+    """Move a job that waits just before another one that does."""
+    _move(job, home, as_json=as_json, before=other)
 
 
 @jobs_app.command("resume")
@@ -72,6 +91,23 @@ def jobs_logs(job: str, as_json: AsJson = False, home: Home = None) -> None:
         {"job_id": job, "log": text, "events": events},
         as_json=as_json,
         human=lambda console: console.print(text, markup=False),
+    )
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    return row["state"] if row["place"] is None else f"{row['state']}, {row['place']}. in line"
+
+
+def _move(job: str, home: Path | None, *, as_json: bool, **where: Any) -> None:
+    """Give a job another place in the queue, and print the queue."""
+    with desk(home) as d:
+        queue.move(d.ledger, job, **where)
+        rows = [row.as_json() | {"place": place} for place, row in enumerate(queue.queue(d.ledger), 1)]
+    lines = [(r["place"], r["job_id"], r["kind"], r["state"], r["submitted"]) for r in rows]
+    terminal.show(
+        {"jobs": rows},
+        as_json=as_json,
+        human=lambda console: console.print(terminal.table(("", "job", "kind", "state", "submitted (UTC)"), lines)),
     )
 
 

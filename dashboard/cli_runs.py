@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from core.learn.config import Protocol
-from core.ops.ledger import current_build, utc_now
+from core.ops.ledger import BuildRow, current_build, utc_now
+from core.preflight import Preflight
 from dashboard import terminal
 from dashboard.desk import (
     AsJson,
@@ -19,12 +20,14 @@ from dashboard.desk import (
     actor,
     await_job,
     desk,
+    foresee,
     listed,
     setting,
     submit_training,
     supervisor_argv,
 )
 from data.errors import InputError, InvalidConfig
+from data.warehouse import Warehouse
 
 
 def train(
@@ -34,6 +37,9 @@ def train(
     wandb: Annotated[
         str | None, typer.Option("--wandb", help="Send the curves to this Weights & Biases project too.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing; say what it would take of time, memory and disk.")
+    ] = False,
     detach: Detach = False,
     dataset: Dataset = None,
     as_json: AsJson = False,
@@ -49,18 +55,25 @@ def train(
     settled = load_config(config, overrides=chosen)
     with desk(home) as d:
         build = current_build(d.ledger, dataset)
-        job_id = submit_training(d.ledger, build, settled.model_dump(), wandb=wandb)
+        if dry_run:
+            with Warehouse.open(build.path) as warehouse:
+                told = foresee(d.ledger, d.home, warehouse.facts, settled)
+            show_preflight(build, told, as_json=as_json)
+            return
+        job_id = submit_training(d.ledger, d.home, build, settled, wandb=wandb)
         job = await_job(d, job_id, detach=detach)
         result = {} if detach else succeeded(job)
-    told = {
+    answer = {
         "job_id": job_id,
         "run_id": job.run_id,
         "state": job.state,
         "seconds": result.get("seconds"),
         "best_epoch": result.get("best_epoch"),
+        "peak_gb": result.get("peak_gb"),
+        "estimate": job.payload["estimate"],
     }
     terminal.show(
-        told,
+        answer,
         as_json=as_json,
         human=lambda console: console.print(
             f"job {job_id} is {job.state}"
@@ -81,6 +94,7 @@ def update(
 
     The language model stays as it is; whether the new run should serve is for `promote` to say.
     """
+    from core.learn.config import TrainConfig
     from core.ops.jobs import succeeded
     from core.ops.runs import finished_run
     from dashboard.intake import fold_feedback
@@ -93,7 +107,8 @@ def update(
                 f"{parent.run_id} was trained on {build.build_id}, and nothing came since",
                 remedy="bring newer events with `lodestar ingest`, or acts with `lodestar feedback`",
             )
-        job_id = submit_training(d.ledger, build, parent.config, onward=parent.run_id)
+        recipe = TrainConfig.model_validate(parent.config)
+        job_id = submit_training(d.ledger, d.home, build, recipe, onward=parent.run_id)
         job = await_job(d, job_id, detach=detach)
         result = {} if detach else succeeded(job)
     told = {
@@ -112,6 +127,34 @@ def update(
             + (f": run {job.run_id} on {build.build_id}, onward from {parent.run_id}" if job.run_id else "")
             + (f"; NDCG@10 {terminal.interval(result['metrics']['ndcg@10'])}" if result else "")
         ),
+    )
+
+
+def show_preflight(build: BuildRow, told: Preflight, *, as_json: bool) -> None:
+    """What a training would take, as `train --dry-run` says it."""
+    seconds, runs = told.seconds, told.seconds.runs
+    rests = f"by {runs} {'run' if runs == 1 else 'runs'} here" if runs else "a guess: no run was timed here yet"
+    rows = [
+        ("time", f"{minutes(seconds.estimate)} ({minutes(seconds.low)} to {minutes(seconds.high)})", rests),
+        ("memory", f"{told.memory.gb:.1f} GB of {told.memory.free_gb:.1f} free", told.memory.verdict),
+        ("disk", f"{told.disk.gb:.2f} GB of {told.disk.free_gb:.1f} free", told.disk.verdict),
+    ]
+    title = f"{build.dataset}, build {build.build_id}, on the {'GPU' if told.on_gpu else 'CPU'}; nothing was started:"
+    terminal.show(
+        {"dry_run": True, "dataset": build.dataset, "build_id": build.build_id, **told.as_json()},
+        as_json=as_json,
+        human=lambda console: console.print(title, terminal.table(("", "", ""), rows)),
+    )
+
+
+def minutes(seconds: float) -> str:
+    """Roughly so long."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
     )
 
 

@@ -75,7 +75,8 @@ def search(
                 trials=len(before["trials"]) + trials,
                 minutes=None if minutes is None else before["seconds"] / 60 + minutes,
             )
-        job_id = submit(d.ledger, kind=KIND, payload=payload, dataset=build.dataset, now=utc_now())
+        gpu = payload["config"]["device"] != "cpu"
+        job_id = submit(d.ledger, kind=KIND, payload=payload, dataset=build.dataset, now=utc_now(), gpu=gpu)
         job = await_job(d, job_id, detach=detach)
         result: dict[str, Any] = {} if detach else succeeded(job)
         path = search_folder(d.home, payload["search_id"]) / TOLD

@@ -3,24 +3,28 @@
 import csv
 import getpass
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
+from core.learn.config import TrainConfig
+from core.ops.device import has_gpu
 from core.ops.jobrow import JobRow
 from core.ops.jobs import status, submit
 from core.ops.ledger import BuildRow, Ledger, utc_now
 from core.ops.supervisor import ensure_supervisor, wait_for
+from core.preflight import Preflight, Size, preflight
 from dashboard import terminal
 from dashboard.settings import Settings, settings
 from data.errors import InputError, InvalidConfig
 from data.publish import full_disk_reported, make_folder
+from data.warehouse import BuildFacts, Warehouse
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Home = Annotated[Path | None, typer.Option("--home", help="The store; default LODESTAR_HOME or ./.lodestar.")]
@@ -89,17 +93,39 @@ def supervisor_argv(home: Path) -> list[str]:
     ]
 
 
+def foresee(ledger: Ledger, home: Path, facts: BuildFacts, config: TrainConfig) -> Preflight:
+    """What a training on a build will take here."""
+    size = Size(facts.n_events, facts.n_items, facts.n_users)
+    return preflight(ledger, home, size, config, cache=settings().cache, gpu_here=has_gpu())
+
+
 def submit_training(
-    ledger: Ledger, build: BuildRow, config: Mapping[str, Any], *, wandb: str | None = None, onward: str | None = None
+    ledger: Ledger,
+    home: Path,
+    build: BuildRow,
+    config: TrainConfig,
+    *,
+    wandb: str | None = None,
+    onward: str | None = None,
 ) -> str:
-    """Queue a training job on a build; its id. wandb: the project whose curves it joins; onward: the run that it goes
-    on from. Raises InputError where the package of wandb is not installed."""
+    """Queue a training job on a build, with what it is expected to take; its id. wandb: the project whose curves it
+    joins; onward: the run that it goes on from, which takes a share of that. Raises InputError where the package of
+    wandb is not installed, UnknownBuild where the build's file is gone."""
     if wandb is not None and find_spec("wandb") is None:
         raise InputError(
             "Weights & Biases is not installed", remedy="run `pip install -e .[wandb]`, or train without --wandb"
         )
-    payload = {"build_id": build.build_id, "config": dict(config), "wandb": wandb, "onward": onward}
-    return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now())
+    with Warehouse.open(build.path) as warehouse:
+        estimate = None if onward else foresee(ledger, home, warehouse.facts, config).as_json()
+    payload = {
+        "build_id": build.build_id,
+        "config": config.model_dump(),
+        "wandb": wandb,
+        "onward": onward,
+        "estimate": estimate,
+    }
+    gpu = config.device != "cpu"
+    return submit(ledger, kind="train", payload=payload, dataset=build.dataset, now=utc_now(), gpu=gpu)
 
 
 def await_job(d: Desk, job_id: str, *, detach: bool = False) -> JobRow:

@@ -37,7 +37,7 @@ from data.publish import make_folder, write_whole
 APP_FILE = "app.json"
 SECRET_FILE = "cookie.secret"
 NAMES = ("web", "supervisor", "scorer")
-_ADDRESS = "127.0.0.1"
+_LOOPBACK = "127.0.0.1"
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 30.0
 _STEADY_AFTER_S = 20.0
 _WEB_UP_WITHIN_S = 60.0
@@ -138,7 +138,7 @@ def port_is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed one's wait is no obstacle
         try:
-            probe.bind((_ADDRESS, port))
+            probe.bind((_LOOPBACK, port))
         except OSError:
             return False
     return True
@@ -150,7 +150,7 @@ def argv_for(name: str, settings: Settings, *, port: int) -> list[str]:
     if name == "web":
         flags = {
             "server.port": port,
-            "server.address": _ADDRESS,
+            "server.address": settings.address,
             "server.headless": "true",
             "server.fileWatcherType": "none",
             "server.enableStaticServing": "true",
@@ -258,7 +258,7 @@ def _stop(home: Path, children: Mapping[str, _Child], attention: Attention, *, s
 def _listens(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.2)
-        return probe.connect_ex((_ADDRESS, port)) == 0
+        return probe.connect_ex((_LOOPBACK, port)) == 0
 
 
 def _note(home: Path, children: Mapping[str, _Child], *, port: int) -> None:

@@ -39,7 +39,7 @@ def run_of(
     under_way = [
         job for job in jobs(ledger) if job.kind == "train" and not job.done and _makes(job.payload, build, config)
     ]
-    job_id = under_way[0].job_id if under_way else submit_training(ledger, build, config.model_dump())
+    job_id = under_way[0].job_id if under_way else submit_training(ledger, home, build, config)
     announce(job_id)
     with terminal.Bar(f"train {job_id}") as bar:
         job = wait_for(ledger, home, job_id, supervisor_argv=supervisor_argv, on_change=bar.follow)

@@ -14,7 +14,7 @@ from core.ops import jobs
 from core.ops.jobrow import JobRow
 from core.ops.searches import BEST, latest_search, search_folder
 from core.ops.supervisor import ensure_supervisor
-from dashboard import charts, parts, training
+from dashboard import charts, parts, queueing
 from dashboard.desk import submit_training, supervisor_argv
 from dashboard.scene import Scene
 from data.errors import UnknownJob
@@ -46,15 +46,10 @@ def show(s: Scene, told: dict[str, Any], job: JobRow | None) -> None:
     state = t.name("state", job.state) if job is not None else ""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"{t('search.name')} `{told['search_id']}` · {state}", width="stretch")
-        if job is not None and not job.done:
-            st.button(
-                t("studio.cancel"),
-                key=f"cancel-{job.job_id}",
-                icon=":material/stop_circle:",
-                disabled=job.cancel_requested,
-                on_click=training.cancel,
-                args=(s, job.job_id),
-            )
+        if job is not None:
+            queueing.acts(s, job)
+    if job is not None:
+        queueing.confirmed(s, job)
     if job is not None and job.state == "running":
         left = t("studio.left", seconds=job.eta_s) if job.eta_s is not None else ""
         st.progress(min(max(job.progress, 0.0), 1.0), text=f"{t('search.running')} {left}".strip())
@@ -98,7 +93,7 @@ def use(s: Scene, told: dict[str, Any]) -> None:
 def start(s: Scene, told: dict[str, Any]) -> str:
     """Queues a training with the best settings and sees to a supervisor; the job's id. Raises InvalidConfig."""
     config = with_settings(TrainConfig.model_validate(told["base"]), told["best"]["settings"])
-    job_id = submit_training(s.ledger, s.build, config.model_dump())
+    job_id = submit_training(s.ledger, s.home, s.build, config)
     ensure_supervisor(s.home, supervisor_argv(s.home))
     st.toast(s.t("studio.queued", job=job_id))
     return job_id

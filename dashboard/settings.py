@@ -45,11 +45,19 @@ class Settings(BaseSettings):
     hub: str | None = Field(
         default=None, pattern="^https?://", description="the address of a model hub; None is huggingface.co"
     )
-    port: int = Field(default=8501, ge=1, le=65535, description="where the console listens, on loopback")
+    port: int = Field(default=8501, ge=1, le=65535, description="where the console listens")
+    address: Literal["127.0.0.1", "0.0.0.0"] = Field(
+        default="127.0.0.1",
+        description="on loopback; or everywhere, for a container: the console asks nobody who they are",
+    )
     threads: int = Field(
         default_factory=processors,
         ge=1,
         description="threads for the warehouse and the models; by default the processors that this process may use",
+    )
+
+    slots: int = Field(
+        default=1, ge=1, description="jobs that the supervisor runs at once; of those that use a GPU, one"
     )
 
     @property

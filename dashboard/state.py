@@ -88,6 +88,23 @@ def look(t: Words) -> Look:
     return Look(scheme=scheme, t=t)
 
 
+def filled(key: str, default: Any) -> dict[str, str]:
+    """Keyword arguments of a widget whose value may be set by `fill`: its key, holding `default` until then."""
+    st.session_state.setdefault(key, default)
+    return {"key": key}
+
+
+def fill(**values: Any) -> None:
+    """Sets what `filled` widgets show on the next run; for callbacks, which come before any widget."""
+    for key, value in values.items():
+        st.session_state[key] = value
+
+
+def shown(key: str) -> bool:
+    """Whether a widget stood on the page when it was drawn last: what is typed goes with the page that is left."""
+    return key in st.session_state
+
+
 def recall(name: str, default: Any) -> Any:
     """What a page kept for itself in this session."""
     return st.session_state.get(f"page.{name}", default)

@@ -1,32 +1,48 @@
-"""A training job as the Studio page sees it: ordered, watched, stopped. It asks the ledger and reads
-`events.jsonl`; it never trains.
+"""What Studio orders: a recipe, as the form says it or as an earlier run had it, the command line that does the same,
+and what it will take. It asks the ledger; it never trains.
 """
 
 import shlex
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
-from core.learn.config import PRESETS, load_config
-from core.ops import jobs
-from core.ops.events import epochs_told, read_events
-from core.ops.jobrow import JobRow
+from core.learn.config import PRESETS, TrainConfig, load_config
 from core.ops.supervisor import ensure_supervisor
-from dashboard import charts, parts
-from dashboard.desk import submit_training, supervisor_argv
+from core.preflight import Amount, Preflight, Seconds
+from dashboard import parts, state
+from dashboard.desk import foresee, submit_training, supervisor_argv
+from dashboard.parts import Card
+from dashboard.recipes import recipe
 from dashboard.scene import Scene
+from dashboard.words import Words
 
 KIND = "train"
-LOG_LINES = 14
-_METRIC = "ndcg@10"
+TOLD_FOR_S = 60.0  # so long it is said that something was done
+FIELDS = {"seed": "studio-seed", "epochs": "studio-epochs", "text.model": "studio-model"}  # settings with a widget
 
 
 def presets() -> Mapping[str, Mapping[str, Any]]:
     """The named recipes of the training configuration."""
     return PRESETS
+
+
+def settled(preset: str, own: Mapping[str, Any]) -> TrainConfig:
+    """The whole configuration of a form. Raises InvalidConfig."""
+    return load_config(overrides=[*PRESETS[preset].items(), *own.items()])
+
+
+def named(config: TrainConfig) -> tuple[str, dict[str, Any]]:
+    """The preset that a configuration is nearest to, and the settings in which it differs."""
+    mine, found = dict(_leaves(config.model_dump())), {}
+    for preset in PRESETS:
+        its = dict(_leaves(settled(preset, {}).model_dump()))
+        found[preset] = {name: value for name, value in mine.items() if value != its[name]}
+    # the default first: among equals it is the one that people know
+    nearest = min(found, key=lambda preset: (len(found[preset]), preset != "balanced"))
+    return nearest, found[nearest]
 
 
 def command(dataset: str, preset: str, own: Mapping[str, Any]) -> str:
@@ -35,126 +51,80 @@ def command(dataset: str, preset: str, own: Mapping[str, Any]) -> str:
     return f"lodestar train --dataset {shlex.quote(dataset)} --preset {preset} {settings}".rstrip()
 
 
+def told(t: Words, config: Any) -> str:
+    """A recipe in few words: its preset, and what is its own."""
+    known = recipe(config)
+    if known is None:
+        return t("studio.other_version")
+    preset, own = named(known)
+    return " · ".join([t(f"preset.{preset}"), *(f"{name}={value}" for name, value in own.items())])
+
+
+def take_over(config: TrainConfig, key: str) -> None:
+    """Fills the form with a run's recipe, for a button's `on_click`: the widgets show it on the next run."""
+    preset, own = named(config)
+    state.fill(**{"studio-preset": preset})
+    state.fill(**{field: own.pop(name, None) for name, field in FIELDS.items()})
+    state.keep("studio-more", own)
+    state.keep("studio-taken", (key, time.monotonic()))
+    state.keep("studio-stale", True)
+
+
+def again(s: Scene, config: Any, *, key: str, label: str = "studio.again") -> None:
+    """The button that does so, and says that it was done; nothing for a recipe of another version."""
+    known = recipe(config)
+    if known is None:
+        return
+    st.button(s.t(label), key=key, type="tertiary", icon=":material/replay:", on_click=take_over, args=(known, key))
+    taken, at_s = state.recall("studio-taken", ("", 0.0))
+    if taken == key and time.monotonic() - at_s < TOLD_FOR_S:
+        st.caption(f":material/check: {s.t('studio.again_done')}", width="content")
+
+
 def start(s: Scene, preset: str, own: Mapping[str, Any]) -> str:
     """Queues the training and sees to a supervisor; returns the job's id. Raises InvalidConfig, JobFailed."""
-    config = load_config(overrides=[*PRESETS[preset].items(), *own.items()])
-    job_id = submit_training(s.ledger, s.build, config.model_dump())
+    job_id = submit_training(s.ledger, s.home, s.build, settled(preset, own))
     ensure_supervisor(s.home, supervisor_argv(s.home))
     st.toast(s.t("studio.queued", job=job_id))
     return job_id
 
 
-def latest(s: Scene) -> JobRow | None:
-    """The training job in view: the one at work, else the newest."""
-    ours = [job for job in jobs.jobs(s.ledger, 50) if job.kind == KIND and job.dataset in (None, s.dataset)]
-    return next((job for job in ours if job.state == "running"), ours[0] if ours else None)
-
-
-def watch(s: Scene, job: JobRow) -> None:
-    """The job in view, looked at again and again while it is at work, and the whole page once more when it ends.
-
-    One that has ended is drawn as a fragment too: what a page draws in another place than before stands at both until
-    the browser has all of it.
-    """
-    active = not job.done
-
-    def look() -> None:
-        now = jobs.status(s.ledger, job.job_id)
-        if active and now.done:
-            st.rerun()
-        show(s, now)
-
-    st.fragment(look, run_every=2.0 if active else None)()
-
-
-def show(s: Scene, job: JobRow) -> None:
-    """A job's state, progress, curves and log, with what can be done about it."""
-    t = s.t
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(
-            f"{t('studio.job')} `{job.job_id}` · {t.name('state', job.state)}"
-            + (f" · {t('studio.run')} `{job.run_id}`" if job.run_id else ""),
-            width="stretch",
-        )
-        if not job.done:
-            st.button(
-                t("studio.cancel"),
-                key=f"cancel-{job.job_id}",
-                icon=":material/stop_circle:",
-                disabled=job.cancel_requested,
-                on_click=cancel,
-                args=(s, job.job_id),
-            )
-    # Places that are kept even when nothing is in them: what follows must not move up when the job ends.
-    progress, trouble, curves = st.empty(), st.empty(), st.container()
-    if job.state == "running":
-        said = t.name("stage", job.stage or "text")
-        left = t("studio.left", seconds=job.eta_s) if job.eta_s is not None else ""
-        progress.progress(min(max(job.progress, 0.0), 1.0), text=f"{said} {left}".strip())
-    if job.error:
-        trouble.error(f"{job.error.get('message', '')}; {job.error.get('remedy', '')}", icon=":material/error:")
-    epochs = epochs_told(read_events(jobs.events_path(s.home, job.job_id, job.run_id)))
-    with curves:
-        if epochs:
-            parts.figure(charts.curves(epochs, title=finding(s, epochs), look=s.look), key=f"curves-{job.job_id}")
-        elif not job.done:
-            parts.note(t("studio.no_epoch"))
-    log(s, job)
-
-
-def finding(s: Scene, epochs: list[dict[str, Any]]) -> str:
-    """What the curves say so far."""
-    best = max((e for e in epochs if e.get(_METRIC) is not None), key=lambda e: e[_METRIC], default=None)
-    if best is None:
-        return s.t("studio.loss_only", n=len(epochs))
-    return s.t(
-        "studio.best", value=best[_METRIC], stage=s.t.name("stage", best["stage"]), epoch=best["epoch"], n=len(epochs)
-    )
-
-
-def log(s: Scene, job: JobRow) -> None:
-    """The last lines that the worker printed."""
-    file = jobs.log_path(s.home, job.job_id)
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if file.is_file() else []
-    with st.expander(s.t("studio.log"), expanded=job.state == "failed"):
-        st.code("\n".join(lines) or s.t("studio.log_empty"), language=None, height=260)
-
-
-def cancel(s: Scene, job_id: str) -> None:
-    """Asks for the end of a job; its worker saves and stops within ten seconds."""
-    jobs.request_cancel(s.ledger, job_id, now=datetime.now(UTC))
-    st.toast(s.t("studio.cancelling", job=job_id))
-
-
-def queue(s: Scene) -> None:
-    """Every job of this dataset, newest first."""
-    t = s.t
-    rows = [job for job in jobs.jobs(s.ledger, 50) if job.dataset in (None, s.dataset)]
-    if not rows:
-        return
-    parts.section(t("studio.jobs"))
-    frame = pd.DataFrame(
-        {
-            "job_id": [job.job_id for job in rows],
-            "kind": [job.kind for job in rows],
-            "state": [t.name("state", job.state) for job in rows],
-            "progress": [job.progress for job in rows],
-            "run_id": [job.run_id for job in rows],
-            "submitted": [job.submitted for job in rows],
-            "ended": [job.ended for job in rows],
-        }
-    )
-    parts.table(
-        frame,
-        t=t,
-        name=f"{s.dataset}-jobs",
-        columns={
-            "job_id": st.column_config.TextColumn(t("column.job")),
-            "state": st.column_config.TextColumn(t("column.state")),
-            "progress": st.column_config.ProgressColumn(
-                t("column.progress"), format="percent", min_value=0, max_value=1
+def will_take(s: Scene, config: TrainConfig) -> Preflight:
+    """What a training takes here, as three cards."""
+    t, found = s.t, foresee(s.ledger, s.home, s.facts, config)
+    where = t("studio.on_gpu" if found.on_gpu else "studio.on_cpu")
+    parts.cards(
+        [
+            Card(
+                t("studio.time", where=where),
+                t("value.about", value=t.rough(found.seconds.estimate)),
+                rests(t, found.seconds),
             ),
-            "run_id": st.column_config.TextColumn(t("column.run")),
-            "submitted": st.column_config.DatetimeColumn(t("column.submitted"), format="YYYY-MM-DD HH:mm"),
-        },
+            Card(t("studio.memory"), t("value.gb", value=found.memory.gb), _memory(t, found)),
+            Card(t("studio.disk"), t("value.gb", value=found.disk.gb), _disk(t, found.disk)),
+        ],
+        name="preflight",
     )
+    return found
+
+
+def rests(t: Words, seconds: Seconds) -> str:
+    """The range of a time, and how many runs speak for it."""
+    key = "studio.time_runs" if seconds.runs else "studio.time_none"
+    return t(key, low=t.rough(seconds.low), high=t.rough(seconds.high), n=seconds.runs)
+
+
+def _memory(t: Words, found: Preflight) -> str:
+    return t(f"studio.memory_{found.memory.verdict}", free=found.memory.free_gb, most=found.memory_gb)
+
+
+def _disk(t: Words, disk: Amount) -> str:
+    return t(f"studio.disk_{disk.verdict}", free=disk.free_gb)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -3,9 +3,9 @@ them.
 
 Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue says how a value is written: `n`
 a count, `q` a number as it was given, `x` three significant digits, `sx` the same with its sign, `m` three
-decimals (`sm` signed), `p` a percentage, `d` a date, `dt` a date with its time, `s` a duration in seconds, and
-`one|many` picks a word by number. Values are escaped by `md`, which pages use wherever the text is read as
-Markdown: an item's title comes from a file of the caller's, and an image in it would be a beacon.
+decimals (`sm` signed), `p` a percentage, `d` a date, `dt` a date with its time, `s` a duration in seconds, `g` a
+size in gigabytes, and `one|many` picks a word by number. Values are escaped by `md`, which pages use wherever the
+text is read as Markdown: an item's title comes from a file of the caller's, and an image in it would be a beacon.
 """
 
 import math
@@ -59,6 +59,10 @@ class Words:
         comma, last = ("、", "和") if self.language == "zh" else (", ", " and ")
         return comma.join(parts[:-1]) + last + parts[-1]
 
+    def sentences(self, *parts: str) -> str:
+        """One after the other; Chinese sets no space between."""
+        return ("" if self.language == "zh" else " ").join(parts)
+
     def titles(self, names: list[str]) -> str:
         """Titles in a row; Chinese sets each in its title marks."""
         return self.listing([f"《{name}》" for name in names] if self.language == "zh" else names)
@@ -71,6 +75,9 @@ class Words:
 
     def percent(self, value: float | None) -> str:
         return percent(value)
+
+    def rough(self, seconds: float) -> str:
+        return duration(roughly(seconds), self.language)
 
     def day(self, value: date | None) -> str:
         return day(value, self.language)
@@ -123,11 +130,30 @@ def duration(seconds: float | None, language: str) -> str:
         return MISSING
     whole = max(0, round(seconds))
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    h, m, s = ("小时", "分", "秒") if language == "zh" else (" h", " min", " s")
-    gap = "" if language == "zh" else " "
+    chinese = language == "zh"
+    h, m, s = ("小时", "分", "秒") if chinese else (" h", " min", " s")
+    alone = "分钟" if chinese else m
+    gap = "" if chinese else " "
     if hours:
-        return f"{hours}{h}{gap}{minutes}{m}"
-    return f"{minutes}{m}{gap}{rest}{s}" if minutes else f"{rest}{s}"
+        return f"{hours}{h}{gap}{minutes}{alone}" if minutes else f"{hours}{h}"
+    if minutes:
+        return f"{minutes}{m}{gap}{rest}{s}" if rest else f"{minutes}{alone}"
+    return f"{rest}{s}"
+
+
+def roughly(seconds: float) -> float:
+    """An estimate of a time without false precision: to ten seconds, a minute, ten minutes, by its length."""
+    step = 10 if seconds < 300 else 60 if seconds < 3600 else 600
+    return max(step, step * round(seconds / step))
+
+
+def size(gigabytes: float | None) -> str:
+    """A size in the unit that suits it, two significant digits."""
+    if gigabytes is None or not math.isfinite(gigabytes):
+        return MISSING
+    if gigabytes >= 0.995:
+        return f"{gigabytes:,.1f} GB" if gigabytes < 100 else f"{gigabytes:,.0f} GB"
+    return f"{gigabytes * 1000:.2g} MB" if gigabytes < 0.0995 else f"{round(gigabytes * 100) * 10} MB"
 
 
 @cache
@@ -158,6 +184,7 @@ class _Writer(Formatter):
             "d": lambda v: day(v, language),
             "dt": lambda v: MISSING if v is None else f"{day(v, language)} {_clock(v)}",
             "s": lambda v: duration(v, language),
+            "g": size,
         }
 
     def format_field(self, value: Any, format_spec: str) -> str:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from core.learn.content import Content
 from core.learn.factors import gigaflops, item_factors, unseen_weight
+from core.learn.memory import DENSE, FACTORS, Estimate
 from core.learn.ranking import ndcg, ranks
 from core.learn.sequences import FloatArray, Histories, IntArray, Queries, Split, Task, target_starts
 
@@ -34,11 +35,9 @@ DECAYS = (0.6, 0.8, 0.9, 0.95, 1.0)
 MEMORIES = ((0.6, 0.95), (0.3, 0.9))  # the ridge's short and long memory
 EASE_LAMBDAS = (1.0, 3.0, 10.0)
 RIDGE_LAMBDAS = (3.0, 10.0)
-DENSE = {"ease": 1, "ridge": 2}  # forms whose cost grows with the square of the catalogue, and their memories
 CONTENT = "content"
 PRODUCT_COLUMNS = 500  # of a Gram matrix made at once
 VANISHED = 2.0**-30  # a decayed event below this weight is less than the rounding of its history's sum
-FACTORS = 64
 FACTOR_UNSEEN = (5.0, 15.0, 1.5)  # weight of all that a user has not seen beside all that they have, in this order
 FACTOR_LAMBDA = 0.01
 FACTOR_GIGAFLOPS = 3000.0  # a budget of minutes on two cores: past it no further weight is tried
@@ -90,21 +89,6 @@ class ClosedForm:
             per_sample_weights=torch.from_numpy(x.data),
         )
         return (summed if self.across is None else summed @ self.across).div_(self.unit)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a dense form with `memories` x I rows costs before it is tried."""
-
-    n_items: int
-    memories: int
-
-    @property
-    def gigabytes(self) -> float:
-        """Peak memory: EASE's Gram matrix, the regularised one, its inverse, what that is divided to, and the served
-        form; the ridge's Gram matrix, the regularised one, its factor, and eight of its rows by I items."""
-        rows = self.memories * self.n_items
-        return (36 if self.memories == 1 else 28) * rows**2 / 1e9
 
 
 def squash(plain: Tensor) -> Tensor:

@@ -16,6 +16,9 @@ from data.errors import InvalidConfig, UnreadableFile
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+EPOCH_SHARE = 2 / 3  # of the training events, where the recipe does not say how many an epoch looks at
+EPOCH_TOKENS = (250_000, 1_000_000)  # and at least and at most so many
+GPU_IS_FASTER = 50  # times, than the two cores that `text.tune_gigaflops` is told for
 Protocol = Literal["last", "last-five", "time"]  # which targets are kept for the test: see core.learn.splits
 
 
@@ -93,7 +96,7 @@ class PreprocessConfig(_Frozen):
 class TrainConfig(_Frozen):
     """One run. `epochs` is the most sequence epochs of the first stage; validation NDCG@10 stops it earlier. An epoch
     looks at `epoch_tokens` events at most: if that is not told, at two thirds of all, but at 250,000 at least and at a
-    million at most, so that a large data set too is gone through some twenty times (`core.learn.train.epoch_tokens`).
+    million at most, so that a large data set too is gone through some twenty times (the function `epoch_tokens`).
     `protocol` is the split that the run learns from and is judged on. Above `full_softmax_items` items the loss is
     estimated from so many `negatives` a batch, `weight_decay` leaves the items' ids alone, and they are moved by Adam
     whatever the `optimizer` ("sgd" has a momentum of .9 and wants a larger `lr`). `schedule` is how the rate falls
@@ -130,6 +133,15 @@ class TrainConfig(_Frozen):
     def to_toml(self) -> str:
         """The whole configuration, defaults included."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def epoch_tokens(config: TrainConfig, n_events: int, *, tuning: bool) -> int:
+    """Events that one epoch looks at, of `n_events` of training: what the recipe says, or a share that grows with them;
+    the least where each epoch ends with a step of the language model."""
+    if config.epoch_tokens is not None:
+        return config.epoch_tokens
+    least, most = EPOCH_TOKENS
+    return least if tuning else min(max(least, round(EPOCH_SHARE * n_events)), most)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

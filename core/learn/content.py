@@ -11,15 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.learn.memory import CONTENT_DIM
 from core.learn.whitening import Whitening
-
-DIM = 64  # leading directions of the texts, and most frequent categories
 
 
 @dataclass(frozen=True)
 class Content:
     """text (I, T) float32, the texts' leading directions in order, each of variance 1, with their deviations, scale
-    (T,); categories (I, C) float32 of 0 and 1. T and C are at most DIM, and 0 where there is nothing of the kind."""
+    (T,); categories (I, C) float32 of 0 and 1. T and C are at most CONTENT_DIM, 0 where there is none of the kind."""
 
     text: Tensor
     scale: Tensor
@@ -31,7 +30,7 @@ class Content:
         text, scale = torch.zeros(len(categories), 0), torch.zeros(0)
         if texts is not None:
             frozen, whitening = texts
-            leading = Whitening(whitening.mean, whitening.projection[:, :DIM])
+            leading = Whitening(whitening.mean, whitening.projection[:, :CONTENT_DIM])
             text, scale = leading(frozen), 1 / leading.projection.norm(dim=0)
         return cls(text, scale, _of_categories(categories))
 
@@ -55,12 +54,12 @@ class Content:
 
 
 def _of_categories(categories: Sequence[Sequence[str]]) -> Tensor:
-    """(I, C) float32: 1 where an item is of one of the DIM most frequent categories."""
+    """(I, C) float32: 1 where an item is of one of the CONTENT_DIM most frequent categories."""
     counts: dict[str, int] = {}
     for own in categories:
         for name in own:
             counts[name] = counts.get(name, 0) + 1
-    kept = sorted(counts, key=lambda name: (-counts[name], name))[:DIM]
+    kept = sorted(counts, key=lambda name: (-counts[name], name))[:CONTENT_DIM]
     place = {name: column for column, name in enumerate(kept)}
     told = torch.zeros(len(categories), len(kept))
     for item, own in enumerate(categories):

@@ -9,21 +9,23 @@
     work    the greatest of what the stages hold beside these, one after the other: the softmax's logits, the closed
             forms, blocks of scores
 
+This module loads no torch, so that a page may ask it; what it knows of the parts is told here and used there.
 I items, T `text.dim`, D the language model's width, d `network.dim`. `python -m tests.bench.growth` prints what was
 estimated beside what was measured.
 """
 
 from dataclasses import dataclass
 
-from core.learn.closed import DENSE, Estimate
 from core.learn.config import TrainConfig
-from core.learn.content import DIM
 from data.errors import LodestarError
 
 BASE_GB = 1.0
 LANGUAGE_GB = 0.5
 EVENT_BYTES = 150
-CONTENT = 6 * DIM  # of text and of categories: what is tried, what is kept by row, and by column
+DENSE = {"ease": 1, "ridge": 2}  # forms whose cost grows with the square of the catalogue, and their memories
+FACTORS = 64
+CONTENT_DIM = 64  # leading directions of the texts, and most frequent categories (`core.learn.content`)
+CONTENT = 6 * CONTENT_DIM  # of text and of categories: what is tried, what is kept by row, and by column
 COPIES = 7  # weights, gradient or validation's copy, average, best, two moments, item vectors
 LOGIT_COPIES = 3  # logits, their exponentials, their gradients
 BLOCKS_GB = 1.5  # scores of a block of questions by every component, and what selects from them
@@ -31,6 +33,21 @@ BLOCKS_GB = 1.5  # scores of a block of questions by every component, and what s
 
 class OverBudget(LodestarError):
     """A training that needs more memory than its configuration allows."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a dense form with `memories` x I rows costs before it is tried."""
+
+    n_items: int
+    memories: int
+
+    @property
+    def gigabytes(self) -> float:
+        """Peak memory: EASE's Gram matrix, the regularised one, its inverse, what that is divided to, and the served
+        form; the ridge's Gram matrix, the regularised one, its factor, and eight of its rows by I items."""
+        rows = self.memories * self.n_items
+        return (36 if self.memories == 1 else 28) * rows**2 / 1e9
 
 
 @dataclass(frozen=True)

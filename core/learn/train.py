@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from core.learn.batches import Vocabulary, epoch
-from core.learn.config import TrainConfig
+from core.learn.config import TrainConfig, epoch_tokens
 from core.learn.gradients import Gradients
 from core.learn.model import Recommender
 from core.learn.ranking import hit_rate, ndcg
@@ -28,8 +28,6 @@ from data.errors import LodestarError
 
 MAX_VALIDATION = 4000  # queries that early stopping looks at
 MAX_VALIDATION_CELLS = 1_000_000_000  # and their scores, fewer queries of a large catalogue
-EPOCH_SHARE = 2 / 3  # of the training events, where the recipe does not say how many an epoch looks at
-EPOCH_TOKENS = (250_000, 1_000_000)  # and at least and at most so many
 TEXT_STAGE_LR = 0.25  # of the first stage's rate: the sequence model only follows the moving text
 BETAS = (0.9, 0.98)
 MOMENTUM = 0.9
@@ -296,15 +294,6 @@ class Trainer:
             return 0.0, 0.0
         self._check_number(float(rank.min()), of="best rank")  # a last step spoils the weights after its loss was taken
         return float(ndcg(rank, self.valid, k=10).mean()), float(hit_rate(rank, self.valid, k=10).mean())
-
-
-def epoch_tokens(config: TrainConfig, n_events: int, *, tuning: bool) -> int:
-    """Events that one epoch looks at, of `n_events` of training: what the recipe says, or a share that grows with them;
-    the least where each epoch ends with a step of the language model."""
-    if config.epoch_tokens is not None:
-        return config.epoch_tokens
-    least, most = EPOCH_TOKENS
-    return least if tuning else min(max(least, round(EPOCH_SHARE * n_events)), most)
 
 
 def _optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig, *, lr: float) -> torch.optim.Optimizer:

@@ -3,6 +3,8 @@
 `claim` counts `attempt` up and names an owner; (owner, attempt) is the fencing token. Whoever holds an older
 one can't change the row any more, whatever it still believes. On this host a worker is judged by its process,
 never by its lease, so a jump of the clock starts nothing twice; the lease speaks for other hosts only.
+
+A host's GPU is held by the job that runs there and uses it; there is no other record of that to get out of step.
 """
 
 import uuid
@@ -12,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.ops.jobrow import JobRow, held, interrupt, job_row, nobody, read_job
+from core.ops.jobrow import WAITING, JobRow, held, interrupt, job_row, nobody, read_job
 from core.ops.ledger import Ledger, one_row
 from core.ops.processes import Process
 from core.ops.schema import jobs as table
@@ -26,13 +28,21 @@ class Orders:
     pause: bool
 
 
-def claim(ledger: Ledger, *, supervisor: Process, lease_s: float, now: datetime) -> JobRow | None:
-    """Takes the next job, in the order of the queue, for this supervisor; None when nothing waits.
+def claim(
+    ledger: Ledger, *, supervisor: Process, lease_s: float, now: datetime, has_gpu: bool = False
+) -> JobRow | None:
+    """Takes the next job, in the order of the queue, for this supervisor; None when nothing waits that it could run.
 
-    The row is `running` from here on, under a new attempt; its worker's pid is still unknown.
+    Where its host `has_gpu`, one job at a time uses it: while one does, those that would too are passed over, and the
+    others are not kept waiting behind them. On a host without one every job is a job for the processors. The row is
+    `running` from here on, under a new attempt; its worker's pid is still unknown.
     """
-    waiting = table.c.state.in_(("queued", "interrupted"))
-    query = sa.select(table).where(waiting).order_by(table.c.rank).limit(1)
+    waiting: sa.ColumnElement[bool] = table.c.state.in_(WAITING)
+    if has_gpu:
+        other = table.alias()
+        holds = (other.c.state == "running") & (other.c.host == supervisor.host) & other.c.gpu
+        waiting &= ~(table.c.gpu & sa.exists().where(holds))
+    query = sa.select(table).where(waiting).order_by(table.c.rank, table.c.submitted).limit(1)
     with ledger.read() as connection:
         if connection.execute(query).first() is None:
             return None
@@ -52,7 +62,7 @@ def claim(ledger: Ledger, *, supervisor: Process, lease_s: float, now: datetime)
                 "started": job.started or now,
                 "ended": None,
             }
-            unmoved = (table.c.job_id == job.job_id) & (table.c.attempt == job.attempt) & waiting
+            unmoved = (table.c.job_id == job.job_id) & (table.c.attempt == job.attempt) & table.c.state.in_(WAITING)
             if connection.execute(sa.update(table).where(unmoved).values(**changes)).rowcount == 1:
                 return read_job(connection, job.job_id)
     return None

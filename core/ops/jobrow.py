@@ -21,11 +21,13 @@ from core.ops.schema import jobs as table
 from data.errors import UnknownJob
 
 FINAL = ("succeeded", "failed", "cancelled")
+WAITING = ("queued", "interrupted")  # there to be claimed
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job as it stood when read. `deaths` counts the workers that died since it was last resumed."""
+    """One job as it stood when read. `deaths` counts the workers that died since it was last resumed; jobs are
+    claimed by `rank`, and `gpu` ones use a GPU where there is one."""
 
     job_id: str
     kind: str
@@ -53,6 +55,8 @@ class JobRow:
     submitted: datetime
     started: datetime | None
     ended: datetime | None
+    rank: float
+    gpu: bool
 
     @property
     def done(self) -> bool:
@@ -75,7 +79,7 @@ class JobRow:
 
     def as_json(self) -> dict[str, Any]:
         """One entry of `lodestar jobs --json`."""
-        names = "job_id kind dataset state progress stage eta_s run_id pid supervisor_pid attempt"
+        names = "job_id kind dataset state progress stage eta_s run_id gpu pid supervisor_pid attempt"
         moments = {"submitted": self.submitted, "started": self.started, "ended": self.ended}
         return (
             {name: getattr(self, name) for name in names.split()}

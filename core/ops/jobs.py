@@ -1,4 +1,4 @@
-"""Jobs as their users see them: submit, look, cancel, pause, resume, read the log.
+"""Jobs as their users see them: submit, look, move in the queue, cancel, pause, resume, read the log.
 
 This face knows nothing of one machine's processes beyond asking whether a job was abandoned; how a job is run
 is the business of `claims`, `supervisor` and `worker`.
@@ -9,15 +9,16 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from core.ops.jobrow import FINAL, JobRow, abandoned, interrupt, job_row, nobody, read_job
+from core.ops.jobrow import FINAL, WAITING, JobRow, abandoned, interrupt, job_row, nobody, read_job
 from core.ops.ledger import Ledger
 from core.ops.schema import jobs as table
 from core.ops.schema import runs as runs_table
-from data.errors import JobFailed, UnknownJob
+from data.errors import Conflict, JobFailed, UnknownJob
 
 DEFAULT_RETRIES = 3
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -32,11 +33,12 @@ def submit(
     now: datetime,
     run_id: str | None = None,
     retries: int = DEFAULT_RETRIES,
+    gpu: bool = False,
 ) -> str:
     """Queues a job behind all others and returns its id. `payload` must be JSON.
 
     A run that was opened before (`new_run` without a job) is handed over by its `run_id`. A worker that dies
-    is replaced `retries` times.
+    is replaced `retries` times. Of the jobs that use a `gpu` a host with one runs one at a time.
     """
     job_id = f"j-{uuid.uuid4().hex[:8]}"
     with ledger.write() as connection:
@@ -51,6 +53,7 @@ def submit(
             "run_id": run_id,
             "retries": retries,
             "submitted": now,
+            "gpu": gpu,
         }
         connection.execute(sa.insert(table).values(**row))
         if run_id is not None:
@@ -74,9 +77,40 @@ def jobs(ledger: Ledger, limit: int = 50) -> list[JobRow]:
 
 def waiting(ledger: Ledger) -> bool:
     """Whether any job is there to be claimed."""
-    query = sa.select(table.c.job_id).where(table.c.state.in_(("queued", "interrupted"))).limit(1)
+    query = sa.select(table.c.job_id).where(table.c.state.in_(WAITING)).limit(1)
     with ledger.read() as connection:
         return connection.execute(query).first() is not None
+
+
+def queue(ledger: Ledger) -> list[JobRow]:
+    """The jobs that wait, in the order in which they are claimed."""
+    with ledger.read() as connection:
+        return _queue(connection)
+
+
+def move(ledger: Ledger, job_id: str, *, to: Literal["first", "last"] | None = None, before: str | None = None) -> None:
+    """Gives a job that waits another place in the queue: first, last, or just before another one that waits.
+
+    Exactly one of `to` and `before` is told. The places themselves stay, those who wait change them: a job that runs
+    and is interrupted still comes back to its own. Raises UnknownJob, and Conflict for a job that does not wait (any
+    more).
+    """
+    assert (to is None) != (before is None), "a job is moved to one place"
+    with ledger.write() as connection:
+        line = _queue(connection)
+        places = {job.job_id: job.rank for job in line}
+        for name in filter(None, (job_id, before)):
+            if name not in places:
+                state = read_job(connection, name).state
+                raise Conflict(
+                    f"job {name!r} does not wait: it is {state}", remedy="see `lodestar jobs`; only what waits is moved"
+                )
+        order = [name for name in places if name != job_id]
+        if before != job_id:
+            order.insert(0 if to == "first" else len(order) if before is None else order.index(before), job_id)
+            for name, rank in zip(order, places.values(), strict=True):
+                if rank != places[name]:
+                    connection.execute(sa.update(table).where(table.c.job_id == name).values(rank=rank))
 
 
 def succeeded(job: JobRow) -> dict[str, Any]:
@@ -128,6 +162,11 @@ def resume(ledger: Ledger, job_id: str, *, now: datetime) -> JobRow:
         if job.state != "succeeded":
             connection.execute(sa.update(table).where(table.c.job_id == job_id).values(**changes))
         return read_job(connection, job_id)
+
+
+def _queue(connection: Connection) -> list[JobRow]:
+    query = sa.select(table).where(table.c.state.in_(WAITING)).order_by(table.c.rank, table.c.submitted)
+    return [job_row(row) for row in connection.execute(query).mappings()]
 
 
 def _request(ledger: Ledger, job_id: str, *, flag: str, state: str, now: datetime) -> JobRow:

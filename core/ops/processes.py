@@ -5,10 +5,12 @@ is one, so that a jump of the wall clock can't make a living process look dead.
 """
 
 import os
+import resource
 import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ from types import FrameType
 import psutil
 
 _PROC = Path("/proc")
+_KILOBYTE = 1024
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,16 @@ def started_at(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except psutil.NoSuchProcess:
         return None
+
+
+def peak_gb() -> float:
+    """The most of memory that this process has held at once so far, in 1e9 bytes."""
+    told = _PROC / "self" / "status"
+    if told.exists():  # the kernel's other number also knows the program that this one was started from
+        high = next(line for line in told.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(high.split()[1]) * _KILOBYTE / 1e9
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else _KILOBYTE) / 1e9
 
 
 def signal_group(pid: int, signum: signal.Signals) -> None:

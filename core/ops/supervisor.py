@@ -56,9 +56,12 @@ class _Watched:
 
 
 class Supervisor:
-    """Owns the workers of one home while it holds the home's lock; `run` is its whole life."""
+    """Owns the workers of one home while it holds the home's lock; `run` is its whole life.
 
-    def __init__(
+    It runs `slots` jobs at once, and of those that use a GPU one at a time where the host `has_gpu`.
+    """
+
+    def __init__(  # noqa: PLR0913 - each of them is a test's to set
         self,
         ledger: Ledger,
         home: Path,
@@ -66,6 +69,7 @@ class Supervisor:
         worker_argv: WorkerArgv,
         clock: Clock = utc_now,
         slots: int = 1,
+        has_gpu: bool = False,
         poll_s: float = 0.2,
         grace_s: float = GRACE_S,
         idle_exit_s: float | None = None,
@@ -75,6 +79,7 @@ class Supervisor:
         self._worker_argv = worker_argv
         self._clock = clock
         self._slots = slots
+        self._has_gpu = has_gpu
         self._poll_s = poll_s
         self._grace_s = grace_s
         self._idle_exit_s = idle_exit_s
@@ -117,7 +122,9 @@ class Supervisor:
         for watched in self._watched.values():
             self._attend(watched)
         while len(self._watched) < self._slots:
-            claimed = claim(self._ledger, supervisor=self._me, lease_s=LEASE_S, now=self._clock())
+            claimed = claim(
+                self._ledger, supervisor=self._me, lease_s=LEASE_S, now=self._clock(), has_gpu=self._has_gpu
+            )
             if claimed is None:
                 return
             self._start(claimed)

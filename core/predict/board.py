@@ -30,8 +30,9 @@ from core.learn.baselines import (
     ials_gigaflops,
 )
 from core.learn.bert import BERTRecommender, BERTSettings, Reader
-from core.learn.closed import FITTERS, MAX_QUERIES, Estimate
+from core.learn.closed import FITTERS, MAX_QUERIES
 from core.learn.config import Protocol
+from core.learn.memory import Estimate
 from core.learn.ranking import Ranks
 from core.learn.seed_models import (
     SoftmaxSimilarity,

@@ -18,7 +18,7 @@ from torch import Tensor
 from core.learn.batches import Vocabulary, fit_vocabulary
 from core.learn.checkpoints import keep, take_up
 from core.learn.closed import ClosedForm, fit_closed_forms, squash
-from core.learn.config import TrainConfig
+from core.learn.config import GPU_IS_FASTER, TrainConfig
 from core.learn.content import Content
 from core.learn.gradients import check_compiler
 from core.learn.memory import check_budget
@@ -37,7 +37,6 @@ from data.errors import InvalidConfig
 
 MAX_QUERIES = 4000  # validation questions that the blend is fitted on
 MAX_CELLS = 8_000_000  # and one component's scores of their choices
-GPU_IS_FASTER = 50  # times, than the two cores that `text.tune_gigaflops` is told for
 UPDATE = "update"  # the stage that trains a served model onward
 UPDATE_EPOCHS = 3
 UPDATE_LR = 0.5  # of the recipe's rate

@@ -11,17 +11,36 @@ from dashboard.charts.frame import Look, canvas, plain
 METRIC = "ndcg@10"
 
 
-def curves(epochs: Sequence[dict[str, Any]], *, title: str, look: Look) -> go.Figure:
+def curves(
+    epochs: Sequence[dict[str, Any]],
+    *,
+    title: str,
+    look: Look,
+    beside: Sequence[dict[str, Any]] = (),
+    named: str = "",
+) -> go.Figure:
     """From a run's `epoch` events (stage, epoch, loss, ndcg@10, best): loss at the left, NDCG@10 at the
     right.
 
-    Stages follow one another on the x axis; the best epoch by validation is ringed.
+    Stages follow one another on the x axis; the best epoch by validation is ringed. `beside` are those of another run,
+    called `named`: one dotted line under the others.
     """
     t, c = look.t, look.c
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.16, figure=canvas(look, title=title, height=280))
     key: list[str] = []
     stages = list(dict.fromkeys(str(e["stage"]) for e in epochs))
     count = 0
+    if beside:
+        for column, field in ((1, "loss"), (2, METRIC)):
+            figure.add_scatter(
+                x=list(range(1, len(beside) + 1)),
+                y=[e.get(field) for e in beside],
+                mode="lines",
+                line={"color": c.muted, "width": 1.5, "dash": "dot"},
+                hovertemplate=f"{plain(named)} · {plain(t('chart.epoch'))} %{{x}}<br>%{{y:.4f}}<extra></extra>",
+                row=1,
+                col=column,
+            )
     for position, stage in enumerate(stages):
         rows = [e for e in epochs if e["stage"] == stage]
         xs = list(range(count + 1, count + len(rows) + 1))
@@ -40,6 +59,8 @@ def curves(epochs: Sequence[dict[str, Any]], *, title: str, look: Look) -> go.Fi
                 row=1,
                 col=column,
             )
+    if beside:
+        key.append(f"<span style='color:{c.muted}'>┄</span> {plain(named)}")
     best = [(i, e[METRIC]) for i, e in enumerate(epochs, 1) if e.get("best") and e.get(METRIC) is not None]
     if best:
         x, y = max(best, key=lambda pair: pair[1])

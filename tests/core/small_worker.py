@@ -1,7 +1,7 @@
 """A worker and a supervisor with tiny bodies, run by the tests as processes of their own.
 
     python small_worker.py work HOME JOB
-    python small_worker.py supervise HOME IDLE_EXIT_S SLOTS GRACE_S
+    python small_worker.py supervise HOME IDLE_EXIT_S SLOTS GRACE_S [gpu]
 
 HOME/ledger-at, where there is one, holds the ledger's address; HOME/clock-off by how many seconds the clock is wrong.
 Every body writes what it does into `HOME/marks/`, one file an act, so that a test can see from outside whether anything
@@ -115,13 +115,14 @@ def main(command: str, home: Path, *rest: str) -> int:
             except LodestarError as error:
                 print(error, file=sys.stderr)
                 return 1
-        idle_exit_s, slots, grace_s = map(float, rest)
+        idle_exit_s, slots, grace_s = map(float, rest[:3])
         Supervisor(
             ledger,
             home,
             worker_argv=lambda job_id: [sys.executable, __file__, "work", str(home), job_id],
             clock=clock,
             slots=int(slots),
+            has_gpu="gpu" in rest,
             grace_s=grace_s,
             poll_s=0.05,
             idle_exit_s=idle_exit_s or None,

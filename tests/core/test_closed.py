@@ -9,7 +9,6 @@ from core.learn import closed
 from core.learn.closed import (
     MEMORIES,
     RIDGE_LAMBDAS,
-    Estimate,
     ages,
     decayed,
     fit_closed_forms,
@@ -20,6 +19,7 @@ from core.learn.closed import (
     squash,
 )
 from core.learn.content import Content
+from core.learn.memory import Estimate
 from core.learn.sequences import Histories, Task
 from core.learn.splits import leave_last_out
 

@@ -43,7 +43,7 @@ def test_there_is_as_much_of_it_as_is_told(raw: torch.Tensor, monkeypatch: pytes
     assert not list(Content.of([()] * N_ITEMS, None).vectors())
     assert len(list(Content.of(TASTES, None).vectors())) == 1
     assert len(list(Content.of([()] * N_ITEMS, (raw, fit_whitening(raw, 12))).vectors())) == 2
-    monkeypatch.setattr(content_module, "DIM", 1)
+    monkeypatch.setattr(content_module, "CONTENT_DIM", 1)
     few = Content.of([*TASTES, ("odd",)], None)
     assert few.categories.tolist() == [[1.0]] * 10 + [[0.0]] * 10 + [[1.0]]  # the most frequent alone
     assert few.dim == 1

@@ -6,8 +6,9 @@ import scipy.sparse as sp
 import torch
 
 from core.learn import factors
-from core.learn.closed import FACTOR_LAMBDA, FACTOR_UNSEEN, FACTORS, binary, decayed, fit_factors
+from core.learn.closed import FACTOR_LAMBDA, FACTOR_UNSEEN, binary, decayed, fit_factors
 from core.learn.factors import item_factors, solve, unseen_weight
+from core.learn.memory import FACTORS
 from core.learn.sequences import Histories
 from core.learn.splits import leave_last_out
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from core.ops.jobrow import JobRow
 from core.ops.jobs import (
     jobs,
     log_path,
+    move,
+    queue,
     request_cancel,
     request_pause,
     resume,
@@ -20,7 +23,7 @@ from core.ops.jobs import (
 )
 from core.ops.ledger import Ledger
 from core.ops.processes import Process
-from data.errors import JobFailed, UnknownJob
+from data.errors import Conflict, JobFailed, UnknownJob
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ME = Process.current()
@@ -34,14 +37,18 @@ def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def add(ledger: Ledger, *, retries: int = 3) -> str:
-    return submit(ledger, kind="train", payload={"seed": 1}, dataset="films", now=NOON, retries=retries)
+def add(ledger: Ledger, *, retries: int = 3, gpu: bool = False) -> str:
+    return submit(ledger, kind="train", payload={"seed": 1}, dataset="films", now=NOON, retries=retries, gpu=gpu)
 
 
-def claimed(ledger: Ledger, supervisor: Process = ME, *, now: datetime = NOON) -> JobRow:
-    job = claim(ledger, supervisor=supervisor, lease_s=30, now=now)
+def claimed(ledger: Ledger, supervisor: Process = ME, *, now: datetime = NOON, has_gpu: bool = False) -> JobRow:
+    job = claim(ledger, supervisor=supervisor, lease_s=30, now=now, has_gpu=has_gpu)
     assert job is not None
     return job
+
+
+def line(ledger: Ledger) -> list[str]:
+    return [job.job_id for job in queue(ledger)]
 
 
 def test_jobs_are_claimed_in_the_order_of_the_queue_and_once(ledger: Ledger) -> None:
@@ -49,6 +56,68 @@ def test_jobs_are_claimed_in_the_order_of_the_queue_and_once(ledger: Ledger) -> 
     assert [claimed(ledger).job_id for _ in range(3)] == ids
     assert claim(ledger, supervisor=ME, lease_s=30, now=NOON) is None
     assert [job.job_id for job in jobs(ledger)] == ids[::-1]
+
+
+def test_the_queue_can_be_put_in_another_order(ledger: Ledger) -> None:
+    a, b, c, d = (add(ledger) for _ in range(4))
+    move(ledger, c, to="first")
+    assert line(ledger) == [c, a, b, d]
+    move(ledger, a, to="last")
+    assert line(ledger) == [c, b, d, a]
+    move(ledger, d, before=b)
+    assert line(ledger) == [c, d, b, a]
+    move(ledger, d, before=d)
+    assert line(ledger) == [c, d, b, a]
+    late = add(ledger)
+    assert [claimed(ledger).job_id for _ in range(5)] == [c, d, b, a, late]
+
+
+def test_only_what_waits_is_moved_and_a_refusal_changes_nothing(ledger: Ledger) -> None:
+    running, first, second, paused = (add(ledger) for _ in range(4))
+    claimed(ledger)
+    request_pause(ledger, paused, now=NOON)
+    refused: list[tuple[str, dict[str, Any]]] = [
+        (running, {"to": "last"}),
+        (paused, {"to": "first"}),
+        (second, {"before": running}),
+    ]
+    for job, where in refused:
+        with pytest.raises(Conflict, match="does not wait: it is"):
+            move(ledger, job, **where)
+    with pytest.raises(UnknownJob):
+        move(ledger, "j-none", to="first")
+    with pytest.raises(UnknownJob):
+        move(ledger, first, before="j-none")
+    assert line(ledger) == [first, second]
+
+
+def test_who_was_moved_behind_still_comes_after_the_one_that_was_interrupted(ledger: Ledger) -> None:
+    began, waits, later = (add(ledger) for _ in range(3))
+    job = claimed(ledger)
+    move(ledger, later, to="first")
+    worker_gone(ledger, job, now=NOON, died=True)
+    assert line(ledger) == [began, later, waits]
+
+
+def test_a_gpu_is_one_jobs_at_a_time_and_keeps_no_other_waiting(ledger: Ledger) -> None:
+    first, second, on_cpu = add(ledger, gpu=True), add(ledger, gpu=True), add(ledger)
+    held = claimed(ledger, has_gpu=True)
+    assert held.job_id == first and held.gpu
+    assert claimed(ledger, has_gpu=True).job_id == on_cpu, "it was kept waiting behind a job for the GPU"
+    assert claim(ledger, supervisor=ME, lease_s=30, now=NOON, has_gpu=True) is None
+    assert line(ledger) == [second]
+    finish(ledger, held, state="succeeded", now=NOON, result={})
+    assert claimed(ledger, has_gpu=True).job_id == second
+
+
+def test_every_host_has_its_own_gpu_or_does_without(ledger: Ledger) -> None:
+    for _ in range(4):
+        add(ledger, gpu=True)
+    claimed(ledger, ME, has_gpu=True)
+    claimed(ledger, ELSEWHERE, has_gpu=True)
+    without = Process(host="a-third-host", pid=8, started=8.0)
+    claimed(ledger, without)
+    claimed(ledger, without)
 
 
 def test_an_interrupted_job_goes_before_those_that_came_later(ledger: Ledger) -> None:

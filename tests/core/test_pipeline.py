@@ -152,6 +152,7 @@ def test_figures_are_those_of_the_test_split_recomputed(made: Made) -> None:
         split = leave_last_out(histories, run.served.task)
         again, users = evaluate_split(run.served, split, frozen=None, language=None, seed=made.evaluation["seed"])
     assert again["metrics"] == made.evaluation["metrics"]
+    assert 0.2 < made.evaluation["peak_gb"] < 20, "of this process"
     stored = pq.read_table(made.folder / "users.parquet").to_pandas()
     np.testing.assert_array_equal(stored["ndcg@10"], users["ndcg@10"])
     assert made.evaluation["metrics"]["ndcg@10"]["estimate"] == pytest.approx(stored["ndcg@10"].mean())

@@ -293,6 +293,24 @@ def test_a_supervisor_that_cannot_start_says_so(home: Path) -> None:
         ensure_supervisor(home, [sys.executable, "-c", "import sys; sys.exit('no such thing')"])
 
 
+def test_with_room_for_more_jobs_one_at_a_time_uses_the_gpu(home: Path, ledger: Ledger) -> None:
+    def order(gpu: bool) -> str:
+        payload = {"to": LONG}
+        return submit(ledger, kind="counting", payload=payload, dataset=None, now=utc_now(), gpu=gpu)
+
+    first, second, on_cpu = order(True), order(True), order(False)
+    ensure_supervisor(home, [*supervisor_argv(home, slots=3), "gpu"])
+    running(ledger, first)
+    running(ledger, on_cpu)
+    time.sleep(0.3)
+    assert status(ledger, second).state == "queued"
+    request_cancel(ledger, first, now=utc_now())
+    running(ledger, second)
+    (home / "enough").touch()
+    until(lambda: status(ledger, second).done and status(ledger, on_cpu).done)
+    assert {status(ledger, job_id).state for job_id in (second, on_cpu)} == {"succeeded"}
+
+
 def jobs_under_kills(home: Path, ledger: Ledger, *, n_jobs: int, rivals: int, kills: int) -> dict[str, int]:
     """Lets supervisors that start at once, under a clock that jumps, run jobs while they and the workers are killed at
     random; asserts that each job was done once, and gives how many of each were killed."""

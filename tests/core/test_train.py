@@ -14,13 +14,13 @@ from torch._dynamo.utils import counters
 from core.learn import losses as losses_module
 from core.learn.batches import epoch, fit_vocabulary
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
-from core.learn.config import NetworkConfig, TextConfig, TrainConfig, load_config
+from core.learn.config import NetworkConfig, TextConfig, TrainConfig, epoch_tokens, load_config
 from core.learn.gradients import check_compiler
 from core.learn.model import Recommender
 from core.learn.sequences import Histories, Split
 from core.learn.splits import leave_last_out
 from core.learn.text import TextEncoder
-from core.learn.train import Diverged, Stopped, Trainer, epoch_tokens
+from core.learn.train import Diverged, Stopped, Trainer
 from core.learn.whitening import fit_whitening
 from core.predict.fit import pick_device
 from data.errors import InvalidConfig

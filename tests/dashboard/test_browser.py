@@ -2,6 +2,7 @@
 download and
 verify the report. A screenshot of each page is kept in `screenshots/`."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from core.ops.ledger import Ledger, record_build
+from core.learn.config import load_config
+from core.ops import jobs
+from core.ops.events import epochs_told, read_events
+from core.ops.ledger import Ledger, current_build, record_build, utc_now
+from core.ops.processes import started_at
+from dashboard.desk import submit_training
 from dashboard.theme import SCHEMES
 from dashboard.verify import verify
 from data.ingest import ingest
@@ -196,6 +202,63 @@ def download_and_verify(page: Page, console: str, home: Path, folder: Path) -> N
     assert result.complete
 
 
+# Points of the first figure's loss that are the job's own: the dotted line is another run's.
+LOSS_POINTS = """() => [...(document.querySelector(".js-plotly-plot") || {data: []}).data]
+    .filter(trace => trace.xaxis !== "x2" && (trace.line || {}).dash !== "dot")
+    .reduce((sum, trace) => sum + trace.x.length, 0)"""
+
+
+def test_a_web_that_was_killed_in_the_middle_of_a_training_shows_it_whole(
+    console: str, page: Page, home: Path, record_property: Any
+) -> None:
+    settings = {"epochs": 5000, "patience": 5000, "text.tune": "none", "network.dim": 16, "device": "cpu"}
+    with Ledger.open(home) as ledger:
+        job_id = submit_training(ledger, home, current_build(ledger), load_config(overrides=[*settings.items()]))
+        try:
+            until(lambda: len(told(ledger, home, job_id)) >= 10)
+            page.goto(f"{console}/studio?lang=en")
+            run = jobs.status(ledger, job_id).run_id
+            expect(page.get_by_text(str(run)).first).to_be_visible(timeout=30_000)
+            web = json.loads((home / "app.json").read_text())["web"][0]
+            os.kill(web, signal.SIGKILL)
+            until(lambda: started_at(web) is None)
+            before = len(told(ledger, home, job_id))
+            until(lambda: answers(f"{console}/_stcore/health"))
+            page.goto(f"{console}/studio?lang=en")
+            expect(page.locator("h1")).to_have_text("What is the trainer doing on tiny?", timeout=60_000)
+            titled_s = time.monotonic()
+            page.wait_for_function(f"({LOSS_POINTS})() >= {before}", timeout=60_000)
+            curves_s = time.monotonic() - titled_s
+            record_property("title to curves, s", round(curves_s, 2))
+            print(f"title to curves {curves_s:.2f} s, {before} epochs before the kill")
+            expect(page.get_by_text(str(run)).first).to_be_visible()
+            assert curves_s < 60, "2 s are meant, on a machine with nothing else to do"
+            assert jobs.status(ledger, job_id).attempt == 1, "the training noticed"
+            assert page.evaluate(LOSS_POINTS) <= len(told(ledger, home, job_id))
+        finally:
+            jobs.request_cancel(ledger, job_id, now=utc_now())
+            until(lambda: jobs.status(ledger, job_id).done)
+
+
+def told(ledger: Ledger, home: Path, job_id: str) -> list[dict[str, Any]]:
+    """The epochs that a job has told of."""
+    return epochs_told(read_events(jobs.events_path(home, job_id, jobs.status(ledger, job_id).run_id)))
+
+
+def until(true: Callable[[], object], *, within_s: float = 90.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.1)
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(address, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
 def test_the_report_opens_offline_without_a_console(browser: Browser, home: Path, report_file: Path) -> None:
     context = browser.new_context(offline=True)
     page = context.new_page()
@@ -228,11 +291,9 @@ def wait_until_up(app: "subprocess.Popen[bytes]", address: str, log: Path) -> No
     while time.monotonic() < deadline:
         if app.poll() is not None:
             break
-        try:
-            if httpx.get(address, timeout=2).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.2)
+        if answers(address):
+            return
+        time.sleep(0.2)
     pytest.fail(f"the console did not come up: {log.read_text()[-2000:]}")
 
 

@@ -130,6 +130,15 @@ def test_stages_follow_one_another_and_the_best_epoch_is_ringed() -> None:
     assert (ring.x, ring.y) == ((4,), (0.09,))
 
 
+def test_another_runs_curve_is_one_dotted_line_under_the_others_and_named() -> None:
+    figure = charts.curves(epochs()[:2], title="t", look=LOOK, beside=epochs(), named="r-1")
+    assert [list(trace.x) for trace in figure.data[:2]] == [[1, 2, 3, 4]] * 2, (
+        "drawn first, and past the end of the other"
+    )
+    assert [trace.line.dash for trace in figure.data[:4]] == ["dot", "dot", None, None]
+    assert any("r-1" in text for text in texts(figure))
+
+
 def test_models_stand_best_first_with_intervals_and_n() -> None:
     metrics = {
         "champion": {"ndcg@10": M},

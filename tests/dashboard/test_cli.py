@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from core.ops.jobs import submit
+from core.ops.ledger import Ledger, utc_now
 from dashboard.cli import app
 from dashboard.desk import listed
 from dashboard.terminal import show
@@ -64,6 +66,32 @@ def test_ingest_then_builds(shop: Path) -> None:
     assert build["current"] is True
 
 
+def test_a_dry_run_foretells_and_orders_nothing(shop: Path) -> None:
+    home = shop / "home"
+    lodestar("ingest", str(shop / "shop.toml"), home=home)
+    foretold = told(lodestar("train", "--preset", "fast", "--dry-run", "--json", home=home))
+    assert (foretold["dry_run"], foretold["dataset"], foretold["verdict"]) == (True, "shop", "fits")
+    assert foretold["seconds"]["runs"] == 0
+    assert 0 < foretold["seconds"]["low"] < foretold["seconds"]["estimate"] < foretold["seconds"]["high"]
+    assert all(foretold[name]["gb"] < foretold[name]["free_gb"] for name in ("memory", "disk"))
+    assert "a guess" in lodestar("train", "--dry-run", home=home).stdout
+    assert told(lodestar("jobs", "--json", home=home))["jobs"] == []
+
+
+def test_jobs_change_places_in_line(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        a, b, c = (submit(ledger, kind="train", payload={}, dataset=None, now=utc_now()) for _ in range(3))
+
+    def line(*arguments: str) -> list[str]:
+        return [job["job_id"] for job in told(lodestar("jobs", *arguments, "--json", home=tmp_path))["jobs"]]
+
+    assert line("first", c) == [c, a, b]
+    assert line("before", b, a) == [c, b, a]
+    assert line("last", c) == [b, a, c]
+    places = {job["job_id"]: job["place"] for job in told(lodestar("jobs", "--json", home=tmp_path))["jobs"]}
+    assert places == {b: 1, a: 2, c: 3}
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
@@ -89,6 +117,9 @@ def test_ingest_then_builds(shop: Path) -> None:
         (("similar", "50"), "UnknownDataset"),
         (("guide", "champion", "--user", "1", "--target", "Comedy"), "InputError"),
         (("jobs", "cancel", "j-none"), "UnknownJob"),
+        (("jobs", "first", "j-none"), "UnknownJob"),
+        (("jobs", "before", "j-none", "j-neither"), "UnknownJob"),
+        (("train", "--dry-run"), "UnknownDataset"),
         (("report", "champion", "--out", "x.docx"), "InputError"),
         (("verify", "nothing.html"), "UnreadableFile"),
     ],

@@ -1,9 +1,10 @@
 """Every page, through the frame, on an empty store and on a small real one, in both languages."""
 
 import json
+import shlex
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,12 @@ from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from core.learn.config import TrainConfig
+from core.learn.config import PRESETS, TrainConfig, load_config
 from core.ops import feedback, jobs, registry, runs
 from core.ops.ledger import Ledger, current_build
 from core.ops.searches import BEST, TOLD, search_folder
-from dashboard import charts, loaders, searching, settings, slate, training
+from core.preflight import Size
+from dashboard import charts, desk, loaders, queueing, searching, settings, slate, training
 from dashboard.words import Words, escape
 from data.errors import NothingPredicted
 from data.publish import staged
@@ -323,9 +325,123 @@ def test_starting_a_training_queues_the_job_that_the_command_would(
     assert job.payload["config"]["epochs"] == 8
     assert job.payload["build_id"] == own.build_id
     assert seen == [own.home]
+    assert job.payload["estimate"]["seconds"]["runs"] == 0 and job.gpu
     test.button(key=f"cancel-{job.job_id}").click().run()
     with Ledger.open(own.home) as ledger:
         assert jobs.status(ledger, job.job_id).state == "cancelled"
+    assert EN("queue.cancel_done", job=f"`{job.job_id}`") in said(test), "it is confirmed where it was asked"
+
+
+@pytest.mark.parametrize("t", [EN, ZH])
+def test_studio_tells_what_a_training_takes_before_it_is_ordered(opened: Opened, store: Any, t: Words) -> None:
+    test = opened(store.home, "studio", lang=t.language)
+    assert not test.exception
+    page = said(test)
+    for name in ("studio.memory", "studio.disk"):
+        assert t(name) in page
+    assert escape(t("studio.time", where=t("studio.on_cpu"))) in page
+    guess = escape(t("studio.time_none", low="", high="")).lstrip()[-12:]
+    assert guess in page, "no run has been timed in this store"
+    assert not test.button(key="studio-start").disabled
+
+
+def test_a_training_that_would_be_refused_cannot_be_started(
+    opened: Opened, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = Size(10_000_000, 3_000_000, 100_000)
+    monkeypatch.setattr(desk, "Size", lambda *_: huge)
+    test = opened(store.home, "studio")
+    assert test.button(key="studio-start").disabled
+    assert escape(EN("studio.memory_over", most=12.0)) in said(test)
+
+
+def test_the_queue_is_put_in_order_and_each_act_is_confirmed_where_it_happened(
+    opened: Opened, new_store: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = new_store()
+    monkeypatch.setattr(queueing, "ensure_supervisor", lambda home, argv: None)
+    config = {"config": TrainConfig().model_dump(), "build_id": own.build_id}
+    with Ledger.open(own.home) as ledger:
+        now = datetime.now(UTC)
+        a, b, c = (
+            jobs.submit(ledger, kind="train", payload=config, dataset="tiny", now=now + timedelta(seconds=n))
+            for n in range(3)
+        )
+
+        def line() -> list[str]:
+            return [job.job_id for job in jobs.queue(ledger)]
+
+        test = opened(own.home, "studio")
+        assert not test.exception
+        assert EN("queue.title", n=3) in said(test)
+        assert test.button(key=f"queue-first-{a}").disabled and test.button(key=f"queue-last-{c}").disabled
+        test.button(key=f"queue-first-{c}").click().run()
+        assert line() == [c, a, b]
+        assert EN("queue.first_done", job=f"`{c}`") in said(test)
+        test.button(key=f"queue-pause-{a}").click().run()
+        assert line() == [c, b] and EN("queue.title_paused", n=2, paused=1) in said(test)
+        assert EN("queue.pause_done", job=f"`{a}`") in said(test)
+        test.button(key=f"queue-resume-{a}").click().run()
+        assert line() == [c, a, b], "it comes back to its own place"
+        jobs.request_cancel(ledger, b, now=now)
+        test.button(key=f"queue-first-{b}").click().run()
+        assert not test.exception
+        assert escape("does not wait: it is cancelled") in test.error[0].value
+        test.button(key=f"queue-resume-{b}").click().run()
+        assert line() == [c, a, b], "what was cancelled by mistake has its way back where it stood"
+
+
+def test_a_runs_settings_fill_the_form_and_the_command(
+    opened: Opened, new_store: Callable[..., Any], write_run: Callable[..., Any]
+) -> None:
+    own = new_store()
+    config = load_config(overrides=[("epochs", 7), ("network.dim", 128), ("text.tune", "frozen"), ("seed", 3)])
+    now = datetime.now(UTC)
+    epochs = [
+        {"type": "epoch", "stage": "frozen", "epoch": n, "loss": 5 - n, "ndcg@10": n / 100, "best": True}
+        for n in (1, 2, 3)
+    ]
+    with Ledger.open(own.home) as ledger:
+        run_id = runs.new_run(
+            ledger,
+            own.home,
+            dataset="tiny",
+            build_id=own.build_id,
+            job_id=None,
+            config=config.model_dump(),
+            now=now,
+        )
+        folder = runs.run_folder(own.home, run_id)
+        write_run(folder, build=current_build(ledger).path, build_id=own.build_id)
+        (folder / "events.jsonl").write_text("\n".join(map(json.dumps, epochs)))
+        runs.finish_run(ledger, run_id, summary={}, now=now)
+        payload = {"config": TrainConfig().model_dump(), "build_id": own.build_id}
+        job_id = jobs.submit(ledger, kind="train", payload=payload, dataset="tiny", now=now)
+        events = jobs.events_path(own.home, job_id, None)
+        events.parent.mkdir(parents=True)
+        events.write_text("\n".join(json.dumps(e | {"ndcg@10": 0.05}) for e in epochs[:2]))
+    test = opened(own.home, "studio")
+    test.selectbox(key="studio-beside").select(run_id).run()
+    assert not test.exception
+    assert escape(EN("studio.best_beside", value=0.05, n=2, theirs=0.02, run=run_id)) in said(test)
+    test.button(key="again-beside").click().run()
+    assert not test.exception
+    assert EN("studio.again_done") in said(test)
+    words = shlex.split(next(block.value for block in test.code if block.value.startswith("lodestar train")))
+    preset = words[words.index("--preset") + 1]
+    given = [tuple(word.split("=", 1)) for word in words if "=" in word]
+    assert load_config(overrides=[*PRESETS[preset].items(), *given]) == config
+    assert test.number_input(key="studio-epochs").value == 7
+    assert test.number_input(key="studio-seed").value == 3
+    test.button(key="studio-forget").click().run()
+    assert not any("network.dim" in block.value for block in test.code)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_recipe_is_told_by_the_preset_it_is_nearest_to(preset: str) -> None:
+    config = training.settled(preset, {"seed": 4, "text.prefix": "item: "})
+    assert training.named(config) == (preset, {"seed": 4, "text.prefix": "item: "})
+    assert training.command("a b", *training.named(config)).startswith("lodestar train --dataset 'a b' --preset")
 
 
 SPACE = {"lr": "5e-4..1e-2", "network.dim": [32, 64]}

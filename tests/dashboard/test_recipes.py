@@ -81,7 +81,7 @@ def test_a_job_that_makes_the_twin_is_waited_for(store: Any, waits: list[str]) -
         build = build_of(ledger, run.build_id)
         config = recipes.recipe({**run.config, "protocol": "time"})
         assert config is not None
-        job_id = recipes.submit_training(ledger, build, config.model_dump())
+        job_id = recipes.submit_training(ledger, store.home, build, config)
         twin = recipes.twin(ledger, store.home, run, "time", supervisor_argv=[])
         assert waits == [job_id]
         assert twin.protocol == "time"

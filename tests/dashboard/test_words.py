@@ -7,7 +7,7 @@ from string import Formatter
 import pytest
 from markdown_it import MarkdownIt
 
-from dashboard.words import Words, catalogue, duration, escape, metric, number, percent
+from dashboard.words import Words, catalogue, duration, escape, metric, number, percent, size
 
 EN, ZH = catalogue("en"), catalogue("zh")
 
@@ -69,8 +69,23 @@ def test_dates_durations_and_plurals_follow_the_language() -> None:
     en, zh = Words("en"), Words("zh")
     assert (en.day(date(1998, 4, 2)), zh.day(date(1998, 4, 2))) == ("2 Apr 1998", "1998年4月2日")
     assert (duration(3720, "en"), duration(75, "zh")) == ("1 h 2 min", "1分15秒")
+    assert (duration(3600, "en"), duration(180, "en"), duration(180, "zh")) == ("1 h", "3 min", "3分钟")
     assert en("download.rows", n=1) == "1 row"
     assert en("download.rows", n=2000) == "2,000 rows"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(3, "10 s"), (44, "40 s"), (196, "3 min 20 s"), (530, "9 min"), (5000, "1 h 20 min")]
+)
+def test_an_estimate_of_a_time_claims_no_precision(seconds: float, told: str) -> None:
+    assert Words("en").rough(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "told"), [(0.0123, "12 MB"), (0.128, "130 MB"), (0.999, "1.0 GB"), (12.34, "12.3 GB"), (None, "–")]
+)
+def test_a_size_has_the_unit_that_suits_it(gigabytes: float | None, told: str) -> None:
+    assert size(gigabytes) == told
 
 
 def test_lists_are_joined_as_the_language_joins_them() -> None:

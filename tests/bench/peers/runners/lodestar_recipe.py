@@ -40,7 +40,7 @@ def main() -> None:
         build = current_build(ledger, settings["dataset"])
         own = {name: settings[name] for name in ("seed", "protocol")} | settings["overrides"]
         config = load_config(overrides=list(own.items()))
-        job_id = submit_training(ledger, build, config.model_dump())
+        job_id = submit_training(ledger, home, build, config)
         job = claim(ledger, supervisor=Process.current(), lease_s=86_400, now=utc_now())
         assert job is not None and job.job_id == job_id, "another job is waiting in this store"
         begun = time.perf_counter()
