@@ -26,7 +26,9 @@ import torch
 
 from core.learn.config import load_config
 from core.ops.claims import claim, worker_gone
-from core.ops.jobs import submit
+from core.ops.events import read_events
+from core.ops.jobrow import JobRow
+from core.ops.jobs import events_path, status, submit
 from core.ops.ledger import Ledger, builds, current_build, record_build, utc_now
 from core.ops.processes import Process
 from core.ops.registry import champion, promotions
@@ -42,13 +44,13 @@ from data.spec import load_spec
 from tests.crashes import EVENTS, bring_build, promote_run, publish_run, whole_builds, whole_runs
 
 SETTINGS = {
-    "epochs": 4,
+    "epochs": 8,
     "batch_tokens": 1024,
     "network.dim": 16,
     "network.max_length": 40,
     "text.dim": 16,
     "text.rank": 4,
-    "text.steps": 2,
+    "text.steps": 4,
     "lr": 0.01,
 }
 SAVING = ("frozen", "lora")  # the stages with something to save; the others are done again
@@ -149,16 +151,17 @@ def kill_training(home: Path, model: Path, *, kills: int, terms: int, seed: int)
     every run must end with the first one's bits, and each stage that saves does so within the supervisor's patience."""
     home.mkdir(parents=True, exist_ok=True)
     ended_well(child(lambda: _small_world(home)))
-    met = Accidents(random.Random(seed), within_s=0.0)
-    first, whole_s = _train_to_the_end(home, model, met)
+    met = Accidents(random.Random(seed))
+    first = _train_to_the_end(home, model, met)
     expected = _bits(home, first)
     assert {"model.safetensors", "language_model.safetensors"} <= set(expected)
-    met.left = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
+    evaluation = json.loads((run_folder(home, first) / "evaluation.json").read_bytes())
+    met.stages_s = evaluation["stages_s"]
+    met.left = [signal.SIGTERM] * terms + [signal.SIGKILL] * kills
     met.chance.shuffle(met.left)
-    met.within_s = whole_s / 2
     runs_made = 0
     while met.left:
-        run_id, _ = _train_to_the_end(home, model, met)
+        run_id = _train_to_the_end(home, model, met)
         runs_made += 1
         assert _bits(home, run_id) == expected, f"{run_id} differs from the run that nobody disturbed"
     return {
@@ -166,8 +169,8 @@ def kill_training(home: Path, model: Path, *, kills: int, terms: int, seed: int)
         "sigterms": terms,
         "runs": runs_made,
         "files compared": len(expected),
-        "undisturbed_s": round(whole_s, 2),
-        "slowest save after SIGTERM_s": round(max(met.saved_s, default=0.0), 2),
+        "undisturbed_s": evaluation["seconds"],
+        "slowest save after SIGTERM_s": round(max(met.saved_s), 2) if met.saved_s else None,
         "hit in": dict(sorted(met.hits.items())),
         "lost": 0,
     }
@@ -175,21 +178,23 @@ def kill_training(home: Path, model: Path, *, kills: int, terms: int, seed: int)
 
 @dataclass
 class Accidents:
-    """What is still to happen to workers, each within so many seconds of their start, and what did."""
+    """What is still to happen to workers, and what did. stages_s: how long each stage takes."""
 
     chance: random.Random
-    within_s: float
+    stages_s: dict[str, float] = field(default_factory=dict)
     left: list[signal.Signals] = field(default_factory=list)
     hits: Counter[str] = field(default_factory=Counter)
     saved_s: list[float] = field(default_factory=list)
 
-    def happens_to(self, pid: int) -> tuple[signal.Signals, float] | None:
-        """The one that reached the worker before it had ended, and after how many seconds it had; it has when this
-        returns. As under a supervisor, who is told to stop and goes on is killed."""
-        if not self.left:
-            assert _ends(pid, within_s=600.0)
-            return None
-        if _ends(pid, within_s=self.chance.uniform(0.0, self.within_s)):
+    def happens_to(self, pid: int, reached: Callable[[str], bool]) -> tuple[signal.Signals, float] | None:
+        """The one that came to the worker before it had ended, and after how many seconds it had; it has when this
+        returns. It comes at a random moment of a random stage, or of the time from the start to the first stage. As
+        under a supervisor, who is told to stop and goes on is killed."""
+        stage = self.chance.choice(["", *SAVING, *SAVING, *self.stages_s])
+        while stage and not reached(stage):
+            if _ends(pid, within_s=0.02):
+                return None
+        if _ends(pid, within_s=self.chance.uniform(0.0, self.stages_s.get(stage, 1.0))):
             return None
         signum, told_s = self.left.pop(), time.monotonic()
         os.kill(pid, signum)
@@ -199,31 +204,53 @@ class Accidents:
         return signum, time.monotonic() - told_s
 
 
-def _train_to_the_end(home: Path, model: Path, met: Accidents) -> tuple[str, float]:
-    """Run id of a new job, whose attempts meet with accidents while there are any, and seconds of the last attempt."""
+def _train_to_the_end(home: Path, model: Path, met: Accidents) -> str:
+    """Run id of a new job, whose attempts meet with accidents, while there are any, until one comes after the stages
+    that save."""
     config = load_config(overrides=[*SETTINGS.items(), ("text.model", str(model))])
     with Ledger.open(home) as ledger:
         payload = {"build_id": current_build(ledger).build_id, "config": config.model_dump()}
         job_id = submit(ledger, kind="train", payload=payload, dataset="synthetic", now=utc_now(), retries=1000)
+    spared = False
     while True:
         with Ledger.open(home) as ledger:
             claimed = claim(ledger, supervisor=Process.current(), lease_s=600, now=utc_now())
         assert claimed is not None and claimed.job_id == job_id
-        begun = time.monotonic()
-        accident = met.happens_to(child(lambda: _work(home, job_id)))
-        seconds = time.monotonic() - begun
+        pid, accident = child(lambda: _work(home, job_id)), None
         with Ledger.open(home) as ledger:
+            if spared or not met.left:
+                assert _ends(pid, within_s=600.0)
+            else:
+                accident = met.happens_to(pid, partial(_reached, ledger, home, claimed))
             job = worker_gone(ledger, claimed, now=utc_now(), died=True)
+            hit = _stage(ledger, home, claimed)
         if accident is not None:
             signum, ended_s = accident
-            met.hits[job.stage or "before its first stage"] += 1
-            if signum == signal.SIGTERM and job.stage in SAVING:
+            met.hits[hit or "before its first stage"] += 1
+            spared = hit not in (None, "text", *SAVING)
+            if signum == signal.SIGTERM and hit in SAVING:
                 met.saved_s.append(ended_s)
-                assert ended_s < GRACE_S, f"{job.stage} did not save in time"
+                assert ended_s < GRACE_S, f"{hit} did not save in time"
         assert job.state in ("succeeded", "interrupted"), job.error
         if job.state == "succeeded":
             assert job.run_id is not None
-            return job.run_id, seconds
+            return job.run_id
+
+
+def _reached(ledger: Ledger, home: Path, attempt: JobRow, stage: str) -> bool:
+    return stage in _stages(ledger, home, attempt)
+
+
+def _stage(ledger: Ledger, home: Path, attempt: JobRow) -> str | None:
+    stages = _stages(ledger, home, attempt)
+    return stages[-1] if stages else None
+
+
+def _stages(ledger: Ledger, home: Path, attempt: JobRow) -> list[str]:
+    """The stages that an attempt has come to."""
+    run_id = status(ledger, attempt.job_id).run_id
+    told = read_events(events_path(home, attempt.job_id, run_id))
+    return [e["stage"] for e in told if e["type"] == "stage" and e["attempt"] == attempt.attempt]
 
 
 def _work(home: Path, job_id: str) -> None:

@@ -58,6 +58,7 @@ def random_kills(folder: Path, *, share: float) -> list[tuple[object, ...]]:
     training = crashes.killed("training", folder / "training", folder / "model", kills, terms, 1)
     runs = f"{training['runs']} runs, {training['files compared']} files each the same bits"
     slowest = training["slowest save after SIGTERM_s"]
+    saved = "none in a stage that saves" if slowest is None else f"slowest save {slowest} s"
     (folder / "jobs").mkdir()
     n_jobs = max(round(200 * share), 20)
     with Ledger.open(folder / "jobs") as ledger:
@@ -65,7 +66,7 @@ def random_kills(folder: Path, *, share: float) -> list[tuple[object, ...]]:
     return [
         ("ingest, publish, promote", "kill -9", store["kills"], done, NOTHING),
         ("training", "kill -9", training["kills"], runs, NOTHING),
-        ("training", "SIGTERM", training["sigterms"], f"slowest save {slowest} s", NOTHING),
+        ("training", "SIGTERM", training["sigterms"], saved, NOTHING),
         ("jobs", "kill -9 of a supervisor", killed["supervisor"], f"{n_jobs} jobs, 6 rivals", NOTHING),
         ("jobs", "kill -9 of a worker", killed["worker"], f"{n_jobs} jobs", NOTHING),
     ]
