@@ -269,9 +269,9 @@ def _json(file: Path, stamp: int) -> dict[str, Any] | None:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def report(home: Path, run_id: str, manifest_stamp: int, language: str, tz: str) -> Report:
+def report(address: str | Path, home: Path, run_id: str, manifest_stamp: int, language: str, tz: str) -> Report:
     """The report of a run as it stands; made anew when the run's artefacts change."""
-    return report_of(ledger(home), home, run_id, language=language, tz=tz, now=datetime.now(UTC))
+    return report_of(ledger(address, home), home, run_id, language=language, tz=tz, now=datetime.now(UTC))
 
 
 def stamp(home: Path, run_id: str) -> int:

@@ -28,7 +28,8 @@ def main() -> None:
             format_func=LANGUAGES.__getitem__,
             key="report-language",
         )
-        report = loaders.report(s.home, run.run_id, loaders.stamp(s.home, run.run_id), language, s.tz)
+        stamp = loaders.stamp(s.home, run.run_id)
+        report = loaders.report(s.settings.ledger_at, s.home, run.run_id, stamp, language, s.tz)
         st.download_button(
             t("publish.download", kb=len(report.html) / 1024),
             data=report.html,
