@@ -20,6 +20,7 @@
     |- ScorerUnavailable     the scorer does not answer
     |- JobFailed             a supervised job ended without its result
     |- Conflict              someone else changed the same thing first
+    |- GateFailed            the evidence speaks against a promotion, and nobody overrode it
 
 Edges (the command line, the pages, the HTTP face) catch `LodestarError` and nothing wider.
 """
@@ -150,3 +151,7 @@ class JobFailed(LodestarError):
 
 class Conflict(LodestarError):
     """Someone else changed the same thing first."""
+
+
+class GateFailed(LodestarError):
+    """The evidence speaks against a promotion."""
