@@ -14,7 +14,7 @@ from core.ops.ledger import utc_now
 from dashboard import terminal
 from dashboard.cli_answers import explain, guide, predict, recommend, similar
 from dashboard.cli_jobs import jobs_app
-from dashboard.cli_runs import audit, bench, evaluate, export, promote, report, rollback, score, train, verify
+from dashboard.cli_runs import audit, bench, evaluate, export, promote, report, rollback, score, split, train, verify
 from dashboard.cli_search import search
 from dashboard.desk import (
     AsJson,
@@ -149,7 +149,7 @@ def prune(as_json: AsJson = False, home: Home = None) -> None:
 for _command in (
     *(train, search, evaluate, bench, score),
     *(recommend, similar, predict, explain, guide),
-    *(audit, export, promote, rollback, report, verify),
+    *(audit, export, promote, split, rollback, report, verify),
 ):
     app.command()(_command)
 

@@ -247,6 +247,36 @@ def promote(
     )
 
 
+def split(
+    run: Annotated[str | None, typer.Argument(help="The challenger's id; not with --end.")] = None,
+    share: Annotated[float | None, typer.Option("--share", help="Of users, between 0 and 1.")] = None,
+    end: Annotated[bool, typer.Option("--end", help="Give every user back to the champion.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the record.")] = "by hand",
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Let a challenger answer for a share of users; whoever has it keeps it while the share grows."""
+    from core.ops import traffic
+    from core.ops.runs import finished_run
+
+    if end == (run is not None) or (share is None) != end:
+        raise InputError("a split needs a run and a share, its end neither", remedy="write RUN --share .1, or --end")
+    who = {"actor": _actor(), "reason": reason}
+    with desk(home) as d:
+        if run is None or share is None:
+            made = traffic.end_split(d.ledger, dataset=current_build(d.ledger, dataset).dataset, **who, now=utc_now())
+        else:
+            row = finished_run(d.ledger, d.home, run, dataset)
+            made = traffic.split(d.ledger, dataset=row.dataset, run_id=row.run_id, share=share, **who, now=utc_now())
+    line = (
+        f"{made.share:.4g} of the users of {made.dataset} get {made.run_id}, the others the champion"
+        if made.share
+        else f"every user of {made.dataset} gets the champion again"
+    )
+    terminal.show(vars(made), as_json=as_json, human=lambda console: console.print(line))
+
+
 def rollback(
     reason: Annotated[str, typer.Option("--reason")] = "rolled back by hand",
     dataset: Dataset = None,

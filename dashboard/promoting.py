@@ -11,6 +11,7 @@ import streamlit as st
 from core.ops import registry
 from core.ops.registry import PromotionRow
 from core.ops.runs import RunRow
+from core.ops.traffic import split_in_force
 from dashboard import gating, loaders, parts, state
 from dashboard.scene import Scene
 
@@ -30,6 +31,9 @@ def section(s: Scene, run: RunRow) -> None:
             parts.note(t.md("models.other_protocol", run=run.run_id, protocol=t.name("protocol", run.protocol)))
         gating.table(t, evidence)
         promotion(s, run, evidence, version)
+    standing = split_in_force(s.ledger, s.dataset)
+    if standing is not None:
+        parts.note(t.md("promotion.split", share=standing.share, run=standing.run_id, at=standing.at))
     if history and history[0].before is not None:
         rollback(s, history, version)
     if history:

@@ -197,3 +197,15 @@ def test_a_promotion_shows_its_evidence_and_keeps_to_it(new_store: Callable[...,
     made = told(lodestar("promote", rival, "--override", "--reason", "I know them", "--json", home=own.home))
     assert (made["action"], made["version"], made["evidence"]["champion"]) == ("override", 2, own.run_id)
     assert told(lodestar("rollback", "--json", home=own.home))["run_id"] == own.run_id
+
+
+def test_a_split_begins_and_ends(new_store: Callable[..., Any]) -> None:
+    own = new_store(rival=True)
+    with Ledger.open(own.home) as ledger:
+        (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
+    begun = told(lodestar("split", rival, "--share", ".1", "--json", home=own.home))
+    assert (begun["run_id"], begun["share"]) == (rival, 0.1)
+    ended = lodestar("split", "--end", home=own.home)
+    assert ended.returncode == 0 and "the champion again" in ended.stdout
+    for wrong in (("split", rival), ("split", rival, "--end"), ("split", "--end", "--share", ".1")):
+        assert told(lodestar(*wrong, "--json", home=own.home))["error"]["type"] == "InputError"

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from core.learn.config import TrainConfig
-from core.ops import jobs, registry, runs
+from core.ops import jobs, registry, runs, traffic
 from core.ops.ledger import Ledger, current_build
 from core.ops.searches import BEST, TOLD, search_folder
 from dashboard import charts, loaders, searching, settings, slate, training
@@ -539,6 +539,16 @@ def test_runs_are_set_beside_the_champion_and_carry_a_card(
         assert t(key) in said(test), key
     assert t("contest.level", n=1, m=1, run=own.run_id) in said(test).replace("\\", "")
     assert f"`{own.build_id}`" in said(test)
+
+
+def test_a_split_is_told_of_with_the_way_to_end_it(opened: Opened, new_store: Callable[..., Any]) -> None:
+    own = new_store(rival=True)
+    with Ledger.open(own.home) as ledger:
+        (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
+        now = datetime(2026, 3, 2, tzinfo=UTC)
+        traffic.split(ledger, dataset="tiny", run_id=rival, share=0.1, actor="ann", reason="", now=now)
+    test = opened(own.home, "models")
+    assert EN.md("promotion.split", share=0.1, run=rival, at=now) in notes(test)
 
 
 def test_a_run_without_a_rival_says_how_to_get_one(opened: Opened, store: Any) -> None:
