@@ -72,7 +72,7 @@ def _recipe(t: Words, run: RunRow, evaluation: Mapping[str, Any]) -> list[str]:
     if evaluation.get("blend"):
         weighed = [f"{t.name('component', name)} {t.figure(w)}" for name, w in evaluation["blend"].items() if w]
         lines.append(t("card.blend", weights=t.listing(weighed)))
-    lines.append(t("card.trained", seconds=evaluation.get("seconds"), code="Lodestar"))
+    lines.append(t("card.trained", seconds=evaluation.get("seconds")))
     return [f"- {line}" for line in lines]
 
 

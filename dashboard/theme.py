@@ -188,7 +188,7 @@ def style() -> str:
 [class*="st-key-slate-chosen"] {{border-color: {accent} !important; box-shadow: inset 3px 0 0 {accent}}}
 [data-testid="stBaseButton-primary"]:not(:disabled) {{color: {ground} !important}}
 .st-key-evidence :is(th, td):not(:last-child) {{width: 1%}}
-.st-key-evidence :is(th, td):not(:last-child) [data-testid="stMarkdownContainer"] {{white-space: nowrap}}
+.st-key-evidence :is(th, td):not(:last-child) * {{white-space: nowrap !important}}
 .st-key-evidence td:last-child [data-testid="stMarkdownContainer"] {{max-width: none}}
 .st-key-header {{border-bottom: 1px solid {hairline}; padding-bottom: 8px}}
 [data-testid="stButtonGroup"] button, [data-testid="stMain"] [data-testid="stButton"] button[kind$="ary"],

@@ -71,7 +71,6 @@ def tradeoff(table: Table, *, title: str, look: Look, axis: str, metric: str, ho
             },
             error_y=_reach(row.y, row.low, row.high, colour),
             error_x=_reach(row.x, row.x_low, row.x_high, colour),
-            opacity=1.0 if row.role != "other" else 0.75,
             hovertemplate=f"<b>{label(str(row.run))}</b><br>{plain(_reading(row, look, metric))}<br>"
             f"{plain(hover.format(x=look.t.figure(row.x)))}<br>{plain(look.t('chart.n', n=int(row.n)))}<extra></extra>",
         )
