@@ -3,8 +3,8 @@
     python small_worker.py work HOME JOB
     python small_worker.py supervise HOME IDLE_EXIT_S SLOTS GRACE_S
 
-HOME/ledger-at, where there is one, holds the ledger's address. Every body writes what it does into `HOME/marks/`, one file an act, so that a test can see from outside
-whether anything was done twice.
+HOME/ledger-at, where there is one, holds the ledger's address. Every body writes what it does into `HOME/marks/`, one
+file an act, so that a test can see from outside whether anything was done twice.
 """
 
 import fcntl
