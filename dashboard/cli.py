@@ -15,7 +15,20 @@ from dashboard import terminal
 from dashboard.cli_answers import explain, guide, predict, recommend, similar
 from dashboard.cli_jobs import jobs_app
 from dashboard.cli_people import feedback, interactions, roles_app, trail
-from dashboard.cli_runs import audit, bench, evaluate, export, promote, report, rollback, score, train, update, verify
+from dashboard.cli_runs import (
+    audit,
+    bench,
+    evaluate,
+    export,
+    promote,
+    report,
+    rollback,
+    score,
+    split,
+    train,
+    update,
+    verify,
+)
 from dashboard.cli_search import search
 from dashboard.desk import (
     AsJson,
@@ -151,7 +164,7 @@ def prune(as_json: AsJson = False, home: Home = None) -> None:
 for _command in (
     *(train, update, search, evaluate, bench, score),
     *(recommend, similar, predict, explain, guide),
-    *(audit, export, promote, rollback, report, verify),
+    *(audit, export, promote, split, rollback, report, verify),
     *(feedback, interactions, trail),
 ):
     app.command()(_command)

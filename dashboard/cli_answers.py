@@ -50,8 +50,8 @@ def recommend(
     rules = rules_from(
         {"only": only or [], "never": never or [], "pins": pin or [], "caps": cap or [], "diversity": diversity}
     )
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.recommend(it, user=user, history=listed(history), k=k, explain=explain, rules=rules)
+    with opened(home, run, dataset, user=user) as (answers, it, arm):
+        told = answers.recommend(it, user=user, history=listed(history), k=k, explain=explain, rules=rules) | arm
     rows = [
         (
             i["rank"],
@@ -84,8 +84,8 @@ def similar(
     home: Home = None,
 ) -> None:
     """The items most like one, in the eyes of a run's network."""
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.similar(it, item=item, k=k)
+    with opened(home, run, dataset) as (answers, it, arm):
+        told = answers.similar(it, item=item, k=k) | arm
     rows = [(i["rank"], i["key"], i["title"], i["similarity"], i["source"]) for i in told["items"]]
     terminal.show(
         told,
@@ -105,8 +105,8 @@ def predict(
     home: Home = None,
 ) -> None:
     """What a user does next: kinds of behaviour, whether they will like what is recommended, when they return."""
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.predict(it, user=user, k=k)
+    with opened(home, run, dataset, user=user) as (answers, it, arm):
+        told = answers.predict(it, user=user, k=k) | arm
     kinds = ", ".join(f"{kind} {p:.0%}" for kind, p in sorted(told["kinds"].items(), key=lambda pair: -pair[1]))
     days = told["return_days"]
     low, median, high = (_days(days[name], days.get("seen_days")) for name in ("low", "median", "high"))
@@ -136,8 +136,8 @@ def explain(
     home: Home = None,
 ) -> None:
     """Why an item is (or is not) recommended: exact Shapley values of the last events, and what would change it."""
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.explain(it, user=user, history=listed(history), item=item)
+    with opened(home, run, dataset, user=user) as (answers, it, arm):
+        told = answers.explain(it, user=user, history=listed(history), item=item) | arm
     game = told["games"][0]
     rows = [(p["title"], p["phi"]) for p in game["players"]]
 
@@ -161,8 +161,8 @@ def guide(
     name, found, category = target.partition("=")
     if not found or name != "category" or not category:
         raise InputError(f"the target {target!r} is not category=NAME", remedy="write --target category=Comedy, say")
-    with opened(home, run, dataset) as (answers, it):
-        told = answers.guide(it, user=user, category=category, steps=steps)
+    with opened(home, run, dataset, user=user) as (answers, it, arm):
+        told = answers.guide(it, user=user, category=category, steps=steps) | arm
         told["lift"] = answers.lift_toward(it, category)
     rows = [(n + 1, s["key"], s["title"], s["acceptance"], s["mass"]) for n, s in enumerate(told["steps"])]
     terminal.show(
@@ -175,15 +175,22 @@ def guide(
 
 
 @contextmanager
-def opened(home: Path | None, run: str, dataset: str | None) -> Iterator[tuple[Any, Any]]:
-    """The answering functions and one opened run, on one thread as in the scorer."""
+def opened(
+    home: Path | None, run: str, dataset: str | None, *, user: str | None = None
+) -> Iterator[tuple[Any, Any, dict[str, str]]]:
+    """The answering functions and one opened run, on one thread as in the scorer; and the arm of the user that the
+    champion is asked about, to be told with the answer."""
     import torch
 
     from core.serve import answers
 
     torch.set_num_threads(1)
-    with desk(home) as d, answers.open_run(d.ledger, d.home, run, dataset=dataset) as it:
-        yield answers, it
+    with desk(home) as d:
+        run_id, arm = answers.routed(d.ledger, d.home, run, dataset=dataset, user=user)
+        if arm == "challenger":
+            terminal.say(f"{run_id} answers: this user is in the challenger's arm")
+        with answers.open_run(d.ledger, d.home, run_id) as it:
+            yield answers, it, {} if arm is None else {"arm": arm}
 
 
 def _days(days: float | None, seen_days: float | None) -> str:

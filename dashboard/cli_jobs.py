@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from core.ops import jobs as queue
+from core.ops import roles
 from core.ops.events import read_events
 from core.ops.ledger import utc_now
 from core.ops.supervisor import ensure_supervisor
 from dashboard import terminal
-from dashboard.desk import AsJson, Home, desk, supervisor_argv
+from dashboard.desk import AsJson, Home, actor, desk, supervisor_argv
 
 jobs_app = typer.Typer(
     help="Jobs: list them, or move, resume, cancel, pause one, or read its log.", invoke_without_command=True
@@ -101,6 +102,7 @@ def _state(row: Mapping[str, Any]) -> str:
 def _move(job: str, home: Path | None, *, as_json: bool, **where: Any) -> None:
     """Give a job another place in the queue, and print the queue."""
     with desk(home) as d:
+        roles.require(d.ledger, actor(), roles.Act.TRAIN)
         queue.move(d.ledger, job, **where)
         rows = [row.as_json() | {"place": place} for place, row in enumerate(queue.queue(d.ledger), 1)]
     lines = [(r["place"], r["job_id"], r["kind"], r["state"], r["submitted"]) for r in rows]
@@ -115,6 +117,7 @@ def _ask(act: Callable[..., Any], job: str, home: Path | None, *, as_json: bool)
     """Ask something of a job, see to a supervisor, which acts on it while the job is unfinished, and print where the
     job stands."""
     with desk(home) as d:
+        roles.require(d.ledger, actor(), roles.Act.TRAIN)
         act(d.ledger, job, now=utc_now())
         row = queue.status(d.ledger, job)
         if not row.done:

@@ -14,6 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from core.learn.config import TrainConfig
+from core.ops import roles
 from core.ops.device import has_gpu
 from core.ops.jobrow import JobRow
 from core.ops.jobs import status, submit
@@ -111,6 +112,7 @@ def submit_training(
     """Queue a training job on a build, with what it is expected to take; its id. wandb: the project whose curves it
     joins; onward: the run that it goes on from, which takes a share of that. Raises InputError where the package of
     wandb is not installed, UnknownBuild where the build's file is gone."""
+    roles.require(ledger, actor(), roles.Act.TRAIN)
     if wandb is not None and find_spec("wandb") is None:
         raise InputError(
             "Weights & Biases is not installed", remedy="run `pip install -e .[wandb]`, or train without --wandb"

@@ -68,6 +68,25 @@ def verdicts(against: Mapping[str, Mapping[str, Any]], *, metric: str) -> dict[s
     return found
 
 
+def frontier(cost: Sequence[float], gain: Sequence[float]) -> list[bool]:
+    """Which points none beats: no other costs at most as much and gains at least as much, and differs in one."""
+    points = list(zip(cost, gain, strict=True))
+    return [not any(x <= at[0] and y >= at[1] and (x, y) != at for x, y in points) for at in points]
+
+
+def widest_gap(gaps: Sequence[Mapping[str, Any]], *, metric: str) -> dict[str, Any] | None:
+    """The widest gap of one metric between declared groups, as a size with its interval: {attribute, estimate, low,
+    high, n}; the interval may reach below zero, into the other group's favour. None where no two can be compared."""
+    some = [
+        gap for gap in gaps if gap["metric"] == metric and gap["attribute"] != "activity" and gap["gap"] is not None
+    ]
+    if not some:
+        return None
+    gap = max(some, key=lambda gap: abs(gap["gap"]))
+    low, high = (gap["low"], gap["high"]) if gap["gap"] >= 0 else (-gap["high"], -gap["low"])
+    return {"attribute": gap["attribute"], "estimate": abs(gap["gap"]), "low": low, "high": high, "n": gap["n"]}
+
+
 def gap_seen(gap: Mapping[str, Any]) -> bool:
     """Whether a gap can be told from zero, all gaps of its metric considered (Holm-corrected p below .05)."""
     return gap["p_holm"] is not None and gap["p_holm"] < LEVEL

@@ -2,11 +2,13 @@
 back since: what `ingest`, `demo` and `update` do.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.ops import feedback
+from core.ops import feedback, roles, trail
 from core.ops.ledger import BuildRow, Ledger, current_build, record_build, utc_now
+from dashboard.desk import actor
 from dashboard.settings import Settings
 from dashboard.terminal import Report
 from data.extend import extend
@@ -21,6 +23,7 @@ def ingest_dataset(mine: Settings, ledger: Ledger, spec: str, *, progress: Repor
     path = Path(spec)
     if spec in preset_names() and not path.exists():
         path = fetch(spec, cache=mine.cache, offline=mine.offline, progress=progress).spec_path
+    roles.require(ledger, actor(), roles.Act.INGEST)
     described, now = load_spec(path), utc_now()
     upto = feedback.watermark(ledger, described.name)
     acts = feedback.events(ledger, described.name, upto=upto)
@@ -39,6 +42,7 @@ def ingest_dataset(mine: Settings, ledger: Ledger, spec: str, *, progress: Repor
 def fold_feedback(mine: Settings, ledger: Ledger, build: BuildRow) -> BuildRow:
     """The build that holds what came back since the data set's current one, made current; that one where nothing
     did."""
+    roles.require(ledger, actor(), roles.Act.INGEST)
     upto = feedback.watermark(ledger, build.dataset)
     acts = feedback.events(ledger, build.dataset, after=build.feedback_to, upto=upto)
     if not acts.num_rows:
@@ -60,5 +64,13 @@ def _recorded(ledger: Ledger, made: IngestResult, *, feedback: int, feedback_to:
         facts=told,
         now=made.facts.created,
         feedback_to=feedback_to,
+        note=partial(
+            trail.note,
+            actor=actor(),
+            act="ingest",
+            subject=made.dataset,
+            now=made.facts.created,
+            detail={"build_id": made.build_id, "read": made.read, "accepted": made.accepted, "feedback": feedback},
+        ),
     )
     return told

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import streamlit as st
 
 from core.ops.ledger import Ledger
-from core.ops.runs import run_folder
+from core.ops.runs import run_folder, run_of
 from core.serve.client import ScorerClient
+from core.trust import gate
 from dashboard.publishing import Report, report_of
 from dashboard.words import Words
 from data import reads
@@ -146,6 +147,24 @@ def run_json(home: Path, run_id: str, name: str) -> dict[str, Any] | None:
     made.
     """
     return _json(*_stamped(run_folder(home, run_id) / name))
+
+
+@st.cache_data(**_ANSWERS)
+def difference(home: Path, run_id: str, other: str) -> dict[str, Any] | None:
+    """The paired difference of two runs in NDCG@10 with its interval; None where their test users are not the same."""
+    mine, theirs = gate.tested_users(home, run_id), gate.tested_users(home, other)
+    if mine is None or theirs is None or not mine["user_id"].equals(theirs["user_id"]):
+        return None
+    return dict(gate.difference(mine, theirs, seed=0))
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def evidence(
+    address: str | Path, home: Path, run_id: str, champion_version: int, build_id: str, hour: datetime
+) -> dict[str, Any]:
+    """What speaks for a run against the champion of this version, while `build_id` is current and within an hour."""
+    store = ledger(address, home)
+    return gate.gather(store, home, run_of(store, run_id), now=hour).as_json()
 
 
 @st.cache_data(**_ANSWERS)

@@ -10,11 +10,11 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from core.ops import jobs
+from core.ops import jobs, roles
 from core.ops.jobrow import WAITING, JobRow
 from core.ops.supervisor import ensure_supervisor
 from dashboard import parts, state, training
-from dashboard.desk import supervisor_argv
+from dashboard.desk import actor, supervisor_argv
 from dashboard.scene import Scene
 from dashboard.words import escape
 from data.errors import LodestarError
@@ -114,6 +114,7 @@ def _ask(s: Scene, job: JobRow, act: str) -> None:
     said: dict[str, Any] = {"job_id": job.job_id, "s": time.monotonic(), "error": None}
     running = "_running" if job.state == "running" and act in ("pause", "cancel") else ""
     try:
+        roles.require(s.ledger, actor(), roles.Act.TRAIN)
         _ACTS[act](s, job.job_id)
     except LodestarError as error:  # it ended meanwhile, say
         said["error"] = error

@@ -34,6 +34,11 @@ def fail(error: LodestarError, *, as_json: bool) -> int:
     return 1
 
 
+def draw(what: Table) -> None:
+    """A table on stdout, before what else a command has to say."""
+    Console().print(what)
+
+
 def say(line: str) -> None:
     """A word to whoever watches, never on stdout."""
     typer.echo(line, err=True)

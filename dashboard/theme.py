@@ -186,7 +186,10 @@ def style() -> str:
   font-size: clamp(18px, 12cqw, 28px); font-weight: 600; line-height: 1.3; letter-spacing: -.01em;
   font-variant-numeric: tabular-nums}}
 [class*="st-key-slate-chosen"] {{border-color: {accent} !important; box-shadow: inset 3px 0 0 {accent}}}
-[data-testid="stBaseButton-primary"] {{color: {ground} !important}}
+[data-testid="stBaseButton-primary"]:not(:disabled) {{color: {ground} !important}}
+.st-key-evidence :is(th, td):not(:last-child) {{width: 1%}}
+.st-key-evidence :is(th, td):not(:last-child) * {{white-space: nowrap !important}}
+.st-key-evidence td:last-child [data-testid="stMarkdownContainer"] {{max-width: none}}
 .st-key-header {{border-bottom: 1px solid {hairline}; padding-bottom: 8px}}
 [data-testid="stButtonGroup"] button, [data-testid="stMain"] [data-testid="stButton"] button[kind$="ary"],
 [data-testid="stPopover"] button {{min-height: 2.5rem}}

@@ -21,6 +21,7 @@
     |- JobFailed             a supervised job ended without its result
     |- Conflict              someone else changed the same thing first
     |- NotAllowed            the actor's role does not allow it
+    |- GateFailed            the evidence speaks against a promotion, and nobody overrode it
 
 Edges (the command line, the pages, the HTTP face) catch `LodestarError` and nothing wider.
 """
@@ -155,3 +156,7 @@ class Conflict(LodestarError):
 
 class NotAllowed(LodestarError):
     """The actor's role does not allow it."""
+
+
+class GateFailed(LodestarError):
+    """The evidence speaks against a promotion."""

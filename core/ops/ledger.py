@@ -258,10 +258,11 @@ def record_build(
     facts: dict[str, Any],
     now: datetime,
     feedback_to: int = 0,
+    note: Callable[[Connection], object] | None = None,
 ) -> None:
     """Makes a published file the dataset's current build. A build recorded before becomes current again.
 
-    feedback_to: the number of the last feedback that it holds.
+    feedback_to: the number of the last feedback that it holds; note: what else is written in the same transaction.
     """
     row = {
         "dataset": dataset,
@@ -279,6 +280,8 @@ def record_build(
         moved = connection.execute(sa.update(datasets_table).where(datasets_table.c.name == dataset).values(**pointer))
         if moved.rowcount == 0:
             connection.execute(sa.insert(datasets_table).values(name=dataset, **pointer))
+        if note is not None:
+            note(connection)
 
 
 def current_build(ledger: Ledger, dataset: str | None = None) -> BuildRow:

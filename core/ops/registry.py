@@ -1,29 +1,34 @@
 """Which run of a dataset is its champion, who made it so, and how often each test set was read.
 
 Promotions are appended, never edited: `version` counts them per dataset, and the row with the highest version
-is in force. `before` names the version that a rollback returns to, so rolling back twice goes back twice.
+is in force. `before` names the version that a rollback returns to, so rolling back twice goes back twice. Whoever takes
+a champion's place brings evidence, which `core.trust.gate` gathers; here only its `passes` is looked at, and an
+override is recorded as one. Going back needs none.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 
+from core.ops import trail
 from core.ops.ledger import Ledger, one_row
+from core.ops.roles import Act, check
 from core.ops.schema import promotions as promotions_table
 from core.ops.schema import runs as runs_table
 from core.ops.schema import test_reads as test_reads_table
-from data.errors import Conflict, RunUnfinished, UnknownRun
+from data.errors import Conflict, GateFailed, InputError, RunUnfinished, UnknownRun
 
 FIRST = "the first run of this data set"  # the reason that Lodestar itself gives, where nobody was asked for one
 
 
 @dataclass(frozen=True)
 class PromotionRow:
-    """One change of champion. `action` is `promote` or `rollback`; `evidence` what spoke for it, where it was asked."""
+    """One change of champion. `action` is `promote`, `override` (against the evidence) or `rollback`; `evidence` is
+    what was known of the run when it was promoted, as `core.trust.gate` gives it."""
 
     dataset: str
     version: int
@@ -39,15 +44,21 @@ class PromotionRow:
 def champion(ledger: Ledger, dataset: str) -> str | None:
     """The run that serves this dataset, or None while none was promoted."""
     with ledger.read() as connection:
-        row = _in_force(connection, dataset)
+        row = latest_promotion(connection, dataset)
     return None if row is None else row.run_id
 
 
 def champion_version(ledger: Ledger, dataset: str) -> int:
     """What to pass as `expected_version` to change the champion seen now; 0 before the first promotion."""
     with ledger.read() as connection:
-        row = _in_force(connection, dataset)
+        row = latest_promotion(connection, dataset)
     return 0 if row is None else row.version
+
+
+def latest_promotion(connection: Connection, dataset: str) -> PromotionRow | None:
+    """The change of champion in force, within a transaction of the caller's; None before the first."""
+    row = one_row(connection, _of(dataset).order_by(promotions_table.c.version.desc()).limit(1))
+    return None if row is None else PromotionRow(**row)
 
 
 def promotions(ledger: Ledger, dataset: str) -> list[PromotionRow]:
@@ -57,7 +68,7 @@ def promotions(ledger: Ledger, dataset: str) -> list[PromotionRow]:
         return [PromotionRow(**row) for row in connection.execute(query).mappings()]
 
 
-def promote(
+def promote(  # noqa: PLR0913
     ledger: Ledger,
     *,
     dataset: str,
@@ -66,14 +77,19 @@ def promote(
     reason: str,
     expected_version: int | None,
     now: datetime,
+    evidence: Mapping[str, Any] | None = None,
+    override: bool = False,
 ) -> PromotionRow:
     """Makes a finished run the champion, in one transaction.
 
-    `expected_version` is what the actor saw (`champion_version`); None means "whatever stands now". Raises
-    Conflict when someone else was first, UnknownRun when the run is not this dataset's, RunUnfinished.
+    `expected_version` is what the actor saw (`champion_version`); None means "whatever stands now". `evidence` is of
+    this run against the present champion; a data set's first champion needs none. `override` promotes against evidence
+    that fails, or without any, and asks for a reason. Raises Conflict when someone else was first, UnknownRun when the
+    run is not this dataset's, RunUnfinished, GateFailed, NotAllowed, and InputError for an
+    override without a reason.
     """
     with ledger.write() as connection:
-        current = _in_force(connection, dataset)
+        current = latest_promotion(connection, dataset)
         _expect(current, expected_version, dataset=dataset)
         run = one_row(connection, sa.select(runs_table).where(runs_table.c.run_id == run_id))
         if run is None or run["dataset"] != dataset:
@@ -83,17 +99,23 @@ def promote(
                 f"run {run_id!r} has not finished, it can't serve",
                 remedy=f"resume it with `lodestar jobs resume {run['job_id']}`",
             )
+        against = _against(current, run_id, evidence)
+        if against is not None and not override:
+            raise against
+        if against is not None and not reason.strip():
+            raise InputError("an override needs a reason", remedy="say why this run should serve all the same")
         return _append(
             connection,
             PromotionRow(
                 dataset=dataset,
                 version=1 if current is None else current.version + 1,
                 run_id=run_id,
-                action="promote",
+                action="promote" if against is None else "override",
                 before=None if current is None else current.version,
                 actor=actor,
                 reason=reason,
                 at=now,
+                evidence=None if evidence is None else dict(evidence),
             ),
         )
 
@@ -109,7 +131,7 @@ def rollback(
 ) -> PromotionRow:
     """Returns to the champion before the one in force. Raises UnknownRun when there is none, Conflict."""
     with ledger.write() as connection:
-        current = _in_force(connection, dataset)
+        current = latest_promotion(connection, dataset)
         _expect(current, expected_version, dataset=dataset)
         if current is None or current.before is None:
             raise UnknownRun(f"{dataset} has no earlier champion", remedy="promote a run with `lodestar promote RUN`")
@@ -137,23 +159,20 @@ def log_test_read(ledger: Ledger, run_id: str, protocol: str, now: datetime) -> 
         connection.execute(sa.insert(test_reads_table).values(**row))
 
 
-def count_test_reads(ledger: Ledger, dataset: str, *, protocol: str | None = None) -> int:
-    """How many times the test set of a dataset was read, by any of its runs."""
+def count_test_reads(ledger: Ledger, dataset: str, *, protocol: str | None = None, build_id: str | None = None) -> int:
+    """How many times the test set of a dataset was read, by any of its runs, or by those of one build."""
     joined = test_reads_table.join(runs_table, test_reads_table.c.run_id == runs_table.c.run_id)
     query = sa.select(sa.func.count()).select_from(joined).where(runs_table.c.dataset == dataset)
     if protocol is not None:
         query = query.where(test_reads_table.c.protocol == protocol)
+    if build_id is not None:
+        query = query.where(runs_table.c.build_id == build_id)
     with ledger.read() as connection:
         return int(connection.scalar(query) or 0)
 
 
 def _of(dataset: str) -> sa.Select[Any]:
     return sa.select(promotions_table).where(promotions_table.c.dataset == dataset)
-
-
-def _in_force(connection: Connection, dataset: str) -> PromotionRow | None:
-    row = one_row(connection, _of(dataset).order_by(promotions_table.c.version.desc()).limit(1))
-    return None if row is None else PromotionRow(**row)
 
 
 def _expect(current: PromotionRow | None, expected_version: int | None, *, dataset: str) -> None:
@@ -166,12 +185,31 @@ def _expect(current: PromotionRow | None, expected_version: int | None, *, datas
     )
 
 
-def _append(connection: Connection, row: PromotionRow) -> PromotionRow:
-    try:
-        connection.execute(sa.insert(promotions_table).values(**vars(row)))
-    except IntegrityError as clash:  # databases whose writers run side by side
+def _against(current: PromotionRow | None, run_id: str, evidence: Mapping[str, Any] | None) -> GateFailed | None:
+    """What stands in the way of a promotion. Raises Conflict for evidence of another pair of runs."""
+    if current is None:
+        return None
+    look = (
+        f"look at it with `lodestar promote {run_id} --dry-run`; `--override` with a `--reason` promotes all the same"
+    )
+    if evidence is None:
+        return GateFailed(f"nothing was said of {run_id} against the champion {current.run_id}", remedy=look)
+    if (evidence["run_id"], evidence["champion"]) != (run_id, current.run_id):
         raise Conflict(
-            f"the champion of {row.dataset} changed meanwhile",
+            f"the evidence is of {evidence['run_id']} against {evidence['champion']}, not of {run_id} against"
+            f" {current.run_id}",
             remedy="look at it again, then repeat if you still want to",
-        ) from clash
+        )
+    if evidence["passes"]:
+        return None
+    failed = "; ".join(check["said"] for check in evidence.get("checks", ()) if check["verdict"] == "fail")
+    return GateFailed(f"the evidence for {run_id} fails. {failed}".rstrip(". "), remedy=look)
+
+
+def _append(connection: Connection, row: PromotionRow) -> PromotionRow:
+    """Writes the row and tells the trail, for an actor who may. Raises NotAllowed."""
+    check(connection, row.actor, Act.PROMOTE)
+    connection.execute(sa.insert(promotions_table).values(**vars(row)))
+    detail = {"run_id": row.run_id, "version": row.version, "reason": row.reason}
+    trail.note(connection, actor=row.actor, act=row.action, subject=row.dataset, now=row.at, detail=detail)
     return row

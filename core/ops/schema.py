@@ -1,8 +1,9 @@
 """The ledger's tables and the steps that bring an older ledger to them.
 
 Only shapes live here; what a row means is said by the module that writes it: builds in `ledger`, jobs in
-`jobs`, runs in `runs`, promotions and readings of a test set in `registry`, feedback in `feedback`, the chain of what
-people did in `trail`, who may do it in `roles`. Nothing here is for one database only.
+`jobs`, runs in `runs`, promotions and readings of a test set in `registry`, a champion's challengers in `traffic`,
+feedback in `feedback`, the chain of what people did in `trail`, who may do it in `roles`. Nothing here is for one
+database only.
 """
 
 from collections.abc import Callable
@@ -166,7 +167,20 @@ roles = sa.Table(
     sa.Column("granted_by", sa.String, nullable=False),
     sa.Column("at", UtcTime, nullable=False),
 )
-_SINCE_2 = (feedback, trail, roles)
+splits = sa.Table(
+    "splits",
+    metadata,
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.String, nullable=False),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("salt", sa.String, nullable=False),
+    sa.Column("champion_version", sa.Integer, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+)
+_SINCE_2 = (feedback, trail, roles, splits)
 
 
 @dataclass(frozen=True)
@@ -178,8 +192,8 @@ class Migration:
 
 
 def _to_2(connection: Connection) -> None:
-    """Feedback, the trail and roles; builds say what feedback they hold, jobs whether they want a GPU, promotions
-    what spoke for them."""
+    """Feedback, the trail, roles and splits; builds say what feedback they hold, jobs whether they want a GPU,
+    promotions what spoke for them."""
     metadata.create_all(connection, tables=_SINCE_2)
     for column in (builds.c.feedback_to, jobs.c.gpu, promotions.c.evidence):
         told = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)

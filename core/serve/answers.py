@@ -17,6 +17,7 @@ from core.guide.plan import guide_path, next_step
 from core.learn.sequences import Histories
 from core.ops.ledger import Ledger, build_of
 from core.ops.runs import RunRow, finished_run, run_folder
+from core.ops.traffic import Arm, split_in_force
 from core.predict.behaviour import Behaviour
 from core.predict.recommend import ruled_slate, slate
 from core.predict.rules import SlateRules
@@ -66,6 +67,19 @@ def open_run(ledger: Ledger, home: Path, run_id: str, *, dataset: str | None = N
         warehouse.close()
         raise
     return OpenRun(row, folder, warehouse, served)
+
+
+def routed(
+    ledger: Ledger, home: Path, run_id: str, *, dataset: str | None = None, user: str | None = None
+) -> tuple[str, Arm | None]:
+    """The run that answers a question, and the user's arm: a named run answers by itself (None), `champion` by the arm
+    of the user it is about while a split is in force. Raises UnknownRun, RunUnfinished, UnknownDataset."""
+    row = finished_run(ledger, home, run_id, dataset)
+    if run_id != "champion":
+        return row.run_id, None
+    standing = None if user is None else split_in_force(ledger, row.dataset)
+    arm = "champion" if standing is None or user is None else standing.arm_of(user)
+    return (row.run_id if standing is None or arm == "champion" else standing.run_id), arm
 
 
 def subject(run: OpenRun, *, user: str | None, history: Sequence[str] | None) -> Histories:

@@ -1,8 +1,9 @@
 """The scorer: one process that holds a few runs in memory and answers over loopback HTTP, with a token.
 
 It listens on a free port and writes its address and a fresh token to `scorer.json` in the store, readable by its owner
-alone. Runs are kept by last use; a promoted champion is another run and so loads by itself. What people do with what
-they are shown comes back here too, and is on disk when the answer says so.
+alone. Runs are kept by last use; a promoted champion is another run and so loads by itself. While a champion has a
+challenger, a user is answered by the run of their arm (`core.ops.traffic`). What people do with what they are shown
+comes back here too, and is on disk when the answer says so.
 """
 
 import json
@@ -26,7 +27,6 @@ from starlette.requests import Request
 
 from core.ops.feedback import MOST_ROWS, Feedback
 from core.ops.ledger import Ledger, utc_now
-from core.ops.runs import finished_run
 from core.predict.rules import rules_from
 from core.serve import answers
 from core.serve.client import SCORER_FILE
@@ -121,15 +121,17 @@ class Shelf:
         self._lock = threading.Lock()
 
     def ask(self, question: Question, answer: Callable[[answers.OpenRun], dict[str, Any]]) -> dict[str, Any]:
-        """Load the question's run if need be and answer it."""
+        """Load the question's run if need be and answer it; what `champion` answers says by which `arm` it did."""
+        user: str | None = getattr(question, "user", None)
         with self._lock:
-            run_id = finished_run(self.ledger, self.home, question.run, question.dataset).run_id
+            run_id, arm = answers.routed(self.ledger, self.home, question.run, dataset=question.dataset, user=user)
             if run_id not in self._open:
                 self._open[run_id] = answers.open_run(self.ledger, self.home, run_id)
             self._open.move_to_end(run_id)
             while len(self._open) > KEPT_RUNS:
                 self._open.popitem(last=False)[1].close()
-            return answer(self._open[run_id])
+            told = answer(self._open[run_id])
+            return told if arm is None else told | {"arm": arm}
 
     def warm(self) -> None:
         """Load the champion and answer once, so that the first reader does not wait for what loads lazily."""

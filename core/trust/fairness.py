@@ -10,7 +10,6 @@ users of like activity. Groups too small to show are suppressed, with as many mo
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -20,11 +19,10 @@ from fairlearn.metrics import MetricFrame, count
 from scipy.stats import norm
 
 from core.predict.intervals import POWER_FACTOR, RESAMPLES, bounds, resampled_sums
+from core.trust.groups import UNKNOWN, pairs, suppressed_groups
 
 METRICS: Final = ("ndcg@10", "hr@10")
-UNKNOWN: Final = "unknown"
 ACTIVITY: Final = "activity"
-MOST_PAIRS: Final = 4  # up to so many groups every pair is compared; beyond, each with the largest
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,17 +83,6 @@ _GAP_COLUMNS = [
 ]  # fmt: skip
 
 
-def suppressed_groups(sizes: dict[str, int], *, k: int) -> set[str]:
-    """Groups of 1 to k - 1 users, and, where one alone or fewer than k users in all would be hidden, the next smallest
-    too: otherwise the hidden figure follows from the total and the others."""
-    some = sorted((name for name in sizes if sizes[name] > 0), key=lambda name: (sizes[name], name))
-    hidden = [name for name in some if sizes[name] < k]
-    rest = [name for name in some if sizes[name] >= k]
-    while hidden and rest and (len(hidden) == 1 or sum(sizes[name] for name in hidden) < k):
-        hidden.append(rest.pop(0))
-    return set(hidden)
-
-
 def _one_attribute(
     table: pd.DataFrame, name: str, all_groups: Sequence[str], *, k: int, resamples: int, seed: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -106,7 +93,7 @@ def _one_attribute(
     cells = _cells(table, name, all_groups)
     groups, gaps = [], []
     shown = [group for group in all_groups if group not in hidden and sizes[group] > 0]
-    pairs = _pairs([group for group in shown if group != UNKNOWN], sizes)
+    compared = pairs([group for group in shown if group != UNKNOWN], sizes)
     for metric in METRICS:
         drawn = _drawn_means(table, cells, metric, resamples=resamples, seed=seed)
         low, high = bounds(drawn.of_groups)
@@ -124,7 +111,7 @@ def _one_attribute(
                     "suppressed": group in hidden,
                 }
             )
-        for a, b in pairs:
+        for a, b in compared:
             gap = float(measured[metric][a] - measured[metric][b])
             found = _gap_interval(gap, drawn, all_groups.index(a), all_groups.index(b))
             named = {"metric": metric, "attribute": name, "a": a, "b": b}
@@ -231,13 +218,6 @@ def _adjusted(sums: Floats, counts: Floats, a: int, b: int) -> Floats:
 def _ratio(total: Floats, n: Floats) -> Floats:
     ratio: Floats = np.divide(total, n, out=np.full(np.broadcast(total, n).shape, math.nan), where=n > 0)
     return ratio
-
-
-def _pairs(groups: Sequence[str], sizes: dict[str, int]) -> list[tuple[str, str]]:
-    if len(groups) <= MOST_PAIRS:
-        return list(combinations(groups, 2))
-    largest = max(groups, key=lambda group: sizes[group])
-    return [(group, largest) for group in groups if group != largest]
 
 
 def _terciles(activity: pd.Series, user_id: pd.Series) -> pd.Series:

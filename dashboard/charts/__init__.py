@@ -7,6 +7,7 @@ and the words to write with.
 """
 
 from dashboard.charts.behaviour import activity, hour_weekday, long_tail, timeline
+from dashboard.charts.contest import forest, tradeoff
 from dashboard.charts.evidence import POLICIES, dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, plain, take_title
 from dashboard.charts.search import parallel
@@ -19,6 +20,7 @@ __all__ = [
     "activity",
     "curves",
     "dots",
+    "forest",
     "gap_dots",
     "group_dots",
     "hour_weekday",
@@ -30,5 +32,6 @@ __all__ = [
     "plain",
     "take_title",
     "timeline",
+    "tradeoff",
     "waterfall",
 ]

@@ -30,6 +30,7 @@ class Dot:
     colour: str
     note: str = ""
     reach: float | None = None  # half-width around zero within which an effect could not have been seen
+    signed: bool = False  # a difference, whose numbers carry their sign
 
 
 def dots(rows: Sequence[Dot], *, title: str, look: Look, axis: str, reference: tuple[float, str] | None) -> go.Figure:
@@ -222,7 +223,8 @@ def reading(row: Dot, look: Look) -> str:
         return row.note
     if row.low is None or row.high is None:
         return look.t.figure(row.estimate)
-    return look.t("chart.interval", estimate=row.estimate, low=row.low, high=row.high)
+    key = "value.signed_range" if row.signed else "chart.interval"
+    return look.t(key, estimate=row.estimate, low=row.low, high=row.high)
 
 
 def reference_at(value: float | None, name: str) -> tuple[float, str] | None:

@@ -1,17 +1,17 @@
-"""Models: which run should serve. The served blend against each of its parts, every run beside the
-champion, and promotion.
+"""Models: which run should serve. The evidence for the run in view and its promotion, every run beside the champion,
+the served blend against each of its parts, and the whole history.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from core.ops import registry
+from core.ops.ledger import build_of
 from core.ops.runs import RunRow
-from dashboard import board, charts, findings, loaders, parts, state
-from dashboard.desk import actor
+from dashboard import board, charts, contest, findings, loaders, parts, promoting, state
+from dashboard.modelcard import model_card
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
@@ -37,6 +37,9 @@ def main() -> None:
     pick_run(s, run)
     served = evaluation["metrics"]
     parts.cards([parts.measure(t, name, served[name]) for name in METRICS] + [lora(s, evaluation)])
+    promoting.section(s, run)
+    contest.section(s, run)
+    parts.section(t("models.parts"))
     everyone = {"champion": served, **evaluation["components"]}
     for column, metric in zip(parts.pair(level=True), METRICS, strict=True):
         said = verdict(s, evaluation.get("against") or {}, metric)
@@ -47,7 +50,8 @@ def main() -> None:
         parts.note(t(f"models.lora_{findings.verdict(gain)}", gain=t("value.signed_interval", **gain)))
     board.leaderboard(s, run.run_id)
     runs_table(s)
-    promotion(s, run)
+    promoting.history_table(s)
+    card(s, run, evaluation)
 
 
 def pick_run(s: Scene, run: RunRow) -> None:
@@ -128,42 +132,24 @@ def runs_table(s: Scene) -> None:
     )
 
 
-def promotion(s: Scene, run: RunRow) -> None:
-    """Make the run in view the champion, with a reason; or say that it is."""
+def card(s: Scene, run: RunRow, evaluation: dict[str, Any]) -> None:
+    """The run's model card, to read and to take along."""
     t = s.t
-    parts.section(t("models.promote"))
-    version = registry.champion_version(s.ledger, s.dataset)
-    if run.run_id == s.champion:
-        parts.note(t("models.is_champion", run=run.run_id))
-    else:
-        if run.protocol != s.champion_protocol:
-            parts.note(t.md("models.other_protocol", run=run.run_id, protocol=t.name("protocol", run.protocol)))
-        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            reason = st.text_input(t("models.reason"), key="promote-reason", placeholder=t("models.reason_hint"))
-            asked = st.button(
-                t("models.make", run=run.run_id),
-                type="primary",
-                key="promote",
-                disabled=not reason,
-                on_click=state.keep,  # what stood when the button was drawn is what its reader agreed to change
-                args=("champion-seen", version),
-            )
-        if asked:
-            registry.promote(
-                s.ledger,
-                dataset=s.dataset,
-                run_id=run.run_id,
-                actor=actor(),
-                reason=reason,
-                expected_version=state.recall("champion-seen", version),
-                now=datetime.now(UTC),
-            )
-            st.rerun()
     history = registry.promotions(s.ledger, s.dataset)
-    if history:
-        last = history[0]
-        reason = t("models.first_run") if last.reason == registry.FIRST else last.reason
-        parts.note(t.md("models.last", run=last.run_id, actor=last.actor, at=last.at, reason=reason))
+    told = model_card(
+        t,
+        run,
+        facts=loaders.build_facts(build_of(s.ledger, run.build_id).path),
+        evaluation=evaluation,
+        gaps=(loaders.run_json(s.home, run.run_id, "audit.json") or {"gaps": []})["gaps"],
+        reads=registry.count_test_reads(s.ledger, s.dataset, protocol=run.protocol, build_id=run.build_id),
+        serves_since=history[0].at if run.run_id == s.champion else None,
+    )
+    with st.expander(t("card.title"), icon=":material/description:"):
+        st.markdown(told.replace("\n## ", "\n##### ").replace("# ", "#### ", 1))
+        st.download_button(
+            t("card.download"), told, file_name=f"{run.run_id}.md", mime="text/markdown", on_click="ignore"
+        )
 
 
 main()

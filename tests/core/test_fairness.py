@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.trust.fairness import audit, suppressed_groups
+from core.trust.fairness import audit
+from core.trust.groups import suppressed_groups
 
 
 def world(groups, ndcg, **columns):

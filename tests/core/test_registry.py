@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from core.ops.registry import (
     rollback,
 )
 from core.ops.runs import finish_run, new_run
-from data.errors import Conflict, RunUnfinished, UnknownRun
+from data.errors import Conflict, GateFailed, InputError, RunUnfinished, UnknownRun
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -44,8 +45,14 @@ def make_run(ledger: Ledger, dataset: str = "films", *, finished: bool = True) -
 def make_champion(
     ledger: Ledger, run_id: str, *, expected: int | None, actor: str = "ann", dataset: str = "films"
 ) -> PromotionRow:
-    why = {"actor": actor, "reason": "better"}
+    why = {"actor": actor, "reason": "better", "evidence": said_of(ledger, run_id, dataset=dataset)}
     return promote(ledger, dataset=dataset, run_id=run_id, **why, expected_version=expected, now=NOON)
+
+
+def said_of(ledger: Ledger, run_id: str, *, passes: bool = True, dataset: str = "films") -> dict[str, Any]:
+    """Evidence in the shape that the registry looks at."""
+    check = {"name": "accuracy", "verdict": "pass" if passes else "fail", "said": "Worse: by far."}
+    return {"run_id": run_id, "champion": champion(ledger, dataset), "passes": passes, "checks": [check]}
 
 
 def undo(ledger: Ledger, *, expected: int | None = None) -> PromotionRow:
@@ -124,3 +131,44 @@ def test_readings_of_a_test_set_add_up_over_its_runs(ledger: Ledger) -> None:
         log_test_read(ledger, run_id, protocol, NOON)
     assert count_test_reads(ledger, "films") == 3
     assert count_test_reads(ledger, "films", protocol="last") == 2
+    assert count_test_reads(ledger, "films", build_id="b-films") == 3
+    assert count_test_reads(ledger, "films", build_id="b-other") == 0
+
+
+def test_a_champion_gives_way_to_evidence_alone(ledger: Ledger) -> None:
+    first, second, third = (make_run(ledger) for _ in range(3))
+    why = {"dataset": "films", "actor": "ann", "expected_version": None, "now": NOON}
+    assert promote(ledger, run_id=first, reason="", **why).action == "promote", "the first needs no comparison"
+    with pytest.raises(GateFailed, match="nothing was said"):
+        promote(ledger, run_id=second, reason="mine", **why)
+    failed = said_of(ledger, second, passes=False)
+    with pytest.raises(GateFailed, match="Worse: by far") as refused:
+        promote(ledger, run_id=second, reason="mine", evidence=failed, **why)
+    assert "--override" in refused.value.remedy
+    with pytest.raises(Conflict, match="evidence is of"):
+        promote(ledger, run_id=third, reason="mine", evidence=failed, override=True, **why)
+    assert champion(ledger, "films") == first
+    made = promote(ledger, run_id=second, reason="mine", evidence=said_of(ledger, second), **why)
+    assert (made.action, promotions(ledger, "films")[0].evidence) == ("promote", made.evidence)
+
+
+def test_an_override_needs_a_reason_and_is_recorded_as_one(ledger: Ledger) -> None:
+    first, second = make_run(ledger), make_run(ledger)
+    make_champion(ledger, first, expected=0)
+    failed = said_of(ledger, second, passes=False)
+    why = {"dataset": "films", "actor": "ann", "expected_version": 1, "now": NOON, "override": True}
+    with pytest.raises(InputError, match="needs a reason"):
+        promote(ledger, run_id=second, reason="  ", evidence=failed, **why)
+    promote(ledger, run_id=second, reason="the old one offends", evidence=failed, **why)
+    (last, _) = promotions(ledger, "films")
+    assert (last.action, last.reason, last.evidence) == ("override", "the old one offends", failed)
+    back = undo(ledger)
+    assert (back.run_id, back.action, back.evidence) == (first, "rollback", None), "going back needs no evidence"
+
+
+def test_an_override_that_nothing_stood_against_is_a_plain_promotion(ledger: Ledger) -> None:
+    first, second = make_run(ledger), make_run(ledger)
+    make_champion(ledger, first, expected=0)
+    why = {"dataset": "films", "actor": "ann", "reason": "", "expected_version": 1, "now": NOON}
+    made = promote(ledger, run_id=second, evidence=said_of(ledger, second), override=True, **why)
+    assert made.action == "promote"

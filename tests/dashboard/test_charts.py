@@ -245,3 +245,38 @@ def test_a_trial_runs_through_its_settings_to_what_it_reached() -> None:
 def test_one_trial_alone_is_drawn() -> None:
     figure = charts.parallel([trial(1, 0.1, lr=0.01)], {"lr": "1e-4..1e-2"}, best=1, title="t", look=LOOK)
     assert figure.data[0].y == pytest.approx((1, 0.5))
+
+
+def test_runs_stand_around_the_champion_and_what_is_tolerated_is_shaded() -> None:
+    table = pd.DataFrame(
+        [("r-up", 0.02, 0.01, 0.03, 90), ("r-level", 0.0, -0.01, 0.01, 90), ("r-down", -0.05, -0.08, -0.02, 90)],
+        columns=["run", "estimate", "low", "high", "n"],
+    )
+    figure = charts.forest(table, margin=0.004, title="t", look=LOOK, axis="NDCG@10 less that of r-0")
+    marks = {trace.y[0]: trace.marker.color for trace in figure.data if trace.mode == "markers"}
+    assert marks == {0: LOOK.c.accent, 1: LOOK.c.reference, 2: LOOK.c.counter}
+    (band,) = [shape for shape in figure.layout.shapes if shape.type == "rect"]
+    assert (band.x0, band.x1) == (-0.004, 0)
+    low, high = figure.layout.xaxis.range
+    assert low < -0.08 and high > 0.03
+    assert "+0.020 [+0.010, +0.030]" in texts(figure)
+    assert "n = 90 users" in figure.to_json()
+
+
+def test_the_line_of_a_tradeoff_joins_the_runs_that_none_beats() -> None:
+    nan = math.nan
+    table = pd.DataFrame(
+        [
+            ("r-quick", "other", 1.0, nan, nan, 0.10, 0.09, 0.11, 90),
+            ("r-beaten", "view", 3.0, nan, nan, 0.11, 0.10, 0.12, 90),
+            ("r-best", "champion", 2.0, nan, nan, 0.13, 0.12, 0.14, 90),
+        ],
+        columns=["run", "role", "x", "x_low", "x_high", "y", "low", "high", "n"],
+    )
+    figure = charts.tradeoff(table, title="t", look=LOOK, axis="ms", metric="ndcg@10", hover="{x} ms a user")
+    line, *points = figure.data
+    assert (list(line.x), list(line.y)) == ([1.0, 2.0], [0.10, 0.13])
+    assert [point.text[0] for point in points] == ["r-quick", "r-best", "r-beaten"]
+    assert points[1].error_y.array == pytest.approx((0.01,)) and not points[1].error_x.visible
+    assert points[2].marker.color == LOOK.c.background, "the run in view is a ring"
+    assert "n = 90 users" in points[0].hovertemplate

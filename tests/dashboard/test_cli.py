@@ -5,11 +5,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.ops import runs
 from core.ops.jobs import submit
 from core.ops.ledger import Ledger, utc_now
 from dashboard.cli import app
@@ -208,3 +210,32 @@ def test_keys_are_read_from_between_commas_and_may_hold_some(text: str | None, k
 def test_keys_over_two_lines_are_refused() -> None:
     with pytest.raises(InputError):
         listed("50\n172")
+
+
+def test_a_promotion_shows_its_evidence_and_keeps_to_it(new_store: Callable[..., Any]) -> None:
+    own = new_store(rival=True)
+    with Ledger.open(own.home) as ledger:
+        (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
+    looked = told(lodestar("promote", rival, "--dry-run", "--json", home=own.home))
+    assert (looked["action"], looked["version"]) == ("dry-run", 1)
+    assert (looked["evidence"]["passes"], looked["evidence"]["failed"]) == (False, ["accuracy"])
+    refused = lodestar("promote", rival, "--reason", "mine", home=own.home)
+    assert refused.returncode == 1
+    assert re.search(r"accuracy +fail ", refused.stdout) and re.search(r"drift +unknown ", refused.stdout)
+    assert "--override" in refused.stderr and len(refused.stderr.strip().splitlines()) == 1
+    assert told(lodestar("promote", rival, "--override", "--json", home=own.home))["error"]["type"] == "InputError"
+    made = told(lodestar("promote", rival, "--override", "--reason", "I know them", "--json", home=own.home))
+    assert (made["action"], made["version"], made["evidence"]["champion"]) == ("override", 2, own.run_id)
+    assert told(lodestar("rollback", "--json", home=own.home))["run_id"] == own.run_id
+
+
+def test_a_split_begins_and_ends(new_store: Callable[..., Any]) -> None:
+    own = new_store(rival=True)
+    with Ledger.open(own.home) as ledger:
+        (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
+    begun = told(lodestar("split", rival, "--share", ".1", "--json", home=own.home))
+    assert (begun["run_id"], begun["share"]) == (rival, 0.1)
+    ended = lodestar("split", "--end", home=own.home)
+    assert ended.returncode == 0 and "the champion again" in ended.stdout
+    for wrong in (("split", rival), ("split", rival, "--end"), ("split", "--end", "--share", ".1")):
+        assert told(lodestar(*wrong, "--json", home=own.home))["error"]["type"] == "InputError"

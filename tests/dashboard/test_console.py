@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from core.learn.config import PRESETS, TrainConfig, load_config
-from core.ops import feedback, jobs, registry, runs
+from core.ops import feedback, jobs, registry, runs, traffic
 from core.ops.ledger import Ledger, current_build
 from core.ops.searches import BEST, TOLD, search_folder
 from core.preflight import Size
@@ -70,6 +70,7 @@ def promote(store: Any, *, reason: str, version: int | None) -> None:
             reason=reason,
             expected_version=version,
             now=now,
+            override=True,
         )
 
 
@@ -603,13 +604,73 @@ def test_a_promotion_that_came_second_changes_nothing_and_says_so(
     with Ledger.open(own.home) as ledger:
         (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
     test = opened(own.home, "models", run=rival)
+    assert test.button(key="promote").disabled, "48 users do not rule out a loss of 2%"
     test.text_input(key="promote-reason").set_value("mine").run()
+    assert test.button(key="promote").disabled, "a reason alone is no override"
+    test.checkbox(key="promote-override").check().run()
     promote(own, reason="theirs", version=1)
     test.button(key="promote").click().run()
     assert not test.exception
     assert "changed meanwhile" in test.error[0].value
     with Ledger.open(own.home) as ledger:
         assert registry.champion(ledger, "tiny") == own.run_id
+
+
+def test_the_evidence_is_overridden_knowingly_and_the_way_back_is_open(
+    opened: Opened, new_store: Callable[..., Any]
+) -> None:
+    own = new_store(rival=True)
+    with Ledger.open(own.home) as ledger:
+        (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
+    test = opened(own.home, "models", run=rival)
+    assert not test.exception
+    assert EN.md("gate.whole_fails", run=rival, champion=own.run_id) in said(test)
+    table = test.table[0].value
+    assert table.index.tolist()[:3] == ["Accuracy", "Fairness", "Drift"]
+    assert table[EN("column.verdict")].iloc[0].endswith("fails")
+    test.text_input(key="promote-reason").set_value("they asked for it").run()
+    test.checkbox(key="promote-override").check().run()
+    test.button(key="promote").click().run()
+    assert not test.exception and not test.error
+    (history,) = [one.value for one in test.dataframe if "action" in one.value.columns]
+    assert history["action"].tolist() == ["overridden", "promoted"]
+    assert history["evidence"].tolist()[0].startswith("failed: Accuracy")
+    test.text_input(key="rollback-reason").set_value("it was no good").run()
+    test.button(key="rollback").click().run()
+    assert not test.exception and not test.error
+    with Ledger.open(own.home) as ledger:
+        assert registry.champion(ledger, "tiny") == own.run_id
+        (last, *_) = registry.promotions(ledger, "tiny")
+    assert (last.action, last.reason) == ("rollback", "it was no good")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_runs_are_set_beside_the_champion_and_carry_a_card(
+    opened: Opened, new_store: Callable[..., Any], language: str
+) -> None:
+    own, t = new_store(rival=True), Words(language)
+    test = opened(own.home, "models", lang=language)
+    assert not test.exception and not test.error
+    for key in ("contest.no_score", "card.limit_offline", "card.limit_person"):
+        assert t(key) in said(test), key
+    assert t("contest.level", n=1, m=1, run=own.run_id) in said(test).replace("\\", "")
+    assert f"`{own.build_id}`" in said(test)
+
+
+def test_a_split_is_told_of_with_the_way_to_end_it(opened: Opened, new_store: Callable[..., Any]) -> None:
+    own = new_store(rival=True)
+    with Ledger.open(own.home) as ledger:
+        (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
+        now = datetime(2026, 3, 2, tzinfo=UTC)
+        traffic.split(ledger, dataset="tiny", run_id=rival, share=0.1, actor="ann", reason="", now=now)
+    test = opened(own.home, "models")
+    assert EN.md("promotion.split", share=0.1, run=rival, at=now) in notes(test)
+
+
+def test_a_run_without_a_rival_says_how_to_get_one(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "models")
+    assert EN("contest.alone") in said(test)
+    assert "lodestar train" in [block.value for block in test.code]
 
 
 def test_every_page_asks_one_thing_at_most(opened: Opened, store: Any) -> None:

@@ -92,3 +92,20 @@ def test_guiding_is_counted_over_every_target() -> None:
         "c": judged((0.0, 0.1), (0.2, 0.3)),
     }
     assert findings.guide_against_push(targets) == {"ahead": ["a"], "behind": ["c"]}
+
+
+def test_the_frontier_by_hand() -> None:
+    assert findings.frontier([1, 2, 2, 3], [0.1, 0.2, 0.1, 0.2]) == [True, True, False, False]
+    assert findings.frontier([1, 1], [0.1, 0.1]) == [True, True], "two alike do not beat each other"
+
+
+def test_the_widest_gap_is_a_size_with_its_interval_turned() -> None:
+    gaps = [
+        {"metric": "ndcg@10", "attribute": "gender", "gap": 0.01, "low": -0.01, "high": 0.03, "n": 9},
+        {"metric": "ndcg@10", "attribute": "age", "gap": -0.05, "low": -0.08, "high": 0.02, "n": 7},
+        {"metric": "ndcg@10", "attribute": "activity", "gap": 0.5, "low": 0.4, "high": 0.6, "n": 9},
+        {"metric": "hr@10", "attribute": "gender", "gap": 0.9, "low": 0.8, "high": 1.0, "n": 9},
+    ]
+    widest = {"attribute": "age", "estimate": 0.05, "low": -0.02, "high": 0.08, "n": 7}
+    assert findings.widest_gap(gaps, metric="ndcg@10") == widest
+    assert findings.widest_gap(gaps[2:3], metric="ndcg@10") is None
