@@ -2,15 +2,18 @@
 
 import csv
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from core.ops.ledger import Ledger
+from core.ops.roles import grant
 from dashboard.cli import app
 from data.acts import acts, moment
-from data.errors import MissingColumn, UnreadableFile
+from data.errors import MissingColumn, NotAllowed, UnreadableFile
 
 RUNNER = CliRunner()
 HEADER = "user,item,kind,at,value\n"
@@ -113,7 +116,27 @@ def test_the_trail_and_roles_are_told(home: Path) -> None:
     run("roles", "grant", "zoe", "reader", "--home", home)
     entries = run("trail", "--home", home)["entries"]
     assert isinstance(entries, list)
-    assert [(entry["actor"], entry["act"], entry["subject"]) for entry in entries[:2]] == [
+    assert [(entry["actor"], entry["act"], entry["subject"]) for entry in entries] == [
         (me, "grant", "zoe"),
         (me, "grant", me),
+        (me, "ingest", "shop"),
     ]
+
+
+def test_who_may_only_read_changes_nothing(home: Path, tmp_path: Path) -> None:
+    with Ledger.open(home) as ledger:
+        grant(ledger, "zoe", "admin", by="zoe", now=datetime.now(UTC))
+    (tmp_path / "acts.csv").write_text(HEADER + "bob,y,click,2025-01-01,\n")
+    for words in (
+        ("ingest", tmp_path / "shop.toml"),
+        ("feedback", tmp_path / "acts.csv"),
+        ("train",),
+        ("roles", "grant", "zoe", "reader"),
+        ("interactions", tmp_path / "all.csv"),
+        ("trail",),
+    ):
+        done = RUNNER.invoke(app, [*map(str, words), "--home", str(home)])
+        assert isinstance(done.exception, NotAllowed), words
+    assert not (tmp_path / "all.csv").exists()
+    assert run("roles", "--home", home)["role"] == "reader"
+    assert len(list((home / "warehouse").glob("*.duckdb"))) == 1
