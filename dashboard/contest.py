@@ -1,10 +1,12 @@
-"""The contest on the Models page: every run beside the champion, paired over the same users, and what accuracy costs in
-time and in gaps between groups. Only runs of the champion's build and protocol can be set side by side.
+"""The contest on the Models page: all runs in a table, every run beside the champion, paired over the same users, and
+what accuracy costs in time and in gaps between groups. Only runs of the champion's build and protocol can be set side
+by side in a figure.
 """
 
 from typing import Any
 
 import pandas as pd
+import streamlit as st
 
 from core.ops.runs import RunRow
 from core.trust.gate import JUDGED, MARGIN
@@ -12,6 +14,7 @@ from dashboard import charts, findings, loaders, parts
 from dashboard.scene import Scene
 
 MOST = 12  # runs in a figure, the newest
+METRICS = ("ndcg@10", "hr@10")
 
 
 def section(s: Scene, run: RunRow) -> None:
@@ -116,3 +119,43 @@ def tradeoff(s: Scene, run: RunRow, costs: list[dict[str, Any]], cost: str, word
         data, title=title, look=s.look, axis=t(f"{words}_axis"), metric=JUDGED, hover=t(f"{words}_hover", x="{x}")
     )
     parts.figure(figure, key=f"models-{cost}")
+
+
+def every_run(s: Scene) -> None:
+    """Every finished run with its two headline metrics, the champion and then those of its protocol first; by which
+    protocol, or, where that is the same for all, when."""
+    t, rows, shown = s.t, [], []
+    ours, finished = s.champion_protocol, s.finished_runs()
+    mixed = len({row.protocol for row in finished}) > 1
+    for row in sorted(finished, key=lambda row: (row.run_id != s.champion, row.protocol != ours)):
+        told = loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
+        metrics = {name: told.get("metrics", {}).get(name) for name in METRICS}
+        serves = row.run_id == s.champion
+        flat = {
+            f"{name}_{part}": m[part] for name, m in metrics.items() if m for part in ("estimate", "low", "high", "n")
+        }
+        about = {"protocol": row.protocol, "build_id": row.build_id, "seed": told.get("seed"), "finished": row.finished}
+        rows.append({"run_id": row.run_id, "champion": serves, **flat, **about})
+        named = t("models.serving", run=row.run_id) if serves else row.run_id
+        shown.append(
+            {
+                "run": named,
+                **{name: parts.interval(t, m) for name, m in metrics.items()},
+                **({"protocol": t.name("protocol_short", row.protocol)} if mixed else {"ended": row.finished}),
+            }
+        )
+    parts.section(t("models.runs"))
+    if mixed:
+        parts.note(t("models.protocols"))
+    parts.table(
+        pd.DataFrame(rows),
+        t=t,
+        name=f"{s.dataset}-runs",
+        shown=pd.DataFrame(shown),
+        columns={
+            "run": st.column_config.TextColumn(t("column.run")),
+            "protocol": st.column_config.TextColumn(t("column.protocol")),
+            **{name: st.column_config.TextColumn(t.name("metric", name)) for name in METRICS},
+            "ended": st.column_config.DatetimeColumn(t("column.ended"), format="YYYY-MM-DD"),
+        },
+    )

@@ -4,7 +4,6 @@ the served blend against each of its parts, and the whole history.
 
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from core.ops import registry
@@ -49,7 +48,7 @@ def main() -> None:
     if gain:
         parts.note(t(f"models.lora_{findings.verdict(gain)}", gain=t("value.signed_interval", **gain)))
     board.leaderboard(s, run.run_id)
-    runs_table(s)
+    contest.every_run(s)
     promoting.history_table(s)
     card(s, run, evaluation)
 
@@ -90,46 +89,6 @@ def verdict(s: Scene, against: dict[str, Any], metric: str) -> str:
             names = t.listing([t.name("component", name) for name in found[key]])
             return t(f"models.{key}", metric=named, names=names)
     return t("models.above", metric=named)
-
-
-def runs_table(s: Scene) -> None:
-    """Every finished run with its two headline metrics, the champion and then those of its protocol first; by which
-    protocol, or, where that is the same for all, when."""
-    t, rows, shown = s.t, [], []
-    ours, finished = s.champion_protocol, s.finished_runs()
-    mixed = len({row.protocol for row in finished}) > 1
-    for row in sorted(finished, key=lambda row: (row.run_id != s.champion, row.protocol != ours)):
-        told = loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
-        metrics = {name: told.get("metrics", {}).get(name) for name in METRICS}
-        serves = row.run_id == s.champion
-        flat = {
-            f"{name}_{part}": m[part] for name, m in metrics.items() if m for part in ("estimate", "low", "high", "n")
-        }
-        about = {"protocol": row.protocol, "build_id": row.build_id, "seed": told.get("seed"), "finished": row.finished}
-        rows.append({"run_id": row.run_id, "champion": serves, **flat, **about})
-        named = t("models.serving", run=row.run_id) if serves else row.run_id
-        shown.append(
-            {
-                "run": named,
-                **{name: parts.interval(t, m) for name, m in metrics.items()},
-                **({"protocol": t.name("protocol_short", row.protocol)} if mixed else {"ended": row.finished}),
-            }
-        )
-    parts.section(t("models.runs"))
-    if mixed:
-        parts.note(t("models.protocols"))
-    parts.table(
-        pd.DataFrame(rows),
-        t=t,
-        name=f"{s.dataset}-runs",
-        shown=pd.DataFrame(shown),
-        columns={
-            "run": st.column_config.TextColumn(t("column.run")),
-            "protocol": st.column_config.TextColumn(t("column.protocol")),
-            **{name: st.column_config.TextColumn(t.name("metric", name)) for name in METRICS},
-            "ended": st.column_config.DatetimeColumn(t("column.ended"), format="YYYY-MM-DD"),
-        },
-    )
 
 
 def card(s: Scene, run: RunRow, evaluation: dict[str, Any]) -> None:
