@@ -38,7 +38,7 @@ from core.predict.behaviour_figures import behaviour_figures
 from core.predict.behaviour_fit import fit_behaviour, log_of
 from core.predict.fit import UPDATE, Fitted, fit, fit_onward, pick_device
 from core.predict.measure import evaluate_split
-from core.predict.onward import Language, Texts, kinds_onward, onward, read_onward
+from core.predict.onward import Language, Texts, as_it_stands, kinds_onward, onward, read_onward
 from core.predict.recommend import write_everyone
 from core.predict.served import ServedModel
 from core.trust.fairness import audit
@@ -174,12 +174,14 @@ def _train(
     weights: Weights,
     parent: str | None,
 ) -> dict[str, Any]:
-    facts, pretrained = warehouse.facts, None
+    facts, pretrained, stood = warehouse.facts, None, None
     if parent is None:
         material = _material(warehouse, config, progress)
         fitted, pretrained = _fit_anew(material, config, progress, folder, weights=weights)
     else:
-        material, fitted = _fit_onward(context, config, progress, warehouse, folder, parent=parent, weights=weights)
+        material, fitted, stood = _fit_onward(
+            context, config, progress, warehouse, folder, parent=parent, weights=weights
+        )
     split = material.split
     served = replace(fitted.served, run_id=folder.name, build_id=facts.build_id)
     if fitted.language is not None:
@@ -199,7 +201,7 @@ def _train(
         if not len(asked.test):
             progress.log("nobody has events enough to be asked: the run is not measured, and its figures are missing")
         evaluation, users = evaluate_split(
-            served, asked, frozen=fitted.first_network, language=fitted.language, seed=config.seed
+            served, asked, frozen=fitted.first_network, language=fitted.language, seed=config.seed, parent=stood
         )
         evaluation["behaviour"] = behaviour_figures(behaviour, linear, served, behaved, seed=config.seed)
         users.to_parquet(folder / "users.parquet", index=False)
@@ -298,8 +300,9 @@ def _fit_onward(
     *,
     parent: str,
     weights: Weights,
-) -> tuple[Material, Fitted]:
-    """A model that goes on from another run's, on this build. Raises UnknownRun, RunUnfinished, DamagedArtefact."""
+) -> tuple[Material, Fitted, ServedModel]:
+    """A model that goes on from another run's, on this build, and that run's as it stands there. Raises UnknownRun,
+    RunUnfinished, DamagedArtefact."""
     row = finished_run(context.ledger, context.home, parent)
     source = run_folder(context.home, row.run_id)
     with Warehouse.open(build_of(context.ledger, row.build_id).path) as of_parent:
@@ -321,8 +324,9 @@ def _fit_onward(
                 seed=config.seed,
             )
     start = onward(served, now.keys, kinds=material.kinds, language=language)
+    stood = as_it_stands(served, start, material.catalogue)
     progress.log(f"goes on from {row.run_id} on {row.build_id}")
     fitted = fit_onward(
         material.learned, material.catalogue, config, start, follow=progress, checkpoints=folder / "checkpoints"
     )
-    return material, fitted
+    return material, fitted, stood

@@ -13,7 +13,8 @@ LANGUAGE_EFFECTS: Mapping[str, str] = {
     "tuned_vs_zeroed": "zeroed",
     "lora_vs_frozen": "frozen",
 }
-SIDES = frozenset({KNOWN, "shuffled", "zeroed"})  # of an effect, and no component of anything
+PARENT = "parent"  # the model that training went on from, as it stood
+SIDES = frozenset({KNOWN, "shuffled", "zeroed", PARENT})  # of an effect, and no component of anything
 
 
 def component_names(columns: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.learn.model import Recommender
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, Queries, Split
-from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, SIDES
+from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, PARENT, SIDES
 from core.predict.evaluate import (
     Figures,
     Scored,
@@ -30,11 +30,18 @@ UNMASKED = "unmasked"
 
 
 def evaluate_split(
-    served: ServedModel, split: Split, *, frozen: Recommender | None, language: Language | None, seed: int
+    served: ServedModel,
+    split: Split,
+    *,
+    frozen: Recommender | None,
+    language: Language | None,
+    seed: int,
+    parent: ServedModel | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Figures of the served score and of each component on the test queries, and the table of tested users.
 
-    frozen: the first stage's network, when the run tuned its language model after it.
+    frozen: the first stage's network, when the run tuned its language model after it; parent: the model that training
+    went on from, brought to the same catalogue.
     """
     queries, n_items = split.test, served.n_items
     texts = _other_texts(served, language, seed=seed)
@@ -61,6 +68,14 @@ def evaluate_split(
             if other in everything
         },
     }
+    if parent is not None:
+        stood = in_blocks(
+            queries,
+            lambda some: {PARENT: score_queries(parent.logits(some.context), some, task=parent.task)},
+            n_items=n_items,
+        )[PARENT]
+        kept[PARENT] = stood
+        evaluation[PARENT] = {"metrics": told(stood), "gain": compare(scored[SERVED], stood, queries, seed=seed)}
     return evaluation, user_table(kept, queries, served=SERVED)
 
 

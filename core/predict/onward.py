@@ -4,6 +4,7 @@ What the network knows of an item goes with the item's key; an item that is new 
 was never trained. A kind of behaviour that is new starts as the most frequent one.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from core.learn.config import TextConfig
 from core.learn.model import Recommender
 from core.learn.text import TextEncoder
 from core.learn.whitening import Whitening
-from core.predict.served import ServedModel
+from core.predict.served import Catalogue, ServedModel
 
 TEXT_FILE = "text.safetensors"
 TUNED_FILE = "language_model.safetensors"
@@ -114,9 +115,7 @@ def onward(served: ServedModel, keys: Sequence[str], *, kinds: Sequence[str], la
     text = torch.zeros(len(keys), 0)
     if language is not None:
         text = language.whitening(language.frozen) if language.tuned is None else language.tuned
-    known = {key: item for item, key in enumerate(served.catalogue.keys)}
-    now = torch.tensor([place for place, key in enumerate(keys) if key in known], dtype=torch.int64)
-    before = torch.tensor([known[keys[place]] for place in now.tolist()], dtype=torch.int64)
+    now, before = _shared(served, keys)
     network = Recommender(served.network.config, text=text, n_kinds=max(len(kinds), 1))
     state, learned = network.state_dict(), served.network.state_dict()
     typical = served.vocabulary.typical_kind
@@ -130,3 +129,54 @@ def onward(served: ServedModel, keys: Sequence[str], *, kinds: Sequence[str], la
             state[name].copy_(value)
     network.load_state_dict(state)
     return Onward(network, replace(served.vocabulary, kinds=tuple(kinds)), language, served.closed)
+
+
+def as_it_stands(served: ServedModel, start: Onward, catalogue: Catalogue) -> ServedModel:
+    """The model itself over the newer catalogue, with nothing learned: what it does not know it places by its text, and
+    its closed forms give 0. Call it before `start`'s network is trained."""
+    now, before = _shared(served, catalogue.keys)
+    trained = torch.zeros(len(catalogue), dtype=torch.bool)
+    trained[now] = served.catalogue.trained[before]
+    places = _Places(now, before, served.n_items, len(catalogue))
+    return replace(
+        served,
+        network=copy.deepcopy(start.network).cpu(),
+        vocabulary=start.vocabulary,
+        closed={name: places.of(form) for name, form in served.closed.items()},
+        catalogue=replace(catalogue, trained=trained),
+    )
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where shared items lie in two catalogues: now and before (S,), of sizes `after` and `size`."""
+
+    now: Tensor
+    before: Tensor
+    size: int
+    after: int
+
+    def of(self, form: ClosedForm) -> ClosedForm:
+        """A closed form with its rows and columns moved; 0 for items that it does not know."""
+        if form.weights is None:
+            return form
+        memories = range(len(form.decays))
+        rows_now = torch.cat([self.now + memory * self.after for memory in memories])
+        rows_before = torch.cat([self.before + memory * self.size for memory in memories])
+        width = form.weights.shape[1]
+        if form.across is not None:
+            weights = form.weights.new_zeros(len(memories) * self.after, width)
+            weights[rows_now] = form.weights[rows_before]
+            across = form.across.new_zeros(len(form.across), self.after)
+            across[:, self.now] = form.across[:, self.before]
+            return replace(form, weights=weights, across=across)
+        weights = form.weights.new_zeros(len(memories) * self.after, self.after)
+        weights[rows_now[:, None], self.now] = form.weights[rows_before[:, None], self.before]
+        return replace(form, weights=weights)
+
+
+def _shared(served: ServedModel, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """(S,) places in the new catalogue of the items that the model knows, and their ids in its own."""
+    known = {key: item for item, key in enumerate(served.catalogue.keys)}
+    now = torch.tensor([place for place, key in enumerate(keys) if key in known], dtype=torch.int64)
+    return now, torch.tensor([known[keys[place]] for place in now.tolist()], dtype=torch.int64)

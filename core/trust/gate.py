@@ -5,9 +5,11 @@ difference in NDCG@10 stays above a loss of `MARGIN` of the champion's value (Pi
 noninferiority and equivalence randomized trials", JAMA 2012). It is called better only when the whole interval lies
 above zero. No declared attribute's gap may have grown beyond chance. The rest is told and judged mildly: how old the
 data is, how often this hold-out was read. Two runs of different builds, protocols or test users are not compared:
-that is said, and the evidence is incomplete. Nothing here decides; `core.ops.registry` keeps to `passes`.
+that is said, and the evidence is incomplete; but a run that went on from the champion on a newer build is compared with
+the champion as it stands on that build. Nothing here decides; `core.ops.registry` keeps to `passes`.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ import pandas as pd
 from core.ops.ledger import Ledger, build_of, current_build
 from core.ops.registry import champion, count_test_reads
 from core.ops.runs import RunRow, run_folder, run_of
+from core.predict.effects import PARENT
 from core.predict.intervals import LARGE, POWER_FACTOR, RESAMPLES, Measure, bounds, paired_gap, resampled_sums
 from core.predict.significance import holm
 from core.trust.groups import UNKNOWN, pairs, suppressed_groups
@@ -106,6 +109,8 @@ def gather(ledger: Ledger, home: Path, run: RunRow, *, now: datetime, seed: int 
     else:
         mine, theirs = tested_users(home, run.run_id), tested_users(home, holder.run_id)
         apart = apart_by(run, holder, mine, theirs)
+        if apart == "build" and run.protocol == holder.protocol and goes_on_from(home, run) == holder.run_id:
+            theirs, apart = tested_parent(home, run.run_id), None
         if apart or mine is None or theirs is None:
             checks = [_apart(name, apart) for name in ("accuracy", "fairness")]
         else:
@@ -124,6 +129,20 @@ def tested_users(home: Path, run_id: str) -> pd.DataFrame | None:
     table = pd.read_parquet(file)
     kept = [name for name in ("user_id", "queries", JUDGED, SHOWN) if name in table.columns]
     return table[kept].sort_values("user_id", ignore_index=True)
+
+
+def goes_on_from(home: Path, run: RunRow) -> str | None:
+    """The run that a run was trained onward from."""
+    told: dict[str, Any] = json.loads((run_folder(home, run.run_id) / "evaluation.json").read_text(encoding="utf-8"))
+    return told.get("onward")
+
+
+def tested_parent(home: Path, run_id: str) -> pd.DataFrame:
+    """The same of the run that this one went on from, as it stood on this one's build and test users."""
+    table = pd.read_parquet(run_folder(home, run_id) / "users.parquet")
+    columns = {f"{PARENT}:{name}": name for name in (JUDGED, SHOWN)}
+    kept = table[["user_id", "queries", *columns]].rename(columns=columns)
+    return kept.sort_values("user_id", ignore_index=True)
 
 
 def apart_by(run: RunRow, other: RunRow, mine: pd.DataFrame | None, theirs: pd.DataFrame | None) -> str | None:

@@ -2,10 +2,11 @@
 
 import copy
 import csv
+import dataclasses
 import json
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, histories_from
 from core.learn.splits import leave_last_out, split_histories
 from core.learn.whitening import Whitening
-from core.ops import feedback
+from core.ops import feedback, registry
 from core.ops.claims import claim
 from core.ops.events import read_events
 from core.ops.feedback import Feedback
@@ -40,12 +41,13 @@ from core.ops.worker import JobContext, Stopped
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, component_names
 from core.predict.intervals import paired_gap
 from core.predict.measure import evaluate_split
-from core.predict.onward import Language, Texts, onward, read_onward
+from core.predict.onward import Language, Texts, as_it_stands, onward, read_onward
 from core.predict.rules import rules_from
-from core.predict.served import ServedModel
+from core.predict.served import Catalogue, ServedModel
 from core.serve import answers
 from core.serve.client import SCORER_FILE, ScorerClient
 from core.serve.scorer import Shelf, make_app
+from core.trust.gate import gather
 from data import reads, synthetic
 from data.errors import (
     DamagedArtefact,
@@ -640,6 +642,15 @@ def test_training_goes_on_from_a_run_with_what_came_back(
         assert [item["key"] for item in answers.recommend(run, user="came-later", k=3)["items"]]
         decays = {name: (form.decays, form.strength) for name, form in old.closed.items()}
         assert {name: (form.decays, form.strength) for name, form in run.served.closed.items()} == decays
+        users = pq.read_table(folder / "users.parquet").to_pandas()
+        assert told["parent"]["metrics"]["ndcg@10"]["estimate"] == pytest.approx(users["parent:ndcg@10"].mean())
+        assert "parent" not in told["components"]
+        why = {"actor": "ann", "reason": "first", "expected_version": None, "now": NOW}
+        registry.promote(made.ledger, dataset="synthetic", run_id=made.run_id, **why)
+        row = finished_run(made.ledger, made.home, told["run_id"])
+        found = {check.name: check for check in gather(made.ledger, made.home, row, now=NOW).checks}
+        assert found["accuracy"].figures["champion_value"] == pytest.approx(users["parent:ndcg@10"].mean())
+        assert found["accuracy"].verdict != "unknown" and found["fairness"].finding != "build"
         moved = (run.served.network.id_vector - old.network.id_vector).norm() / old.network.id_vector.norm()
         assert 0 < float(moved) < 1, "it went on, and did not start anew"
 
@@ -664,6 +675,37 @@ def test_a_text_that_changed_is_read_by_the_runs_own_language_model(made: Made, 
     onto = onward(served, now.keys, kinds=served.vocabulary.kinds, language=read)
     assert torch.equal(onto.network.id_vector[[0, 1, 2]], served.network.id_vector[places])
     assert not onto.network.id_vector[3].any()
+
+
+def test_a_model_as_it_stands_on_another_order_of_its_items_says_the_same(made: Made) -> None:
+    with Warehouse.open(made.build) as warehouse:
+        served = ServedModel.load(made.folder, warehouse)
+        histories = histories_from(reads.histories(warehouse), served.vocabulary.kinds).take([0, 1, 2, 3])
+    size, old = served.n_items, served.catalogue
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(1))
+    place = torch.argsort(order)  # of an old item in the new order
+
+    def put(values: Sequence[Any], last: Any) -> tuple[Any, ...]:
+        return (*(values[item] for item in order.tolist()), last)
+
+    catalogue = Catalogue(
+        put(old.keys, "newest"),
+        put(old.titles, "Newest"),
+        put(old.categories, ()),
+        torch.cat([old.available[order], torch.tensor([True])]),
+        torch.ones(size + 1, dtype=torch.bool),
+    )
+    language = Language.load(made.folder, tuned=served.network.text)
+    assert language is not None and language.tuned is not None
+    rows = torch.cat([order, order[:1]])
+    moved = dataclasses.replace(language, frozen=language.frozen[rows], tuned=language.tuned[rows])
+    start = onward(served, catalogue.keys, kinds=served.vocabulary.kinds, language=moved)
+    stood = as_it_stands(served, start, catalogue)
+    elsewhere = dataclasses.replace(histories, item=place.numpy()[histories.item])
+    here, there = served.logits(histories), stood.logits(elsewhere)
+    known = served.catalogue.trained
+    assert torch.allclose(there[:, place][:, known], here[:, known], atol=1e-5)
+    assert not stood.catalogue.trained[size] and there[:, size].isfinite().all()
 
 
 def made_text_config(made: Made) -> dict[str, Any]:
