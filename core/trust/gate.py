@@ -132,8 +132,9 @@ def tested_users(home: Path, run_id: str) -> pd.DataFrame | None:
 
 
 def goes_on_from(home: Path, run: RunRow) -> str | None:
-    """The run that a run was trained onward from."""
-    told: dict[str, Any] = json.loads((run_folder(home, run.run_id) / "evaluation.json").read_text(encoding="utf-8"))
+    """The run that a run was trained onward from; None for one trained anew."""
+    file = run_folder(home, run.run_id) / "evaluation.json"
+    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return told.get("onward")
 
 
