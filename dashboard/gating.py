@@ -73,6 +73,12 @@ def _values(t: Words, check: Mapping[str, Any]) -> dict[str, Any]:
         ]
         least, most = figures["detectable"]
         return {"gaps": t.listing(told), "m": len(figures["gaps"]), "n": figures["n"], "least": least, "most": most}
+    if check["name"] == "drift" and figures.get("aspects"):
+        told = [
+            t("gate.aspect", name=t.name("aspect", one["name"]), psi=one["psi"], chance=one["chance"])
+            for one in figures["aspects"]
+        ]
+        return {"n": figures["n"], "aspects": t.listing(told), "launched": figures["launched"]["estimate"]}
     return figures
 
 

@@ -7,6 +7,7 @@ rule holds.
 """
 
 import difflib
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +72,17 @@ def ratings(warehouse: Warehouse) -> pa.Table:
         " WHERE value IS NOT NULL GROUP BY user_id, item_id)"
         " SELECT u.key AS user, i.key AS item, value, ts FROM last"
         " JOIN users AS u USING (user_id) JOIN items AS i USING (item_id) ORDER BY user_id, item_id"
+    )
+
+
+def sampled_events(warehouse: Warehouse, since: datetime, *, most_users: int) -> pa.Table:
+    """One row an event of at most about `most_users` users, the same ones each time: user_id, item_id, categories,
+    kind, value, newer (after `since`)."""
+    return warehouse.run(
+        "SELECT user_id, item_id, categories, kind, value, ts > $since AS newer FROM events JOIN items USING (item_id)"
+        " WHERE hash(user_id) % (SELECT greatest(count(*), 1) FROM users) < $most ORDER BY event_id",
+        since=since,
+        most=most_users,
     )
 
 

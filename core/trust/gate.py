@@ -27,6 +27,7 @@ from core.ops.runs import RunRow, run_folder, run_of
 from core.predict.effects import PARENT
 from core.predict.intervals import LARGE, POWER_FACTOR, RESAMPLES, Measure, bounds, paired_gap, resampled_sums
 from core.predict.significance import holm
+from core.trust.drift import drift_since
 from core.trust.groups import UNKNOWN, pairs, suppressed_groups
 from data import reads
 from data.errors import StoreError, UnknownBuild
@@ -115,8 +116,7 @@ def gather(ledger: Ledger, home: Path, run: RunRow, *, now: datetime, seed: int 
             checks = [_apart(name, apart) for name in ("accuracy", "fairness")]
         else:
             checks = [accuracy(mine, theirs, seed=seed), _fairness_of(ledger, run, mine, theirs, seed=seed)]
-    drift = Check("drift", "unknown", "unmeasured", "Drift is not measured.", {})
-    checks += [drift, _data_age(ledger, run, holder, now=now), _test_reads(ledger, run)]
+    checks += [_drift(ledger, run), _data_age(ledger, run, holder, now=now), _test_reads(ledger, run)]
     return Evidence(run.dataset, run.run_id, holder_id, now, tuple(checks))
 
 
@@ -303,6 +303,32 @@ _APART = {
 
 def _apart(name: str, why: str | None) -> Check:
     return Check(name, "unknown", why or "unmeasured", _APART[why or "unmeasured"], {})
+
+
+def _drift(ledger: Ledger, run: RunRow) -> Check:
+    """Whether what people do has shifted since the run's build: then it should learn from the newer one first."""
+    newest = current_build(ledger, run.dataset)
+    if newest.build_id == run.build_id:
+        return Check("drift", "pass", "current", "It learned from the newest build.", {})
+    try:
+        with Warehouse.open(build_of(ledger, run.build_id).path) as warehouse:
+            since = warehouse.facts.last_ts
+        with Warehouse.open(newest.path) as warehouse:
+            found = drift_since(warehouse, since)
+    except (UnknownBuild, StoreError):
+        return Check("drift", "unknown", "gone", "The run's build is gone, so this cannot be told.", {})
+    figures = {
+        "n": found.n_since,
+        "build": newest.build_id,
+        "launched": found.launched,
+        "aspects": [aspect.as_json() for aspect in found.aspects],
+    }
+    if found.verdict is None:
+        said = f"Build {newest.build_id} has {found.n_since} newer events, too few to compare."
+        return Check("drift", "unknown", "few", said, figures)
+    told = ", ".join(f"{one.name} {one.psi:.3f} (by chance {one.chance:.3f})" for one in found.aspects)
+    said = f"Over {found.n_since:,} newer events, stability index: {told}; .1 is a move, .25 a shift."
+    return Check("drift", "fail" if found.verdict == "shifted" else "pass", found.verdict, said, figures)
 
 
 def _data_age(ledger: Ledger, run: RunRow, holder: RunRow | None, *, now: datetime) -> Check:

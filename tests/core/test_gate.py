@@ -207,12 +207,12 @@ def test_two_identical_runs_pass_and_neither_is_better(ledger: Ledger) -> None:
     assert findings(evidence) == {
         "accuracy": ("pass", "non_inferior"),
         "fairness": ("pass", "not_grown"),
-        "drift": ("unknown", "unmeasured"),
+        "drift": ("pass", "current"),
         "data_age": ("pass", "current"),
         "test_reads": ("pass", "few"),
     }
     told = json.loads(json.dumps(evidence.as_json(), allow_nan=False))
-    assert (told["passes"], told["better"], told["failed"], told["unknown"]) == (True, False, [], ["drift"])
+    assert (told["passes"], told["better"], told["failed"], told["unknown"]) == (True, False, [], [])
     assert (told["run_id"], told["champion"]) == (twin.run_id, champion.run_id)
     assert {check["name"]: check["figures"] for check in told["checks"]}["data_age"]["age_days"] == 10
 
@@ -253,6 +253,7 @@ def test_another_build_cannot_be_paired_and_older_data_does_not_replace_newer(le
     record_build(ledger, build_id=made.build_id, dataset="films", path=made.path, facts={}, now=later)
     rival = make_run(ledger, 0.1)
     assert findings(look(ledger, old))["data_age"] == ("pass", "newer_build")
+    assert findings(look(ledger, old))["drift"] == ("unknown", "few")
     serve(ledger, old)
     fresh = findings(look(ledger, rival))
     assert (fresh["accuracy"], fresh["data_age"]) == (("unknown", "build"), ("pass", "current"))
@@ -262,6 +263,28 @@ def test_another_build_cannot_be_paired_and_older_data_does_not_replace_newer(le
     )  # fmt: skip
     back = look(ledger, old)
     assert findings(back)["data_age"] == ("fail", "older_than_champion") and not back.passes
+
+
+def test_a_run_of_a_past_that_is_gone_should_learn_from_the_newer_build_first(ledger: Ledger, tmp_path: Path) -> None:
+    old = make_run(ledger, 0.5)
+    then = (tmp_path / "events.csv").read_text()
+    spec = SPEC.replace('ts = "ts"', 'ts = "ts"\nkind = "kind"')
+    before = "\n".join(f"{line},{'kind' if not place else 'view'}" for place, line in enumerate(then.splitlines()))
+    rng = np.random.default_rng(0)
+    newer = [
+        f"u{user},i{rng.integers(3)},{LAST_EVENT + timedelta(hours=hour)},{kind}"
+        for user in range(60)
+        for hour, kind in enumerate(("buy", "buy", "view"), start=1)
+    ]
+    (tmp_path / "events.csv").write_text("\n".join([before, *newer]))
+    made = ingest(parse_spec(spec), base=tmp_path, home=tmp_path / "home", now=NOON + timedelta(hours=1), threads=1)
+    record_build(
+        ledger, build_id=made.build_id, dataset="films", path=made.path, facts={}, now=NOON + timedelta(hours=1)
+    )
+    evidence = look(ledger, old)
+    (drift,) = [check for check in evidence.checks if check.name == "drift"]
+    assert (drift.verdict, drift.finding) == ("fail", "shifted") and not evidence.passes
+    assert drift.figures["n"] == 180 and "kinds" in drift.said
 
 
 def test_a_hold_out_that_is_read_often_is_said_to_flatter(ledger: Ledger) -> None:

@@ -1,0 +1,144 @@
+"""Whether what people do has moved since a moment: a build's newer events against its older ones, aspect by aspect.
+
+An aspect's distance is the population stability index, the sum over its bins of (p - q) ln(p / q), with the convention
+that from .1 on it has moved and from .25 on it has shifted (Siddiqi, "Credit Risk Scorecards", 2006, ch. 11). A user's
+events of one side go together, so what chance gives is found by dealing the sides out anew among those: an aspect that
+does not pass it has not moved, whatever its index. Items that came out since are told apart, as a share of the newer
+events.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from core.predict.intervals import bounds, resampled_sums
+from data import reads
+from data.warehouse import Warehouse
+
+MOVED, SHIFTED = 0.1, 0.25
+LEAST_EVENTS = 100  # newer ones; fewer say nothing
+MOST_USERS = 20_000  # that are looked at, drawn by a hash of their numbers
+CATEGORIES = 20  # the most frequent; the others are one bin
+VALUE_BINS = 5
+DEALS = 200
+CHANCE = 0.95  # of the deals stay below it
+
+Verdict = Literal["steady", "moved", "shifted"]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """One distribution, before and since. psi: its distance; chance: what it reaches by chance alone; bins: the shares
+    of each side by name, the farthest apart first."""
+
+    name: str
+    psi: float
+    chance: float
+    bins: tuple[tuple[str, float, float], ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """By the bands, where it is more than chance."""
+        if self.psi <= self.chance or self.psi < MOVED:
+            return "steady"
+        return "shifted" if self.psi >= SHIFTED else "moved"
+
+    def as_json(self) -> dict[str, Any]:
+        """{name, psi, chance, verdict, bins[{bin, before, since}]}."""
+        bins = [{"bin": name, "before": before, "since": since} for name, before, since in self.bins]
+        return {"name": self.name, "psi": self.psi, "chance": self.chance, "verdict": self.verdict, "bins": bins}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What moved since a moment. n_before, n_since: events looked at; launched: the share of the newer events that are
+    of items without an older one, {estimate, low, high, n}; aspects: those that the data has, none where the newer
+    events are fewer than LEAST_EVENTS."""
+
+    since: datetime
+    n_before: int
+    n_since: int
+    launched: dict[str, float] | None
+    aspects: tuple[Aspect, ...]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of the aspects; None where nothing can be said."""
+        order: tuple[Verdict, ...] = ("steady", "moved", "shifted")
+        return max((aspect.verdict for aspect in self.aspects), key=order.index, default=None)
+
+
+def drift_since(warehouse: Warehouse, since: datetime, *, seed: int = 0) -> Drift:
+    """A build's events after `since` against those until then."""
+    events = reads.sampled_events(warehouse, since, most_users=MOST_USERS).to_pandas()
+    newer = events["newer"].to_numpy(dtype=bool)
+    counts = int((~newer).sum()), int(newer.sum())
+    if min(counts) < LEAST_EVENTS:
+        return Drift(since, *counts, None, ())
+    side = events["user_id"].to_numpy(dtype=np.int64) * 2 + newer
+    units, unit = np.unique(side, return_inverse=True)
+    found = []
+    for name, label, weight in _aspects(events, newer):
+        bins, place = np.unique(label.astype(str), return_inverse=True)
+        if len(bins) > 1:
+            table = np.zeros((len(units), len(bins)))
+            np.add.at(table, (unit[weight.index], place), weight.to_numpy(dtype=np.float64))
+            found.append(_aspect(name, bins.tolist(), table, units % 2 == 1, seed=seed))
+    old = set(events.loc[~newer, "item_id"])
+    fresh = events.loc[newer].assign(fresh=lambda some: ~some["item_id"].isin(old))
+    by_user = fresh.groupby("user_id")["fresh"].agg(["sum", "size"]).to_numpy(dtype=np.float64)
+    drawn = resampled_sums(by_user, seed=seed)
+    low, high = bounds(drawn[:, 0] / np.maximum(drawn[:, 1], 1))
+    share = float(by_user[:, 0].sum() / by_user[:, 1].sum())
+    launched = {"estimate": share, "low": float(low), "high": float(high), "n": len(by_user)}
+    return Drift(since, *counts, launched, tuple(found))
+
+
+def psi(before: Floats, since: Floats) -> Floats:
+    """(...,) the index of counts (..., B) on each side; half an event is added to every bin, so that none is empty."""
+    p, q = before + 0.5, since + 0.5
+    p, q = p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)
+    index: Floats = ((q - p) * np.log(q / p)).sum(-1)
+    return index
+
+
+def _aspect(name: str, bins: Sequence[str], table: Floats, newer: npt.NDArray[np.bool_], *, seed: int) -> Aspect:
+    """table (units, B): counts of each user's events on each side; newer (units,): which side."""
+    total = table.sum(0)
+    since = table[newer].sum(0)
+    rng = np.random.default_rng(seed)
+    dealt = np.stack([table[rng.permutation(newer)].sum(0) for _ in range(DEALS)])
+    chance = float(np.quantile(psi(total - dealt, dealt), CHANCE))
+    before = total - since
+    shares = list(zip(bins, (before / before.sum()).tolist(), (since / since.sum()).tolist(), strict=True))
+    shares.sort(key=lambda one: -abs(one[2] - one[1]))
+    return Aspect(name, float(psi(before, since)), chance, tuple(shares))
+
+
+def _aspects(events: pd.DataFrame, newer: npt.NDArray[np.bool_]) -> list[tuple[str, pd.Series, pd.Series]]:
+    """(name, the bin of each row, its weight): categories, an event's weight shared among those of its item; kinds;
+    values, in bins of the older ones."""
+    listed = events["categories"].map(lambda names: 0 if names is None else len(names)).to_numpy()
+    category = events["categories"].explode().dropna()
+    weight = pd.Series(1 / np.maximum(listed[category.index], 1), index=category.index)
+    frequent = set(category.value_counts().index[:CATEGORIES])
+    one = pd.Series(1.0, index=events.index)
+    out = [
+        ("categories", category.where(category.isin(frequent), "other"), weight),
+        ("kinds", events["kind"], one),
+    ]
+    value = events["value"].dropna()
+    older = value[~newer[value.index]]
+    if len(older):
+        distinct = np.unique(older)
+        inner = np.linspace(0, 1, VALUE_BINS + 1)[1:-1]
+        edges = (distinct[1:] + distinct[:-1]) / 2 if len(distinct) <= 2 * VALUE_BINS else np.quantile(older, inner)
+        bins = np.searchsorted(np.unique(edges), value.to_numpy(), side="right")
+        out.append(("values", pd.Series(bins, index=value.index), one[value.index]))
+    return out
