@@ -17,6 +17,7 @@ from core.ops.ledger import Ledger
 from core.ops.runs import run_folder, run_of
 from core.serve.client import ScorerClient
 from core.trust import gate
+from core.trust.drift import Drift, drift_since
 from dashboard.publishing import Report, report_of
 from dashboard.words import Words
 from data import reads
@@ -47,6 +48,11 @@ def build_facts(path: Path) -> BuildFacts:
 @st.cache_data(**_TABLES)
 def activity(path: Path, tz: str, grain: reads.Grain) -> pd.DataFrame:
     return reads.activity(warehouse(path), tz=tz, grain=grain).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def drift(path: Path, since: datetime) -> Drift:
+    return drift_since(warehouse(path), since)
 
 
 @st.cache_data(**_TABLES)

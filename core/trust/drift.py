@@ -89,7 +89,9 @@ def drift_since(warehouse: Warehouse, since: datetime, *, seed: int = 0) -> Drif
         if len(bins) > 1:
             table = np.zeros((len(units), len(bins)))
             np.add.at(table, (unit[weight.index], place), weight.to_numpy(dtype=np.float64))
-            found.append(_aspect(name, bins.tolist(), table, units % 2 == 1, seed=seed))
+            later = units % 2 == 1
+            if table[later].any() and table[~later].any():  # values, say, that newer events do not carry
+                found.append(_aspect(name, bins.tolist(), table, later, seed=seed))
     old = set(events.loc[~newer, "item_id"])
     fresh = events.loc[newer].assign(fresh=lambda some: ~some["item_id"].isin(old))
     by_user = fresh.groupby("user_id")["fresh"].agg(["sum", "size"]).to_numpy(dtype=np.float64)

@@ -105,6 +105,20 @@ def test_items_that_came_out_since_are_a_share_of_the_newer_events(tmp_path: Pat
     assert found.launched["low"] < 0.5 < found.launched["high"] and found.launched["n"] == 120
 
 
+def test_an_aspect_that_one_side_lacks_is_left_out(tmp_path: Path) -> None:
+    def without(rng: np.random.Generator, user: int, newer: bool) -> tuple[int, float]:
+        item, value = of_own_taste(rng, user, newer)
+        return item, math.nan if newer else value
+
+    with world(tmp_path, without) as warehouse:
+        assert warehouse.facts.quarantined == 960, "nan is no value"
+    rows = (tmp_path / "events.csv").read_text().replace(",nan", ",")
+    (tmp_path / "events.csv").write_text(rows)
+    made = ingest(parse_spec(SPEC), base=tmp_path, home=tmp_path, now=datetime(2026, 2, 1, tzinfo=UTC))
+    with Warehouse.open(made.path) as warehouse:
+        assert [aspect.name for aspect in drift_since(warehouse, SINCE).aspects] == ["categories"]
+
+
 def test_few_newer_events_tell_nothing(tmp_path: Path) -> None:
     with world(tmp_path, of_own_taste, users=20, after=4) as warehouse:
         found = drift_since(warehouse, SINCE)

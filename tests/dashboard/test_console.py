@@ -18,13 +18,17 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from core.learn.config import PRESETS, TrainConfig, load_config
 from core.ops import feedback, jobs, registry, runs, traffic
-from core.ops.ledger import Ledger, current_build
+from core.ops.feedback import Feedback
+from core.ops.ledger import Ledger, current_build, record_build
 from core.ops.searches import BEST, TOLD, search_folder
 from core.preflight import Size
 from dashboard import charts, desk, loaders, queueing, searching, settings, slate, training
 from dashboard.words import Words, escape
+from data import reads
 from data.errors import NothingPredicted
+from data.extend import extend
 from data.publish import staged
+from data.warehouse import Warehouse
 
 APP = Path(dashboard.__file__).parent / "app.py"
 PAGES = ("pulse", "profile", "studio", "models", "guide", "audit", "publish")
@@ -701,3 +705,32 @@ def test_a_thumb_goes_to_the_ledger_once_and_stays(opened: Opened, new_store: Ca
         ("u7", "favourite", 1, own.run_id),
         ("u7", "dismissal", 1, own.run_id),
     ]
+
+
+def test_pulse_says_what_moved_since_the_champion_learned(opened: Opened, new_store: Callable[..., Any]) -> None:
+    own = new_store()
+    test = opened(own.home, "pulse")
+    assert EN("drift.same", run=own.run_id) in said(test)
+    with Ledger.open(own.home) as ledger:
+        build = current_build(ledger, "tiny")
+        with Warehouse.open(build.path) as warehouse:
+            last = warehouse.facts.last_ts
+            users = reads.user_table(warehouse)["key"].to_pylist()
+            items = reads.catalogue(warehouse)["key"].to_pylist()
+        acts = [
+            Feedback(user, items[place % 2], "favourite", last + timedelta(hours=1 + place))
+            for user in users
+            for place in range(1 + 200 // len(users))
+        ]
+        now = acts[-1].at + timedelta(days=30)
+        upto = feedback.append(ledger, "tiny", acts, now=now).accepted
+        folded = feedback.events(ledger, "tiny", upto=feedback.watermark(ledger, "tiny"))
+        made = extend(build.path, folded, home=own.home, now=now)
+        record_build(
+            ledger, build_id=made.build_id, dataset="tiny", path=made.path, facts={}, now=now, feedback_to=upto
+        )
+    moved = opened(own.home, "pulse")
+    assert not moved.exception
+    assert "has shifted since then" in said(moved) and "kinds of behaviour" in said(moved)
+    (table,) = [one.value for one in moved.dataframe if "psi" in one.value.columns]
+    assert list(table["aspect"]) == [EN(f"aspect.{name}") for name in ("categories", "kinds", "values")][: len(table)]

@@ -1,0 +1,73 @@
+"""Pulse's look back: whether what people do has moved since the champion learned, aspect by aspect."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.ops.ledger import build_of
+from core.ops.runs import run_of
+from core.trust.drift import Aspect, Drift
+from dashboard import loaders, parts
+from dashboard.scene import Scene
+from dashboard.words import escape
+from data.errors import UnknownBuild
+
+
+def section(s: Scene) -> None:
+    """Nothing where nothing serves yet; a sentence where nothing can be compared; else the finding and its table."""
+    t = s.t
+    if s.champion is None:
+        return
+    parts.section(t("drift.section"))
+    try:
+        learned = build_of(s.ledger, run_of(s.ledger, s.champion).build_id)
+    except UnknownBuild:
+        parts.note(t("drift.gone", run=s.champion))
+        return
+    if learned.build_id == s.build.build_id:
+        parts.note(t("drift.same", run=s.champion))
+        return
+    found = loaders.drift(s.build.path, loaders.build_facts(learned.path).last_ts)
+    if found.verdict is None or found.launched is None:
+        parts.note(t("drift.few", n=found.n_since))
+        return
+    st.markdown(t(f"drift.{found.verdict}", names=t.listing(_worst(s, found))))
+    told(s, found)
+    parts.note(t("drift.launched", **found.launched, n_events=found.n_since))
+
+
+def told(s: Scene, found: Drift) -> None:
+    """Each aspect's index beside what chance gives, and the bin that moved most."""
+    t = s.t
+    rows = [_row(s, aspect) for aspect in found.aspects]
+    parts.table(
+        pd.DataFrame([aspect.as_json() | {"bins": str(aspect.as_json()["bins"])} for aspect in found.aspects]),
+        t=t,
+        name=f"{s.dataset}-drift",
+        shown=pd.DataFrame(rows),
+        columns={
+            "aspect": st.column_config.TextColumn(t("column.aspect")),
+            "psi": st.column_config.NumberColumn(t("column.psi"), format="%.3f"),
+            "chance": st.column_config.NumberColumn(t("column.by_chance"), format="%.3f"),
+            "verdict": st.column_config.TextColumn(t("column.verdict")),
+            "most": st.column_config.TextColumn(t("column.moved_most")),
+        },
+    )
+
+
+def _row(s: Scene, aspect: Aspect) -> dict[str, Any]:
+    t = s.t
+    name, before, since = aspect.bins[0]
+    named = t.name("kind", name) if aspect.name == "kinds" else name
+    return {
+        "aspect": t.name("aspect", aspect.name),
+        "psi": aspect.psi,
+        "chance": aspect.chance,
+        "verdict": t(f"drift.is_{aspect.verdict}"),
+        "most": t("drift.from_to", name=named, before=before, since=since),
+    }
+
+
+def _worst(s: Scene, found: Drift) -> list[str]:
+    return [escape(s.t.name("aspect", one.name)) for one in found.aspects if one.verdict == found.verdict]
