@@ -1,12 +1,15 @@
 """What was injected into every operation that writes, and what was lost: `python -m tests.bench.crashes`.
 
 Power cuts and kills at every step of a write, full disks with ever more room, kills and SIGTERMs at random moments of
-publishing and of training, and of jobs under rival supervisors and a jumping clock. A loss ends it with a traceback.
+publishing and of training, of jobs under rival supervisors and a jumping clock, and of sixteen writers of feedback,
+whose rate stands beside the disk's flushes. A loss ends it with a traceback.
 Takes about ten minutes on two idle processors.
 """
 
 import argparse
+import os
 import tempfile
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +17,7 @@ from rich.console import Console
 from core.ops.ledger import Ledger
 from dashboard.terminal import table
 from tests import crashes
+from tests.core.test_feedback_crash import send
 from tests.core.test_supervisor import jobs_under_kills
 from tests.tiny_bert import write_tiny_bert
 
@@ -33,6 +37,7 @@ def main() -> None:
             rows.append((name, "power cut or kill at each step", seen.points, f"{seen.done} acts", NOTHING))
         rows += full_disks(folder)
         rows += random_kills(folder, share=asked.share)
+        rows.append(of_feedback(folder / "feedback", share=asked.share))
     console = Console()
     console.print(table(("operation", "accident", "times", "of", "lost"), rows, title="crashes"))
 
@@ -70,6 +75,29 @@ def random_kills(folder: Path, *, share: float) -> list[tuple[object, ...]]:
         ("jobs", "kill -9 of a supervisor", killed["supervisor"], f"{n_jobs} jobs, 6 rivals", NOTHING),
         ("jobs", "kill -9 of a worker", killed["worker"], f"{n_jobs} jobs", NOTHING),
     ]
+
+
+def of_feedback(folder: Path, *, share: float) -> tuple[object, ...]:
+    """Of writers of feedback, ten rows a transaction at most."""
+    folder.mkdir()
+    rows = max(round(10_000 * share), 320)
+    address = f"sqlite:///{folder / 'ledger.sqlite'}"
+    done = send(address, folder, writers=16, rows=rows, kills=max(round(10 * share), 2))
+    told = (
+        f"{done['rows']:.0f} rows, {done['rows_per_s']:.0f} a second where the disk flushes {flushes(folder):.0f} times"
+    )
+    return ("feedback", "kill -9", done["kills"], told, NOTHING)
+
+
+def flushes(folder: Path, *, times: int = 200) -> float:
+    """How often a second a page of 4 kB can be written and flushed in a folder, one after the other."""
+    begun = time.perf_counter()
+    with (folder / "flushed").open("wb") as file:
+        for _ in range(times):
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    return times / (time.perf_counter() - begun)
 
 
 if __name__ == "__main__":
