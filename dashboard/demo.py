@@ -22,6 +22,7 @@ from core.ops.runs import RunRow, run_folder
 from core.serve.answers import open_run
 from core.trust.explain import attributions
 from dashboard import terminal
+from dashboard.desk import actor
 from dashboard.intake import ingest_dataset
 from dashboard.measuring import stored
 from dashboard.publishing import report_of, write_report
@@ -45,7 +46,7 @@ def run_demo(
             ledger,
             dataset=build.dataset,
             run_id=run.run_id,
-            actor="demo",
+            actor=actor(),
             reason=registry.FIRST,
             expected_version=None,
             now=utc_now(),
