@@ -6,8 +6,8 @@ done again. The manifest is written last, so a run without one is unfinished, wh
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,25 +30,24 @@ from core.ops.events import read_events
 from core.ops.jobs import events_path
 from core.ops.ledger import build_of
 from core.ops.processes import peak_gb
-from core.ops.registry import log_test_read
-from core.ops.runs import finish_run, finished_run, new_run, run_folder
+from core.ops.registry import champion, log_test_read
+from core.ops.runs import finish_run, new_run, run_folder, run_of
 from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
 from core.predict.behaviour_figures import behaviour_figures
 from core.predict.behaviour_fit import fit_behaviour, log_of
+from core.predict.carried import PRETRAINED, Carried, Weights
 from core.predict.fit import UPDATE, Fitted, fit, fit_onward, pick_device
-from core.predict.measure import evaluate_split
-from core.predict.onward import Language, Texts, as_it_stands, kinds_onward, onward, read_onward
+from core.predict.measure import Rival, evaluate_split
+from core.predict.onward import Texts, as_it_stands, kinds_onward
 from core.predict.recommend import write_everyone
 from core.predict.served import ServedModel
 from core.trust.fairness import audit
 from data import reads
-from data.errors import DamagedArtefact
+from data.errors import DamagedArtefact, LodestarError
 from data.publish import make_folder, remove_orphans, verify_manifest, write_manifest
 from data.warehouse import Warehouse
 
-PRETRAINED = "pretrained"  # the folder of a run whose language model was pretrained
-Weights = Callable[[str], Path]  # a language model's folder by its name; raises WeightsMissing
 EVALUATION = "evaluation.json"
 WEIGHT = {
     "text": 4,
@@ -174,12 +173,13 @@ def _train(
     weights: Weights,
     parent: str | None,
 ) -> dict[str, Any]:
-    facts, pretrained, stood = warehouse.facts, None, None
+    facts, pretrained = warehouse.facts, None
     if parent is None:
         material = _material(warehouse, config, progress)
         fitted, pretrained = _fit_anew(material, config, progress, folder, weights=weights)
+        rival = None
     else:
-        material, fitted, stood = _fit_onward(
+        material, fitted, rival = _fit_onward(
             context, config, progress, warehouse, folder, parent=parent, weights=weights
         )
     split = material.split
@@ -200,8 +200,15 @@ def _train(
             )
         if not len(asked.test):
             progress.log("nobody has events enough to be asked: the run is not measured, and its figures are missing")
+        serving = rival or _rival(context, config, progress, material, facts.build_id, weights=weights)
         evaluation, users = evaluate_split(
-            served, asked, frozen=fitted.first_network, language=fitted.language, seed=config.seed, parent=stood
+            served,
+            asked,
+            frozen=fitted.first_network,
+            language=fitted.language,
+            seed=config.seed,
+            rival=serving,
+            kinds=material.kinds,
         )
         evaluation["behaviour"] = behaviour_figures(behaviour, linear, served, behaved, seed=config.seed)
         users.to_parquet(folder / "users.parquet", index=False)
@@ -300,33 +307,42 @@ def _fit_onward(
     *,
     parent: str,
     weights: Weights,
-) -> tuple[Material, Fitted, ServedModel]:
+) -> tuple[Material, Fitted, Rival]:
     """A model that goes on from another run's, on this build, and that run's as it stands there. Raises UnknownRun,
     RunUnfinished, DamagedArtefact."""
-    row = finished_run(context.ledger, context.home, parent)
-    source = run_folder(context.home, row.run_id)
-    with Warehouse.open(build_of(context.ledger, row.build_id).path) as of_parent:
-        served = ServedModel.load(source, of_parent)
-        before = Texts(served.catalogue.keys, [str(t) for t in reads.catalogue(of_parent)["text"].to_pylist()])
-    material = _material(warehouse, config, progress, served=served)
-    now = Texts(material.catalogue.keys, material.texts)
-    language = Language.load(source, tuned=served.network.text)
-    if language is not None:
-        pretrained = source / PRETRAINED
-        with progress.stage("text"):
-            language = read_onward(
-                language,
-                before,
-                now,
-                config.text,
-                base=lambda: pretrained if pretrained.is_dir() else weights(config.text.model),
-                device=pick_device(config.device),
-                seed=config.seed,
-            )
-    start = onward(served, now.keys, kinds=material.kinds, language=language)
-    stood = as_it_stands(served, start, material.catalogue)
-    progress.log(f"goes on from {row.run_id} on {row.build_id}")
+    carried = Carried.open(context.ledger, context.home, parent)
+    material = _material(warehouse, config, progress, served=carried.served)
+    device = pick_device(config.device)
+    with progress.stage("text") if config.text.tune != "none" else nullcontext():
+        now = Texts(material.catalogue.keys, material.texts)
+        start = carried.start(now, kinds=material.kinds, weights=weights, device=device)
+    stood = as_it_stands(carried.served, start, material.catalogue)
+    progress.log(f"goes on from {carried.row.run_id} on {carried.row.build_id}")
     fitted = fit_onward(
         material.learned, material.catalogue, config, start, follow=progress, checkpoints=folder / "checkpoints"
     )
-    return material, fitted, stood
+    return material, fitted, Rival(carried.row.run_id, stood)
+
+
+def _rival(
+    context: JobContext, config: TrainConfig, progress: Progress, material: Material, build_id: str, *, weights: Weights
+) -> Rival | None:
+    """The data set's champion as it stands on this build, where it was trained on another one by the same protocol; on
+    its own build it was measured when it was trained. One that cannot be carried here is told in the log."""
+    dataset = context.dataset or build_of(context.ledger, build_id).dataset
+    run_id = champion(context.ledger, dataset)
+    if run_id is None:
+        return None
+    row = run_of(context.ledger, run_id)
+    if row.build_id == build_id or row.protocol != config.protocol:
+        return None
+    try:
+        carried = Carried.open(context.ledger, context.home, run_id)
+        device = pick_device(config.device)
+        model = carried.standing(
+            material.catalogue, material.texts, kinds=material.kinds, weights=weights, device=device
+        )
+    except LodestarError as error:
+        progress.log(f"champion {run_id} is not measured on this build: {error.message}")
+        return None
+    return Rival(run_id, model)

@@ -20,16 +20,14 @@ from dashboard.cli_runs import (
     bench,
     evaluate,
     export,
-    promote,
     report,
-    rollback,
     score,
-    split,
     train,
     update,
     verify,
 )
 from dashboard.cli_search import search
+from dashboard.cli_serving import promote, rollback, split
 from dashboard.desk import (
     AsJson,
     Home,

@@ -41,14 +41,19 @@ def feedback(
 def interactions(
     out: Annotated[Path, typer.Argument(help="A .csv or .parquet file.")],
     as_: Annotated[
-        Literal["clicks", "ratings"],
-        typer.Option("--as", help="clicks: every event in time; ratings: each user's last value of an item."),
+        Literal["clicks", "ratings", "feedback"],
+        typer.Option(
+            "--as",
+            help="clicks: every event in time; ratings: each user's last value of an item; feedback: every act in the"
+            " ledger, with slates and propensities.",
+        ),
     ] = "clicks",
     dataset: Dataset = None,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """A build's behaviour as a file, in the caller's keys: a click stream, or a rating matrix row by row."""
+    """Behaviour as a file, in the caller's keys: the build's click stream or rating matrix, or all feedback."""
+    from core.ops import feedback as acts
     from core.ops.ledger import current_build
     from dashboard.tables import check_name, write_rows
     from data import reads
@@ -58,9 +63,12 @@ def interactions(
     with desk(home) as d:
         matrix.require(d.ledger, actor(), matrix.Act.EXPLORE)
         build = current_build(d.ledger, dataset)
-        with Warehouse.open(build.path) as warehouse:
-            found = reads.click_stream(warehouse) if as_ == "clicks" else reads.ratings(warehouse)
-        rows = write_rows(found.to_batches(), found.schema, out)
+        if as_ == "feedback":
+            rows = write_rows(acts.every(d.ledger, build.dataset), acts.COLUMNS, out)
+        else:
+            with Warehouse.open(build.path) as warehouse:
+                found = reads.click_stream(warehouse) if as_ == "clicks" else reads.ratings(warehouse)
+            rows = write_rows(found.to_batches(), found.schema, out)
     told = {"path": str(out), "dataset": build.dataset, "build_id": build.build_id, "rows": rows}
     terminal.show(
         told, as_json=as_json, human=lambda console: console.print(f"{out}: {rows:,} rows of {build.build_id}")

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.ops import feedback
 from core.ops.ledger import build_of
 from core.ops.runs import run_of
 from core.trust.drift import Aspect, Drift
@@ -25,6 +26,8 @@ def section(s: Scene) -> None:
     except UnknownBuild:
         parts.note(t("drift.gone", run=s.champion))
         return
+    if waiting := feedback.unfolded(s.ledger, s.dataset):
+        parts.note(t("drift.waiting", n=waiting))
     if learned.build_id == s.build.build_id:
         parts.note(t("drift.same", run=s.champion))
         return

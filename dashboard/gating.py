@@ -15,13 +15,13 @@ MARKS = {"pass": ":material/check_circle:", "fail": ":material/cancel:", "unknow
 
 
 def whole(evidence: Mapping[str, Any]) -> str:
-    """How the whole reads: first, better, passes, incomplete (passes, but the two were not compared), fails."""
-    if not evidence["passes"]:
+    """How the whole reads: fails, incomplete (nothing fails, but the two were not compared), first, better, passes."""
+    if evidence["failed"]:
         return "fails"
-    if evidence["champion"] is None:
-        return "first"
     if "accuracy" in evidence["unknown"]:
         return "incomplete"
+    if evidence["champion"] is None:
+        return "first"
     return "better" if evidence["better"] else "passes"
 
 

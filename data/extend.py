@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from data.ingest import IngestResult, counted, explained, publish_build, sql
 from data.publish import full_disk_reported, temporary_folder
-from data.quarantine import SCHEMA, write_quarantine
+from data.quarantine import SCHEMA
 from data.rows import FEEDBACK
-from data.warehouse import Connection, DatabaseError, Warehouse, build_connection, remove_build, verify_build
+from data.warehouse import Connection, DatabaseError, Warehouse, build_connection, verify_build
 
 
 def extend(
@@ -29,9 +29,8 @@ def extend(
     started = time.perf_counter()
     verify_build(path)
     build_id = f"b-{secrets.token_hex(4)}"
-    target = home / "warehouse" / f"{build_id}.duckdb"
-    with full_disk_reported(home), temporary_folder(target.parent, build_id) as folder:
-        made, refused_rows = folder / target.name, folder / f"{build_id}.parquet"
+    with full_disk_reported(home), temporary_folder(home / "warehouse", build_id) as folder:
+        made = folder / f"{build_id}.duckdb"
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
                 refused = _make(connection, path, made, feedback, now=now)
@@ -40,12 +39,7 @@ def extend(
         before = home / "quarantine" / f"{path.stem}.parquet"
         kept = pq.read_table(before).cast(SCHEMA) if before.is_file() else SCHEMA.empty_table()
         everything = pa.concat_tables([kept, refused])
-        write_quarantine(refused_rows, everything)
-        try:
-            publish_build(made, target, refused_rows, home / "quarantine" / f"{build_id}.parquet")
-        except BaseException:
-            remove_build(home, build_id)
-            raise
+        target, quarantine = publish_build(made, home, everything)
     with Warehouse.open(target) as warehouse:
         facts = warehouse.facts
     of_events = pc.is_in(everything["table"], pa.array(["events", FEEDBACK]))
@@ -59,7 +53,7 @@ def extend(
         catalogue_reasons=counted(everything.filter(pc.invert(of_events))),
         seconds=time.perf_counter() - started,
         path=target,
-        quarantine=home / "quarantine" / f"{build_id}.parquet",
+        quarantine=quarantine,
         facts=facts,
     )
 

@@ -83,22 +83,15 @@ def ingest(
     started = time.perf_counter()
     tell = progress or _silent
     build_id = f"b-{secrets.token_hex(4)}"
-    target = home / "warehouse" / f"{build_id}.duckdb"
-    quarantine = home / "quarantine" / f"{build_id}.parquet"
-    with full_disk_reported(home), temporary_folder(target.parent, build_id) as folder:
-        made, refused_rows = folder / target.name, folder / quarantine.name
+    with full_disk_reported(home), temporary_folder(home / "warehouse", build_id) as folder:
+        made = folder / f"{build_id}.duckdb"
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
                 refused = _make(connection, made, spec, base=base, now=now, tell=tell, feedback=feedback)
         except DatabaseError as error:
             raise explained(error, memory_limit) from error
         tell(0.95, "publishing")
-        write_quarantine(refused_rows, refused)
-        try:
-            publish_build(made, target, refused_rows, quarantine)
-        except BaseException:
-            remove_build(home, build_id)
-            raise
+        target, quarantine = publish_build(made, home, refused)
     with Warehouse.open(target) as warehouse:
         facts = warehouse.facts
     tell(1.0, "done")
@@ -159,13 +152,23 @@ def _make(
     return pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
 
 
-def publish_build(made: Path, target: Path, refused_rows: Path, quarantine: Path) -> None:
-    """The build's own rename comes last: before it, there is no build."""
-    move_whole(refused_rows, quarantine)
-    told = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
-    manifest = {"files": {target.name: told}, "build_id": target.stem}
-    write_whole(manifest_path(target), json.dumps(manifest, indent=1).encode())
-    move_whole(made, target)
+def publish_build(made: Path, home: Path, refused: pa.Table) -> tuple[Path, Path]:
+    """Publish the build file at `made` with the rows that were refused; where build and quarantine lie. The build's own
+    rename comes last: before it there is no build, and after an error nothing of it stays."""
+    build_id = made.stem
+    target, quarantine = home / "warehouse" / made.name, home / "quarantine" / f"{build_id}.parquet"
+    refused_rows = made.with_suffix(".parquet")
+    write_quarantine(refused_rows, refused)
+    try:
+        move_whole(refused_rows, quarantine)
+        told = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
+        manifest = {"files": {target.name: told}, "build_id": build_id}
+        write_whole(manifest_path(target), json.dumps(manifest, indent=1).encode())
+        move_whole(made, target)
+    except BaseException:
+        remove_build(home, build_id)
+        raise
+    return target, quarantine
 
 
 def _check_events(

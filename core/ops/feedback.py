@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +29,22 @@ MOST_ROWS = 1000  # in one transaction, and so in one request
 MOST_CHARACTERS = 512  # of a key
 _AHEAD = timedelta(days=1)  # that a client's clock may be
 _READ_ROWS = 50_000
+COLUMNS = pa.schema(
+    [
+        ("feedback_id", pa.int64()),
+        ("user", pa.string()),
+        ("item", pa.string()),
+        ("kind", pa.string()),
+        ("at", pa.timestamp("us", tz="UTC")),
+        ("value", pa.float64()),
+        ("slate", pa.string()),
+        ("rank", pa.int32()),
+        ("propensity", pa.float64()),
+        ("run_id", pa.string()),
+        ("received", pa.timestamp("us", tz="UTC")),
+        ("key", pa.string()),
+    ]
+)
 EVENT_COLUMNS = pa.schema(
     [
         ("feedback_id", pa.int64()),
@@ -134,29 +149,24 @@ def unfolded(ledger: Ledger, dataset: str) -> int:
 
 def events(ledger: Ledger, dataset: str, *, upto: int, after: int = 0) -> pa.Table:
     """The rows that are behaviour, as EVENT_COLUMNS in the order in which they were committed: after < id <= upto."""
+    named = sa.case(AS_EVENTS, value=table.c.kind)
     query = (
-        sa.select(table.c.feedback_id, table.c.user, table.c.item, table.c.at, table.c.kind, table.c.value)
+        sa.select(table.c.feedback_id, table.c.user, table.c.item, table.c.at, named, table.c.value)
         .where(table.c.dataset == dataset, table.c.kind.in_(AS_EVENTS))
         .where(table.c.feedback_id > after, table.c.feedback_id <= upto)
         .order_by(table.c.feedback_id)
     )
-    batches = []
     with ledger.read() as connection:
-        found = iter(connection.execution_options(yield_per=_READ_ROWS).execute(query))
-        while some := list(islice(found, _READ_ROWS)):
-            columns = list(zip(*some, strict=True))
-            columns[4] = tuple(AS_EVENTS[kind] for kind in columns[4])
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, EVENT_COLUMNS, strict=True)]
-            batches.append(pa.record_batch(arrays, schema=EVENT_COLUMNS))
-    return pa.Table.from_batches(batches, schema=EVENT_COLUMNS)
+        found = connection.execution_options(yield_per=_READ_ROWS).execute(query)
+        return pa.Table.from_batches(list(_batches(found, EVENT_COLUMNS)), schema=EVENT_COLUMNS)
 
 
-def rows(ledger: Ledger, dataset: str) -> Iterator[dict[str, Any]]:
-    """Every row of a data set by column name, in the order of their commits."""
-    query = sa.select(table).where(table.c.dataset == dataset).order_by(table.c.feedback_id)
+def every(ledger: Ledger, dataset: str) -> Iterator[pa.RecordBatch]:
+    """All rows of a data set as COLUMNS, in the order of their commits, a part at a time."""
+    query = sa.select(*(table.c[name] for name in COLUMNS.names)).where(table.c.dataset == dataset)
     with ledger.read() as connection:
-        for row in connection.execution_options(yield_per=_READ_ROWS).execute(query).mappings():
-            yield dict(row)
+        ordered = query.order_by(table.c.feedback_id)
+        yield from _batches(connection.execution_options(yield_per=_READ_ROWS).execute(ordered), COLUMNS)
 
 
 def last_acts(ledger: Ledger, dataset: str, user: str, *, kinds: Sequence[str]) -> dict[str, str]:
@@ -191,6 +201,14 @@ def shown(slate: str, user: str, items: Sequence[Mapping[str, Any]], *, run_id: 
         )
         for item in items
     ]
+
+
+def _batches(found: sa.CursorResult[Any], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """A result's rows, whose columns are the schema's in order."""
+    for some in found.partitions(_READ_ROWS):
+        columns = zip(*some, strict=True)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        yield pa.record_batch(arrays, schema=schema)
 
 
 def _fault(row: Feedback, now: datetime, items: Container[str] | None) -> str | None:

@@ -91,14 +91,7 @@ def promote(  # noqa: PLR0913
     with ledger.write() as connection:
         current = latest_promotion(connection, dataset)
         _expect(current, expected_version, dataset=dataset)
-        run = one_row(connection, sa.select(runs_table).where(runs_table.c.run_id == run_id))
-        if run is None or run["dataset"] != dataset:
-            raise UnknownRun(f"no run {run_id!r} of {dataset}", remedy="list them with `lodestar jobs`")
-        if run["finished"] is None:
-            raise RunUnfinished(
-                f"run {run_id!r} has not finished, it can't serve",
-                remedy=f"resume it with `lodestar jobs resume {run['job_id']}`",
-            )
+        check_servable(connection, dataset, run_id)
         against = _against(current, run_id, evidence)
         if against is not None and not override:
             raise against
@@ -152,6 +145,18 @@ def rollback(
         )
 
 
+def check_servable(connection: Connection, dataset: str, run_id: str) -> None:
+    """Raises UnknownRun for a run that is not this data set's, RunUnfinished for one that cannot serve yet."""
+    run = one_row(connection, sa.select(runs_table).where(runs_table.c.run_id == run_id))
+    if run is None or run["dataset"] != dataset:
+        raise UnknownRun(f"no run {run_id!r} of {dataset}", remedy="list them with `lodestar jobs`")
+    if run["finished"] is None:
+        raise RunUnfinished(
+            f"run {run_id!r} has not finished, it can't serve",
+            remedy=f"resume it with `lodestar jobs resume {run['job_id']}`",
+        )
+
+
 def log_test_read(ledger: Ledger, run_id: str, protocol: str, now: datetime) -> None:
     """Notes that a run's test figures were computed: a hold-out that is read often is worth less."""
     row = {"run_id": run_id, "protocol": protocol, "at": now}
@@ -202,8 +207,13 @@ def _against(current: PromotionRow | None, run_id: str, evidence: Mapping[str, A
         )
     if evidence["passes"]:
         return None
-    failed = "; ".join(check["said"] for check in evidence.get("checks", ()) if check["verdict"] == "fail")
+    failed = "; ".join(check["said"] for check in evidence.get("checks", ()) if _blocks(check))
     return GateFailed(f"the evidence for {run_id} fails. {failed}".rstrip(". "), remedy=look)
+
+
+def _blocks(check: Mapping[str, Any]) -> bool:
+    """Whether a check stands in the way: it fails, or it is the comparison, and there was none."""
+    return bool(check["verdict"] == "fail" or (check["name"] == "accuracy" and check["verdict"] == "unknown"))
 
 
 def _append(connection: Connection, row: PromotionRow) -> PromotionRow:

@@ -16,11 +16,10 @@ from sqlalchemy.engine import Connection
 
 from core.ops import trail
 from core.ops.ledger import Ledger, one_row
-from core.ops.registry import latest_promotion
+from core.ops.registry import check_servable, latest_promotion
 from core.ops.roles import Act, check
-from core.ops.schema import runs as runs_table
 from core.ops.schema import splits as splits_table
-from data.errors import InputError, RunUnfinished, UnknownRun
+from data.errors import InputError, UnknownRun
 
 Arm = Literal["champion", "challenger"]
 _PLACES = 2.0**64
@@ -70,14 +69,7 @@ def split(ledger: Ledger, *, dataset: str, run_id: str, share: float, actor: str
             raise UnknownRun(f"{dataset} has no champion to challenge", remedy="make one with `lodestar promote RUN`")
         if champion.run_id == run_id:
             raise InputError(f"{run_id} is the champion itself", remedy="name another run as its challenger")
-        run = one_row(connection, sa.select(runs_table).where(runs_table.c.run_id == run_id))
-        if run is None or run["dataset"] != dataset:
-            raise UnknownRun(f"no run {run_id!r} of {dataset}", remedy="list them with `lodestar jobs`")
-        if run["finished"] is None:
-            raise RunUnfinished(
-                f"run {run_id!r} has not finished, it can't serve",
-                remedy=f"resume it with `lodestar jobs resume {run['job_id']}`",
-            )
+        check_servable(connection, dataset, run_id)
         made = {"run_id": run_id, "share": share, "salt": f"{dataset}/{run_id}/", "champion_version": champion.version}
         return _append(connection, dataset, **made, actor=actor, reason=reason, at=now)
 

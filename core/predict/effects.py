@@ -13,8 +13,8 @@ LANGUAGE_EFFECTS: Mapping[str, str] = {
     "tuned_vs_zeroed": "zeroed",
     "lora_vs_frozen": "frozen",
 }
-PARENT = "parent"  # the model that training went on from, as it stood
-SIDES = frozenset({KNOWN, "shuffled", "zeroed", PARENT})  # of an effect, and no component of anything
+RIVAL = "rival"  # another run, as it stands on this one's build: the champion, or what training went on from
+SIDES = frozenset({KNOWN, "shuffled", "zeroed", RIVAL})  # of an effect, and no component of anything
 
 
 def component_names(columns: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """A served model on its test questions: its figures, those of its parts, and of its language model taken away."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,8 @@ from torch import Tensor
 from core.learn.model import Recommender
 from core.learn.scoring import neural_scores
 from core.learn.sequences import Histories, Queries, Split
-from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, PARENT, SIDES
+from core.predict.carried import renumbered
+from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, RIVAL, SIDES
 from core.predict.evaluate import (
     Figures,
     Scored,
@@ -29,6 +31,14 @@ SERVED = "served"
 UNMASKED = "unmasked"
 
 
+@dataclass(frozen=True)
+class Rival:
+    """Another run's model over the same catalogue."""
+
+    run_id: str
+    served: ServedModel
+
+
 def evaluate_split(
     served: ServedModel,
     split: Split,
@@ -36,12 +46,13 @@ def evaluate_split(
     frozen: Recommender | None,
     language: Language | None,
     seed: int,
-    parent: ServedModel | None = None,
+    rival: Rival | None = None,
+    kinds: Sequence[str] = (),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Figures of the served score and of each component on the test queries, and the table of tested users.
 
-    frozen: the first stage's network, when the run tuned its language model after it; parent: the model that training
-    went on from, brought to the same catalogue.
+    frozen: the first stage's network, when the run tuned its language model after it; rival: another run to measure on
+    the same questions, whose kinds are numbered as `kinds`.
     """
     queries, n_items = split.test, served.n_items
     texts = _other_texts(served, language, seed=seed)
@@ -68,14 +79,15 @@ def evaluate_split(
             if other in everything
         },
     }
-    if parent is not None:
+    if rival is not None:
+        model = rival.served
+        own = renumbered(queries, kinds, model)
         stood = in_blocks(
-            queries,
-            lambda some: {PARENT: score_queries(parent.logits(some.context), some, task=parent.task)},
-            n_items=n_items,
-        )[PARENT]
-        kept[PARENT] = stood
-        evaluation[PARENT] = {"metrics": told(stood), "gain": compare(scored[SERVED], stood, queries, seed=seed)}
+            own, lambda some: {RIVAL: score_queries(model.logits(some.context), some, task=model.task)}, n_items=n_items
+        )[RIVAL]
+        kept[RIVAL] = stood
+        gain = compare(scored[SERVED], stood, queries, seed=seed)
+        evaluation[RIVAL] = {"run_id": rival.run_id, "metrics": told(stood), "gain": gain}
     return evaluation, user_table(kept, queries, served=SERVED)
 
 

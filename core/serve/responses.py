@@ -17,6 +17,7 @@ from core.ops.feedback import Feedback, Receipt
 from core.ops.ledger import Ledger, current_build
 from data import reads
 from data.acts import acts
+from data.errors import InputError
 from data.quarantine import SCHEMA, write_quarantine
 from data.warehouse import Warehouse
 
@@ -42,12 +43,14 @@ class Intake:
 
     def take_slate(self, told: dict[str, Any], *, dataset: str, now: datetime) -> dict[str, Any]:
         """A `recommend` answer for a user, noted as shown: with `slate`, and each item's `propensity`, which is 1 where
-        the list is the only one that the user could have got."""
+        the list is the only one that the user could have got. Raises InputError for keys that no feedback can have."""
         slate = feedback.new_slate()
         items = [{**item, "propensity": 1.0} for item in told["items"]]
         rows = feedback.shown(slate, told["user"], items, run_id=told["run_id"], at=now)
-        for start in range(0, len(rows), feedback.MOST_ROWS):
-            feedback.append(self.ledger, dataset, rows[start : start + feedback.MOST_ROWS], now=now)
+        taken = feedback.append(self.ledger, dataset, rows, now=now)
+        if taken.refused:
+            reason = next(iter(taken.refused.values()))
+            raise InputError(f"the list cannot be noted as shown: {reason}", remedy="ask without `log`")
         return {**told, "slate": slate, "items": items}
 
     def take_file(self, path: Path, *, home: Path, dataset: str | None, now: datetime) -> dict[str, Any]:

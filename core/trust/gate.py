@@ -4,9 +4,9 @@ A run may serve when it is *not inferior*: over the users that both were tested 
 difference in NDCG@10 stays above a loss of `MARGIN` of the champion's value (Piaggio et al., "Reporting of
 noninferiority and equivalence randomized trials", JAMA 2012). It is called better only when the whole interval lies
 above zero. No declared attribute's gap may have grown beyond chance. The rest is told and judged mildly: how old the
-data is, how often this hold-out was read. Two runs of different builds, protocols or test users are not compared:
-that is said, and the evidence is incomplete; but a run that went on from the champion on a newer build is compared with
-the champion as it stands on that build. Nothing here decides; `core.ops.registry` keeps to `passes`.
+data is, how often this hold-out was read. Two runs of different builds, protocols or test users are not compared: that
+is said, and the run does not pass, since not inferior has to be shown; but a run of a newer build was measured beside
+the champion as it stands there. Nothing here decides; `core.ops.registry` keeps to `passes`.
 """
 
 import json
@@ -24,7 +24,7 @@ import pandas as pd
 from core.ops.ledger import Ledger, build_of, current_build
 from core.ops.registry import champion, count_test_reads
 from core.ops.runs import RunRow, run_folder, run_of
-from core.predict.effects import PARENT
+from core.predict.effects import RIVAL
 from core.predict.intervals import LARGE, POWER_FACTOR, RESAMPLES, Measure, bounds, paired_gap, resampled_sums
 from core.predict.significance import holm
 from core.trust.drift import drift_since
@@ -72,8 +72,8 @@ class Evidence:
 
     @property
     def passes(self) -> bool:
-        """Whether no check fails; what is unknown stops nobody, and is listed."""
-        return not self.named("fail")
+        """Whether no check fails and the run was compared; what else is unknown stops nobody, and is listed."""
+        return not self.named("fail") and "accuracy" not in self.named("unknown")
 
     @property
     def better(self) -> bool:
@@ -110,8 +110,8 @@ def gather(ledger: Ledger, home: Path, run: RunRow, *, now: datetime, seed: int 
     else:
         mine, theirs = tested_users(home, run.run_id), tested_users(home, holder.run_id)
         apart = apart_by(run, holder, mine, theirs)
-        if apart == "build" and run.protocol == holder.protocol and goes_on_from(home, run) == holder.run_id:
-            theirs, apart = tested_parent(home, run.run_id), None
+        if apart == "build" and run.protocol == holder.protocol and rival_of(home, run) == holder.run_id:
+            theirs, apart = tested_rival(home, run.run_id), None
         if apart or mine is None or theirs is None:
             checks = [_apart(name, apart) for name in ("accuracy", "fairness")]
         else:
@@ -131,17 +131,18 @@ def tested_users(home: Path, run_id: str) -> pd.DataFrame | None:
     return table[kept].sort_values("user_id", ignore_index=True)
 
 
-def goes_on_from(home: Path, run: RunRow) -> str | None:
-    """The run that a run was trained onward from; None for one trained anew."""
+def rival_of(home: Path, run: RunRow) -> str | None:
+    """The run that was measured on this one's test users beside it; None where none was."""
     file = run_folder(home, run.run_id) / "evaluation.json"
     told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return told.get("onward")
+    rival: str | None = told.get(RIVAL, {}).get("run_id")
+    return rival
 
 
-def tested_parent(home: Path, run_id: str) -> pd.DataFrame:
-    """The same of the run that this one went on from, as it stood on this one's build and test users."""
+def tested_rival(home: Path, run_id: str) -> pd.DataFrame:
+    """The same of that other run, as it stood on this one's build and test users."""
     table = pd.read_parquet(run_folder(home, run_id) / "users.parquet")
-    columns = {f"{PARENT}:{name}": name for name in (JUDGED, SHOWN)}
+    columns = {f"{RIVAL}:{name}": name for name in (JUDGED, SHOWN)}
     kept = table[["user_id", "queries", *columns]].rename(columns=columns)
     return kept.sort_values("user_id", ignore_index=True)
 

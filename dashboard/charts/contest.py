@@ -3,7 +3,7 @@ gaps. n and intervals are never left out.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -113,6 +113,6 @@ def _reach(estimate: float, low: float, high: float, colour: str) -> dict[str, o
     }  # fmt: skip
 
 
-def _reading(row: object, look: Look, metric: str) -> str:
-    interval = look.t("chart.interval", estimate=row.y, low=row.low, high=row.high)  # type: ignore[attr-defined]
+def _reading(row: Any, look: Look, metric: str) -> str:
+    interval = look.t("chart.interval", estimate=row.y, low=row.low, high=row.high)
     return f"{look.t.name('metric', metric)} {interval}"

@@ -22,12 +22,24 @@ from core.learn.closed import ClosedForm
 from core.learn.config import NetworkConfig
 from core.learn.model import Recommender
 from core.learn.sequences import Histories, Task, one_history
+from core.ops.ledger import Ledger, record_build
 from core.predict.blend import Blend
 from core.predict.served import Catalogue, ServedModel
+from tests.core.made_runs import NOON
 from tests.tiny_bert import write_tiny_bert
 
 N_ITEMS = 40
 CATEGORIES = ("Astronomy", "Baking", "Chess", "Jazz")
+
+
+@pytest.fixture
+def two_datasets(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger that knows a build of `films` and one of `retail`, on either database."""
+    with Ledger.open(ledger_address, home=tmp_path) as ledger:
+        for dataset in ("films", "retail"):
+            path = tmp_path / f"{dataset}.duckdb"
+            record_build(ledger, build_id=f"b-{dataset}", dataset=dataset, path=path, facts={}, now=NOON)
+        yield ledger
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from core.ops import feedback
@@ -20,8 +21,12 @@ def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def held(ledger: Ledger) -> list[tuple[str, str, str]]:
-    return [(row["user"], row["item"], row["kind"]) for row in feedback.rows(ledger, "films")]
+def everything(ledger: Ledger) -> list[dict[str, object]]:
+    return list(pa.Table.from_batches(feedback.every(ledger, "films"), feedback.COLUMNS).to_pylist())
+
+
+def held(ledger: Ledger) -> list[tuple[object, ...]]:
+    return [(row["user"], row["item"], row["kind"]) for row in everything(ledger)]
 
 
 def test_a_row_sent_again_is_there_once(ledger: Ledger) -> None:
@@ -87,6 +92,6 @@ def test_a_slate_is_rows_that_its_name_and_ranks_make_unique(ledger: Ledger) -> 
     rows = feedback.shown(slate, "ann", items, run_id="r-1", at=NOON)
     assert append(ledger, "films", rows, now=NOON).accepted == 3
     assert append(ledger, "films", rows, now=NOON).repeated == 3
-    assert [(row["rank"], row["slate"], row["run_id"]) for row in feedback.rows(ledger, "films")] == [
+    assert [(row["rank"], row["slate"], row["run_id"]) for row in everything(ledger)] == [
         (rank, slate, "r-1") for rank in (1, 2, 3)
     ]

@@ -15,6 +15,7 @@ from core.ops.registry import log_test_read, promote
 from core.ops.runs import RunRow, finish_run, new_run, run_folder, run_of
 from core.trust import gate
 from core.trust.gate import MARGIN, OFTEN, Check, accuracy, fairness, gather
+from data.errors import GateFailed
 from data.ingest import ingest
 from data.spec import parse_spec
 
@@ -238,8 +239,14 @@ def test_the_first_champion_needs_no_comparison(ledger: Ledger) -> None:
 )
 def test_what_cannot_be_paired_is_unknown(ledger: Ledger, other: dict[str, Any], why: str) -> None:
     serve(ledger, make_run(ledger, 0.5))
-    evidence = look(ledger, make_run(ledger, **{"ndcg": 0.1, **other}))
-    assert evidence.passes and not evidence.better
+    rival = make_run(ledger, **{"ndcg": 0.1, **other})
+    evidence = look(ledger, rival)
+    assert not evidence.passes and not evidence.better and not evidence.named("fail"), "nothing was shown of it"
+    with pytest.raises(GateFailed, match="override"):
+        promote(
+            ledger, dataset="films", run_id=rival.run_id, actor="a", reason="new", expected_version=1, now=NOON,
+            evidence=evidence.as_json(),
+        )  # fmt: skip
     assert findings(evidence)["accuracy"] == findings(evidence)["fairness"] == ("unknown", why)
     assert evidence.named("unknown")[:2] == ["accuracy", "fairness"]
 
@@ -259,7 +266,7 @@ def test_another_build_cannot_be_paired_and_older_data_does_not_replace_newer(le
     assert (fresh["accuracy"], fresh["data_age"]) == (("unknown", "build"), ("pass", "current"))
     promote(
         ledger, dataset="films", run_id=rival.run_id, actor="a", reason="new", expected_version=1, now=NOON,
-        evidence=look(ledger, rival).as_json(),
+        evidence=look(ledger, rival).as_json(), override=True,
     )  # fmt: skip
     back = look(ledger, old)
     assert findings(back)["data_age"] == ("fail", "older_than_champion") and not back.passes

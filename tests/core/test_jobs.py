@@ -113,11 +113,12 @@ def test_a_gpu_is_one_jobs_at_a_time_and_keeps_no_other_waiting(ledger: Ledger) 
 def test_every_host_has_its_own_gpu_or_does_without(ledger: Ledger) -> None:
     for _ in range(4):
         add(ledger, gpu=True)
-    claimed(ledger, ME, has_gpu=True)
-    claimed(ledger, ELSEWHERE, has_gpu=True)
+    here, there = claimed(ledger, ME, has_gpu=True), claimed(ledger, ELSEWHERE, has_gpu=True)
+    assert (here.host, there.host) == (ME.host, ELSEWHERE.host)
+    assert claim(ledger, supervisor=ME, lease_s=30, now=NOON, has_gpu=True) is None, "its GPU is held"
     without = Process(host="a-third-host", pid=8, started=8.0)
-    claimed(ledger, without)
-    claimed(ledger, without)
+    assert {claimed(ledger, without).host, claimed(ledger, without).host} == {"a-third-host"}, "it trains on the CPU"
+    assert line(ledger) == []
 
 
 def test_an_interrupted_job_goes_before_those_that_came_later(ledger: Ledger) -> None:

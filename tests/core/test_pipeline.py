@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -580,7 +581,11 @@ def test_what_was_shown_and_done_comes_back_over_http_exactly_once(made: Made) -
         logged = client.post("/recommend", json={"run": made.run_id, "user": user, "k": 3, "log": True}).json()
         assert [item["key"] for item in logged["items"]] == [item["key"] for item in plain["items"]]
         assert "slate" not in plain and all(item["propensity"] == 1.0 for item in logged["items"])
-        shown = [row for row in feedback.rows(made.ledger, dataset) if row["slate"] == logged["slate"]]
+        shown = [
+            row
+            for row in pa.Table.from_batches(feedback.every(made.ledger, dataset), feedback.COLUMNS).to_pylist()
+            if row["slate"] == logged["slate"]
+        ]
         assert [(row["item"], row["rank"], row["run_id"]) for row in shown] == [
             (item["key"], item["rank"], made.run_id) for item in logged["items"]
         ]
@@ -643,14 +648,22 @@ def test_training_goes_on_from_a_run_with_what_came_back(
         decays = {name: (form.decays, form.strength) for name, form in old.closed.items()}
         assert {name: (form.decays, form.strength) for name, form in run.served.closed.items()} == decays
         users = pq.read_table(folder / "users.parquet").to_pandas()
-        assert told["parent"]["metrics"]["ndcg@10"]["estimate"] == pytest.approx(users["parent:ndcg@10"].mean())
-        assert "parent" not in told["components"]
+        assert told["rival"]["metrics"]["ndcg@10"]["estimate"] == pytest.approx(users["rival:ndcg@10"].mean())
+        assert told["rival"]["run_id"] == made.run_id and "rival" not in told["components"]
         why = {"actor": "ann", "reason": "first", "expected_version": None, "now": NOW}
         registry.promote(made.ledger, dataset="synthetic", run_id=made.run_id, **why)
         row = finished_run(made.ledger, made.home, told["run_id"])
         found = {check.name: check for check in gather(made.ledger, made.home, row, now=NOW).checks}
-        assert found["accuracy"].figures["champion_value"] == pytest.approx(users["parent:ndcg@10"].mean())
+        assert found["accuracy"].figures["champion_value"] == pytest.approx(users["rival:ndcg@10"].mean())
         assert found["accuracy"].verdict != "unknown" and found["fairness"].finding != "build"
+        order(made.ledger, result.build_id, tiny_language_model, **{"text.tune": "none", "epochs": 1})
+        with monkeypatch.context() as unhindered:
+            unhindered.undo()
+            anew = pipeline.train_run(context_of(made.ledger, made.home), cache=made.home / "cache", offline=True)
+        assert anew["rival"]["run_id"] == made.run_id and anew["onward"] is None
+        # The same model on the same questions, whatever kinds are numbered there and whoever asks.
+        for metric, measure in told["rival"]["metrics"].items():
+            assert anew["rival"]["metrics"][metric]["estimate"] == pytest.approx(measure["estimate"], abs=1e-6), metric
         moved = (run.served.network.id_vector - old.network.id_vector).norm() / old.network.id_vector.norm()
         assert 0 < float(moved) < 1, "it went on, and did not start anew"
 

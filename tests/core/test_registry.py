@@ -1,14 +1,12 @@
 """One champion at a time, changed by one hand at a time, with its whole history kept."""
 
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from core.ops.ledger import Ledger, record_build
+from core.ops.ledger import Ledger
 from core.ops.registry import (
     PromotionRow,
     champion,
@@ -19,27 +17,13 @@ from core.ops.registry import (
     promotions,
     rollback,
 )
-from core.ops.runs import finish_run, new_run
 from data.errors import Conflict, GateFailed, InputError, RunUnfinished, UnknownRun
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+from tests.core.made_runs import NOON, make_run
 
 
 @pytest.fixture
-def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(ledger_address, home=tmp_path) as ledger:
-        for dataset in ("films", "retail"):
-            path = tmp_path / f"{dataset}.duckdb"
-            record_build(ledger, build_id=f"b-{dataset}", dataset=dataset, path=path, facts={}, now=NOON)
-        yield ledger
-
-
-def make_run(ledger: Ledger, dataset: str = "films", *, finished: bool = True) -> str:
-    assert ledger.home is not None
-    run_id = new_run(ledger, ledger.home, dataset=dataset, build_id=f"b-{dataset}", job_id=None, config={}, now=NOON)
-    if finished:
-        finish_run(ledger, run_id, summary={}, now=NOON)
-    return run_id
+def ledger(two_datasets: Ledger) -> Ledger:
+    return two_datasets
 
 
 def make_champion(

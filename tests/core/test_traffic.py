@@ -1,42 +1,27 @@
 """A user keeps the arm they met, a growing share only ever adds to the challenger, and a new champion ends it all."""
 
 import math
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.ops.ledger import Ledger, record_build
+from core.ops.ledger import Ledger
 from core.ops.registry import promote, rollback
-from core.ops.runs import finish_run, new_run, run_folder
+from core.ops.runs import run_folder
 from core.ops.traffic import Split, end_split, split, split_in_force, splits
 from core.serve import answers
 from core.serve.scorer import PredictQuestion, Shelf
 from data.errors import InputError, RunUnfinished, UnknownRun
+from tests.core.made_runs import NOON, make_run
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 USERS = [f"u{i}" for i in range(10_000)]
 WHO: dict[str, Any] = {"actor": "ann", "reason": "to see", "now": NOON}
 
 
 @pytest.fixture
-def ledger(ledger_address: str, tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(ledger_address, home=tmp_path) as ledger:
-        for dataset in ("films", "retail"):
-            path = tmp_path / f"{dataset}.duckdb"
-            record_build(ledger, build_id=f"b-{dataset}", dataset=dataset, path=path, facts={}, now=NOON)
-        yield ledger
-
-
-def make_run(ledger: Ledger, dataset: str = "films", *, finished: bool = True) -> str:
-    assert ledger.home is not None
-    run_id = new_run(ledger, ledger.home, dataset=dataset, build_id=f"b-{dataset}", job_id=None, config={}, now=NOON)
-    if finished:
-        finish_run(ledger, run_id, summary={}, now=NOON)
-    return run_id
+def ledger(two_datasets: Ledger) -> Ledger:
+    return two_datasets
 
 
 def serve(ledger: Ledger, run_id: str) -> None:

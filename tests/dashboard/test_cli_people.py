@@ -74,6 +74,18 @@ def test_what_was_done_joins_the_next_build_once_and_comes_out_as_files(home: Pa
     assert (rated["user"], rated["item"], rated["value"]) == ("bob", "x", 4.0)
 
 
+def test_all_feedback_comes_out_with_what_it_was_shown_at(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "acts.csv"
+    file.write_text(
+        "user,item,kind,at,slate,rank,propensity\nann,x,shown,2025-01-01,s-1,2,.25\nann,x,click,2025-01-01,,,\n"
+    )
+    assert run("feedback", file, "--home", home)["accepted"] == 2
+    assert run("interactions", tmp_path / "acts.parquet", "--as", "feedback", "--home", home)["rows"] == 2
+    shown, click = pq.read_table(tmp_path / "acts.parquet").to_pylist()
+    assert (shown["slate"], shown["rank"], shown["propensity"], shown["kind"]) == ("s-1", 2, 0.25, "shown")
+    assert (click["slate"], click["kind"]) == (None, "click")
+
+
 def test_json_lines_say_the_same(tmp_path: Path) -> None:
     file = tmp_path / "acts.jsonl"
     rows = [

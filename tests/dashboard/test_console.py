@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import streamlit as st
 from markdown_it import MarkdownIt
@@ -700,7 +701,7 @@ def test_a_thumb_goes_to_the_ledger_once_and_stays(opened: Opened, new_store: Ca
     test.button(key="dismissal-1").click().run()
     assert test.button(key="dismissal-1").disabled and not test.button(key="favourite-1").disabled
     with Ledger.open(own.home) as ledger:
-        rows = list(feedback.rows(ledger, "tiny"))
+        rows = pa.Table.from_batches(feedback.every(ledger, "tiny"), feedback.COLUMNS).to_pylist()
     assert [(row["user"], row["kind"], row["rank"], row["run_id"]) for row in rows] == [
         ("u7", "favourite", 1, own.run_id),
         ("u7", "dismissal", 1, own.run_id),
@@ -724,6 +725,8 @@ def test_pulse_says_what_moved_since_the_champion_learned(opened: Opened, new_st
         ]
         now = acts[-1].at + timedelta(days=30)
         upto = feedback.append(ledger, "tiny", acts, now=now).accepted
+    assert EN("drift.waiting", n=len(acts)) in said(opened(own.home, "pulse"))
+    with Ledger.open(own.home) as ledger:
         folded = feedback.events(ledger, "tiny", upto=feedback.watermark(ledger, "tiny"))
         made = extend(build.path, folded, home=own.home, now=now)
         record_build(
