@@ -578,9 +578,12 @@ def test_runs_of_different_protocols_are_told_apart(
     test = opened(own.home, "models", run=twin)
     assert labelled in notes(test)
     test.text_input(key="promote-reason").set_value("newer data").run()
+    assert test.button(key="promote").disabled, "it was compared with nothing"
+    test.checkbox(key="promote-override").check().run()
     test.button(key="promote").click().run()
     with Ledger.open(own.home) as ledger:
         assert registry.champion(ledger, "tiny") == twin
+        assert registry.promotions(ledger, "tiny")[0].action == "override"
 
 
 def twin_by_time(own: Any, write_run: Callable[..., Any]) -> str:
