@@ -173,11 +173,13 @@ def work(job: str, home: Home = None) -> None:
     """Run one claimed job in this process; the supervisor starts it."""
     import torch
 
+    from core.ops.processes import yield_to_others
     from core.ops.worker import JobContext
     from core.ops.worker import work as run_job
     from core.pipeline import train_run
     from core.searching import search_run
 
+    yield_to_others()
     with desk(home) as d:
         torch.set_num_threads(d.settings.threads)
         mine = d.settings

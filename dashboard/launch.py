@@ -1,8 +1,9 @@
 """`lodestar app`: the web, the supervisor and the scorer, started together, watched, and stopped together.
 
 Each has a session of its own, so that it outlives the others and a terminal's Ctrl-C reaches only this process,
-which then stops them in order. What runs is noted in the home's `app.json`: processes that a killed launcher left
-behind are ended by the next one, and two consoles of one home never run side by side.
+which then stops them in order. Behind the web a `Spare` waits to take its place. What runs is noted in the home's
+`app.json`: processes that a killed launcher left behind are ended by the next one, and two consoles of one home never
+run side by side.
 """
 
 import json
@@ -15,7 +16,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from core.ops.processes import (
 )
 from core.ops.supervisor import GRACE_S, supervisor_pid
 from dashboard.settings import Settings
+from dashboard.spare import SPARE, Spare, start_logged
 from data.errors import Conflict, JobFailed, PortInUse
 from data.publish import make_folder, write_whole
 
@@ -43,7 +45,7 @@ _STEADY_AFTER_S = 20.0
 _WEB_UP_WITHIN_S = 60.0
 _STOP_WITHIN_S = 5.0
 
-# What each of the three is started with.
+# What each of the three, and the web's `spare`, is started with.
 ArgvOf = Callable[[str], Sequence[str]]
 
 
@@ -88,12 +90,15 @@ def launch(
         name: _Child(name, argv_of(name), settings.home / ("supervisor.log" if name == "supervisor" else f"{name}.log"))
         for name in NAMES
     }
-    with attentive() as attention, _stopped_at_the_end(settings.home, children, attention, say=say):
-        environment = child_environment(settings, port=port)
+    environment = child_environment(settings, port=port)
+    spare = Spare(argv_of("spare"), children["web"].log, environment)
+    with attentive() as attention, closing(spare), _stopped_at_the_end(settings.home, children, attention, say=say):
         told, web_due_s = False, time.monotonic() + _WEB_UP_WITHIN_S
         while not attention.told_to_stop:
             for child in children.values():
-                _tend(child, settings.home, environment, say=say)
+                _tend(child, settings.home, environment, spare, say=say)
+            if told:
+                spare.tend()
             _note(settings.home, children, port=port)
             if not told and _listens(port):
                 told = True
@@ -145,9 +150,10 @@ def port_is_free(port: int) -> bool:
 
 
 def argv_for(name: str, settings: Settings, *, port: int) -> list[str]:
-    """What one of `web`, `supervisor` and `scorer` is started with. `-P`: the caller's folder shadows no module."""
+    """What one of `web`, its `spare`, `supervisor` and `scorer` is started with. `-P`: the caller's folder shadows no
+    module."""
     python = [sys.executable, "-P", "-m"]
-    if name == "web":
+    if name in ("web", "spare"):
         flags = {
             "server.port": port,
             "server.address": settings.address,
@@ -157,7 +163,8 @@ def argv_for(name: str, settings: Settings, *, port: int) -> list[str]:
             "client.showErrorDetails": "none",
             "browser.gatherUsageStats": "false",
         }
-        return [*python, "dashboard.web", *(f"--{key}={value}" for key, value in flags.items())]
+        waits = [SPARE] if name == "spare" else []
+        return [*python, "dashboard.web", *waits, *(f"--{key}={value}" for key, value in flags.items())]
     command = {"supervisor": "supervise", "scorer": "serve-scorer"}[name]
     return [*python, "dashboard.cli", command, "--home", str(settings.home)]
 
@@ -185,8 +192,11 @@ def _cookie_secret(home: Path) -> str:
     return path.read_text()
 
 
-def _tend(child: _Child, home: Path, environment: Mapping[str, str], *, say: Callable[[str], None]) -> None:
-    """Starts a child that is due, and plans the next start of one that has ended: later each time, up to 30 s."""
+def _tend(
+    child: _Child, home: Path, environment: Mapping[str, str], spare: Spare, *, say: Callable[[str], None]
+) -> None:
+    """Starts a child that is due, and plans the next start of one that has ended: later each time, up to 30 s; but at
+    once where a spare waits."""
     now_s = time.monotonic()
     if child.process is not None:
         if not has_ended(child.process):
@@ -199,21 +209,15 @@ def _tend(child: _Child, home: Path, environment: Mapping[str, str], *, say: Cal
             child.deaths += 1
             said = last_line(child.log)
             say(f"the {child.name} ended with status {exit_status} and is started again: {said or 'it said nothing'}")
-        child.start_at_s = now_s + child.backoff_s
-        child.backoff_s = min(child.backoff_s * 2, _LONGEST_BACKOFF_S)
-    elif now_s >= child.start_at_s:
+        if not (child.name == "web" and spare.waits):
+            child.start_at_s = now_s + child.backoff_s
+            child.backoff_s = min(child.backoff_s * 2, _LONGEST_BACKOFF_S)
+    if child.process is None and now_s >= child.start_at_s:
         if child.name == "supervisor" and supervisor_pid(home) is not None:
             child.start_at_s = now_s + 1.0  # another command's supervisor serves this home: look again later
             return
-        with child.log.open("ab") as out:
-            child.process = subprocess.Popen(
-                list(child.argv),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=dict(environment),
-                start_new_session=True,
-            )
+        waiting = spare.take() if child.name == "web" else None
+        child.process = waiting or start_logged(child.argv, child.log, environment)
         child.started_s = now_s
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -22,7 +23,6 @@ from core.learn.config import load_config
 from core.ops import jobs
 from core.ops.events import epochs_told, read_events
 from core.ops.ledger import Ledger, current_build, record_build, utc_now
-from core.ops.processes import started_at
 from dashboard.desk import submit_training
 from dashboard.theme import SCHEMES
 from dashboard.verify import verify
@@ -219,20 +219,23 @@ def test_a_web_that_was_killed_in_the_middle_of_a_training_shows_it_whole(
             page.goto(f"{console}/studio?lang=en")
             run = jobs.status(ledger, job_id).run_id
             expect(page.get_by_text(str(run)).first).to_be_visible(timeout=30_000)
+            page.wait_for_function(f"({LOSS_POINTS})() >= 10", timeout=60_000)
+            until(lambda: spare_waits(home))
             web = json.loads((home / "app.json").read_text())["web"][0]
             os.kill(web, signal.SIGKILL)
-            until(lambda: started_at(web) is None)
-            before = len(told(ledger, home, job_id))
-            until(lambda: answers(f"{console}/_stcore/health"))
+            killed_s, before = time.monotonic(), len(told(ledger, home, job_id))
+            page.wait_for_function(f"({LOSS_POINTS})() > {before}", timeout=90_000)
+            open_s = time.monotonic() - killed_s
+            begun_s = time.monotonic()
             page.goto(f"{console}/studio?lang=en")
             expect(page.locator("h1")).to_have_text("What is the trainer doing on tiny?", timeout=60_000)
-            titled_s = time.monotonic()
-            page.wait_for_function(f"({LOSS_POINTS})() >= {before}", timeout=60_000)
-            curves_s = time.monotonic() - titled_s
-            record_property("title to curves, s", round(curves_s, 2))
-            print(f"title to curves {curves_s:.2f} s, {before} epochs before the kill")
+            page.wait_for_function(f"({LOSS_POINTS})() > {before}", timeout=60_000)
+            anew_s = time.monotonic() - begun_s
+            seconds = f"open page after {open_s:.2f} s, opened anew in {anew_s:.2f} s"
+            record_property("after the kill", seconds)
+            print(f"{seconds}, {before} epochs before the kill")
             expect(page.get_by_text(str(run)).first).to_be_visible()
-            assert curves_s < 60, "2 s are meant, on a machine with nothing else to do"
+            assert max(open_s, anew_s) < 60, "2 s are meant, on a machine with nothing else to do"
             assert jobs.status(ledger, job_id).attempt == 1, "the training noticed"
             assert page.evaluate(LOSS_POINTS) <= len(told(ledger, home, job_id))
         finally:
@@ -243,6 +246,13 @@ def test_a_web_that_was_killed_in_the_middle_of_a_training_shows_it_whole(
 def told(ledger: Ledger, home: Path, job_id: str) -> list[dict[str, Any]]:
     """The epochs that a job has told of."""
     return epochs_told(read_events(jobs.events_path(home, job_id, jobs.status(ledger, job_id).run_id)))
+
+
+def spare_waits(home: Path) -> bool:
+    """Whether a web waits behind this console's, with everything imported."""
+    launcher = psutil.Process(json.loads((home / "app.json").read_text())["launcher"][0])
+    spares = [child for child in launcher.children() if "--spare" in child.cmdline()]
+    return any(time.time() - spare.create_time() > 10 for spare in spares)
 
 
 def until(true: Callable[[], object], *, within_s: float = 90.0) -> None:

@@ -20,6 +20,7 @@ from core.ops.processes import started_at
 from core.ops.supervisor import ensure_supervisor, supervisor_pid
 from dashboard.launch import argv_for, child_environment, launch, port_is_free, require_free_port
 from dashboard.settings import Settings
+from dashboard.spare import Spare
 from data.errors import Conflict, JobFailed, PortInUse
 
 SMALL_WORKER = str(Path(__file__).parents[1] / "core" / "small_worker.py")
@@ -35,6 +36,7 @@ home, port, small_worker, web_up = Path(sys.argv[1]), int(sys.argv[2]), sys.argv
 serve = f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
 ARGV = {
     "web": [sys.executable, "-c", serve if web_up else "import sys; sys.exit('no web today')"],
+    "spare": [sys.executable, "-c", "input()"],
     "supervisor": [sys.executable, small_worker, "supervise", str(home), "0", "1", "5"],
     "scorer": [sys.executable, "-c", "import time; time.sleep(600)"],
 }
@@ -137,6 +139,44 @@ def test_a_dead_child_is_started_again_and_the_others_do_not_notice(start: Calla
     assert "the scorer ended with status -9 and is started again" in app.out.read_text()
     after = app.noted()
     assert app.stop() == 0 and all_gone(after)
+
+
+def test_behind_the_web_another_waits_and_serves_when_told(tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    spare = Spare([sys.executable, "-c", "print(input(), flush=True); input()"], log, os.environ, after_s=0.0)
+    assert spare.take() is None, "none waits yet"
+    spare.tend()
+    taken = spare.take()
+    assert taken is not None and spare.take() is None
+    assert taken.wait(timeout=30) == 1, "after the word its input is at its end"
+    assert log.read_text().startswith("serve\n")
+    spare.close()
+
+
+def test_a_waiting_web_ends_with_its_launcher(tmp_path: Path) -> None:
+    holds = """
+import os, signal, sys
+from pathlib import Path
+from dashboard.spare import Spare
+
+spare = Spare([sys.executable, "-m", "dashboard.web", "--spare"], Path(sys.argv[1]), os.environ, after_s=0.0)
+spare.tend()
+print(spare._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    holder = subprocess.run([sys.executable, "-c", holds, str(tmp_path / "log")], capture_output=True, check=False)
+    assert holder.returncode == -signal.SIGKILL
+    until(lambda: started_at(int(holder.stdout)) is None)
+
+
+def test_a_spare_that_died_is_not_taken(tmp_path: Path) -> None:
+    spare = Spare([sys.executable, "-c", ""], tmp_path / "log", os.environ, after_s=0.0)
+    spare.tend()
+    process = spare._process
+    assert process is not None
+    until(lambda: started_at(process.pid) is None)
+    assert spare.take() is None
+    assert process.returncode is not None, "it was reaped"
 
 
 def test_a_job_survives_the_end_of_the_web_and_saves_at_the_end_of_the_app(start: Callable[..., App]) -> None:
