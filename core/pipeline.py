@@ -62,6 +62,8 @@ WEIGHT = {
     "score": 3,
     "audit": 2,
 }
+# Stages that save themselves when told to stop; the others are left in the middle and begun anew.
+CHECKPOINTED = {PRETRAIN, "frozen", "lora", "full", UPDATE}
 
 
 class Progress:
@@ -90,7 +92,8 @@ class Progress:
         begun = time.perf_counter()
         self.context.emit("stage", stage=name, **self.position(0.0))
         try:
-            yield
+            with self.context.interruptible() if name not in CHECKPOINTED else nullcontext():
+                yield
         except Stopped as stop:
             raise JobStopped from stop
         self.seconds[name] = round(time.perf_counter() - begun, 2)

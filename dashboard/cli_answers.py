@@ -39,6 +39,7 @@ def recommend(
         list[str] | None,
         typer.Option("--cap", help="CATEGORY=N, or N for each: at most so many; may be repeated."),
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also what the user has waved away, by the feedback.")] = False,
     diversity: Annotated[float, typer.Option("--diversity", help="0 (the ranking) to 1 (all unlike).")] = 0.0,
     dataset: Dataset = None,
     as_json: AsJson = False,
@@ -51,7 +52,8 @@ def recommend(
         {"only": only or [], "never": never or [], "pins": pin or [], "caps": cap or [], "diversity": diversity}
     )
     with opened(home, run, dataset, user=user) as (answers, it, arm):
-        told = answers.recommend(it, user=user, history=listed(history), k=k, explain=explain, rules=rules) | arm
+        about = {"user": user, "history": listed(history)}
+        told = answers.recommend(it, **about, k=k, explain=explain, rules=rules, again=again) | arm
     rows = [
         (
             i["rank"],

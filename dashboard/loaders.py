@@ -227,12 +227,12 @@ def catalogue(path: Path) -> pd.DataFrame:
 
 @st.cache_data(**_ANSWERS)
 def slate(home: Path, run_id: str, user: str, history: tuple[str, ...] | None, k: int) -> dict[str, Any]:
-    """The scorer's `recommend` with explanations, for a user or for a history of keys. Raises
-    ScorerUnavailable.
+    """The scorer's `recommend` with explanations, for a user or for a history of keys; the model's ranking, whatever
+    the user has waved away. Raises ScorerUnavailable.
     """
     client = ScorerClient(home)
     if history is None:
-        return client.recommend(run_id, user=user, k=k, explain=True)
+        return client.recommend(run_id, user=user, k=k, explain=True, again=True)
     return client.recommend(run_id, history=list(history), k=k, explain=False)
 
 

@@ -148,7 +148,7 @@ def _acknowledged(told: Path, kind: str) -> list[str]:
 
 def kill_training(home: Path, model: Path, *, kills: int, terms: int, seed: int) -> dict[str, Any]:
     """Trains once undisturbed, then as often as it takes to use up the kills and SIGTERMs at random moments of work;
-    every run must end with the first one's bits, and each stage that saves does so within the supervisor's patience."""
+    every run must end with the first one's bits, and each SIGTERM is answered within the supervisor's patience."""
     home.mkdir(parents=True, exist_ok=True)
     ended_well(child(lambda: _small_world(home)))
     met = Accidents(random.Random(seed))
@@ -170,7 +170,7 @@ def kill_training(home: Path, model: Path, *, kills: int, terms: int, seed: int)
         "runs": runs_made,
         "files compared": len(expected),
         "undisturbed_s": evaluation["seconds"],
-        "slowest save after SIGTERM_s": round(max(met.saved_s), 2) if met.saved_s else None,
+        "slowest end after SIGTERM_s": round(max(met.saved_s), 2) if met.saved_s else None,
         "hit in": dict(sorted(met.hits.items())),
         "lost": 0,
     }
@@ -228,9 +228,9 @@ def _train_to_the_end(home: Path, model: Path, met: Accidents) -> str:
             signum, ended_s = accident
             met.hits[hit or "before its first stage"] += 1
             spared = hit not in (None, "text", *SAVING)
-            if signum == signal.SIGTERM and hit in SAVING:
+            if signum == signal.SIGTERM:
                 met.saved_s.append(ended_s)
-                assert ended_s < GRACE_S, f"{hit} did not save in time"
+                assert ended_s < GRACE_S, f"{hit} did not end in time"
         assert job.state in ("succeeded", "interrupted"), job.error
         if job.state == "succeeded":
             assert job.run_id is not None

@@ -21,9 +21,11 @@ from core.ops.schema import builds as builds_table
 from core.ops.schema import datasets as datasets_table
 from core.ops.schema import feedback as table
 
-KINDS = ("shown", "click", "favourite", "rating", "dismissal")
+DISMISSAL = "dismissal"
+KINDS = ("shown", "click", "favourite", "rating", DISMISSAL)
 # What of it is behaviour, and so an event of the next build, under the name that events have. That an item was shown
-# or waved away stays in the ledger: it says what was offered, not what the user did.
+# or waved away stays in the ledger: it says what was offered, not what the user did; but what was waved away is not
+# offered again.
 AS_EVENTS: Mapping[str, str] = {"click": "click", "favourite": "favourite", "rating": "rate"}
 MOST_ROWS = 1000  # in one transaction, and so in one request
 MOST_CHARACTERS = 512  # of a key
@@ -178,6 +180,12 @@ def last_acts(ledger: Ledger, dataset: str, user: str, *, kinds: Sequence[str]) 
     )
     with ledger.read() as connection:
         return {row.item: row.kind for row in connection.execute(query)}
+
+
+def dismissed(ledger: Ledger, dataset: str, user: str) -> tuple[str, ...]:
+    """The keys of the items that a user waved away after all else that they did with them."""
+    acts = last_acts(ledger, dataset, user, kinds=(*AS_EVENTS, DISMISSAL))
+    return tuple(item for item, kind in acts.items() if kind == DISMISSAL)
 
 
 def new_slate() -> str:

@@ -53,6 +53,7 @@ class JobContext:
         self._run_id = job.run_id
         self._beat_s = beat_s
         self._told_to_stop = False
+        self._hears = self._interruptible = False
         self._over = False
         self._emitting = threading.Lock()
         self._noted_s = float("-inf")
@@ -73,6 +74,18 @@ class JobContext:
         """Raises `Stopped` when told to stop; for places where nothing needs saving."""
         if self.should_stop():
             raise Stopped
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside, to be told to stop raises `Stopped` wherever the main thread is, at its next line of Python; for work
+        that leaves nothing worth saving and may be left in the middle.
+        """
+        self.raise_if_stopped()
+        self._interruptible = self._hears
+        try:
+            yield
+        finally:
+            self._interruptible = False
 
     def emit(self, type: str, **fields: Any) -> None:
         """Appends one event to events.jsonl; its `progress`, `stage` and `eta_s` also reach the job's row.
@@ -100,6 +113,8 @@ class JobContext:
             self._over = True
         elif orders.cancel or orders.pause:
             self._told_to_stop = True
+            if self._interruptible:
+                os.kill(os.getpid(), signal.SIGTERM)  # the handler below raises in the main thread
 
     @contextmanager
     def _attended(self) -> Iterator[None]:
@@ -115,9 +130,13 @@ class JobContext:
 
         def on_sigterm(_signum: int, _frame: FrameType | None) -> None:
             self._told_to_stop = True
+            if self._interruptible:
+                self._interruptible = False  # once is enough
+                raise Stopped
 
         in_main_thread = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGTERM, on_sigterm) if in_main_thread else None
+        self._hears = in_main_thread
         beating = threading.Thread(target=beat_on, name="beat", daemon=True)
         beating.start()
         try:
@@ -126,6 +145,7 @@ class JobContext:
             ended.set()
             beating.join()
             if in_main_thread:
+                self._hears = False
                 signal.signal(signal.SIGTERM, before)
 
 

@@ -1,8 +1,9 @@
 """Rules on a slate, above the model's ranking: what may stand on it, what must, and how much alike it may be.
 
-In this order, each on what those before it left: availability (always on), only these categories, never those, pins (an
-item at a rank), caps (at most n items of a category), diversity. Every rule that changed the slate is named in a
-receipt, item by item: the slate is made with one rule after another, and what differs is that rule's doing.
+In this order, each on what those before it left: availability (always on), what the user has waved away, only these
+categories, never those, pins (an item at a rank; none that was waved away), caps (at most n items of a category),
+diversity. Every rule that changed the slate is named in a receipt, item by item: the slate is made with one rule after
+another, and what differs is that rule's doing.
 
 Diversity is maximal marginal relevance (Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking for
 Reordering Documents and Producing Summaries", SIGIR 1998): the next item is the one of greatest
@@ -73,6 +74,7 @@ class Cap(_Frozen):
 class SlateRules(_Frozen):
     """What a slate must obey; the defaults change nothing."""
 
+    dismissed: tuple[Name, ...] = ()
     only: tuple[Name, ...] = ()
     never: tuple[Name, ...] = ()
     pins: tuple[Pin, ...] = ()
@@ -128,15 +130,16 @@ class Shelf:
 def arranged(rules: SlateRules, shelf: Shelf) -> tuple[list[int], list[dict[str, Any]]]:
     """The slate's item ids in order, and its receipt: {rule, change, key, title, before, after}, one a changed item.
 
-    change is `taken out`, `put in`, `moved`, or `left out` (a pin of what the user had); before and after are ranks,
-    null off the slate. Shifts that only follow from another item's leaving are not told. Raises UnknownItem,
+    change is `taken out`, `put in`, `moved`, or `left out` (a pin of what the user had or waved away); before and after
+    are ranks, null off the slate. Shifts that only follow from another item's leaving are not told. Raises UnknownItem,
     UnknownCategory, and InputError for a pin beyond the slate, of what is not available, or against another rule.
     """
-    pinned = _pinned(rules, shelf)
+    gone = (shelf.score == -torch.inf) | _named(rules.dismissed, shelf.catalogue)
+    pinned = _pinned(rules, shelf, gone)
     receipt = [
         _line(shelf.catalogue, "pin", "left out", shelf.catalogue.find(pin.key), None, None)
         for pin in rules.pins
-        if shelf.score[shelf.catalogue.find(pin.key)] == -torch.inf
+        if gone[shelf.catalogue.find(pin.key)]
     ]
     everything = torch.ones(len(shelf.catalogue), dtype=torch.bool)
     before = _fill(SlateRules(), shelf, everything, {})
@@ -151,6 +154,10 @@ def _one_after_another(rules: SlateRules, catalogue: Catalogue) -> Iterator[tupl
     """Each rule's name, the rules down to it, and the items (I,) bool that may stand on the slate under them."""
     allowed, so_far = catalogue.available, SlateRules()
     yield "availability", so_far, allowed
+    if rules.dismissed:
+        allowed = allowed & ~_named(rules.dismissed, catalogue)
+        so_far = so_far.model_copy(update={"dismissed": rules.dismissed})
+        yield "dismissed", so_far, allowed
     if rules.only:
         allowed = allowed & torch.stack([catalogue.members(name) for name in rules.only]).any(0)
         so_far = so_far.model_copy(update={"only": rules.only})
@@ -165,8 +172,15 @@ def _one_after_another(rules: SlateRules, catalogue: Catalogue) -> Iterator[tupl
             yield name, so_far, allowed
 
 
-def _pinned(rules: SlateRules, shelf: Shelf) -> dict[int, int]:
-    """Place (from 0) -> item of each pin that the user can get; what contradicts it is an error."""
+def _named(keys: Sequence[str], catalogue: Catalogue) -> Tensor:
+    """(I,) bool: the items of these keys. Raises UnknownItem."""
+    named = torch.zeros(len(catalogue), dtype=torch.bool)
+    named[[catalogue.find(key) for key in keys]] = True
+    return named
+
+
+def _pinned(rules: SlateRules, shelf: Shelf, gone: Tensor) -> dict[int, int]:
+    """Place (from 0) -> item of each pin that is not `gone` (I,); what contradicts it is an error."""
     catalogue, out = shelf.catalogue, {}
     for cap in rules.caps:
         if cap.category is not None:
@@ -180,10 +194,11 @@ def _pinned(rules: SlateRules, shelf: Shelf) -> dict[int, int]:
             )
         if not catalogue.available[item]:
             raise InputError(f"item {pin.key!r} is not available", remedy="pin another")
+        if gone[item]:
+            continue
         if not allowed[item]:
             raise InputError(f"item {pin.key!r} is pinned, and its category ruled out", remedy="drop one of the two")
-        if shelf.score[item] > -torch.inf:
-            out[pin.rank - 1] = item
+        out[pin.rank - 1] = item
     counts = Counts(rules, catalogue)
     for item in out.values():
         if not counts.room(item):

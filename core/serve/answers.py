@@ -15,6 +15,7 @@ import numpy as np
 from core.guide.lift import target_lift
 from core.guide.plan import guide_path, next_step
 from core.learn.sequences import Histories
+from core.ops.feedback import dismissed
 from core.ops.ledger import Ledger, build_of
 from core.ops.runs import RunRow, finished_run, run_folder
 from core.ops.traffic import Arm, split_in_force
@@ -35,6 +36,7 @@ NO_RULES = SlateRules()
 class OpenRun:
     """A finished run with its build, ready to answer. `close` gives the build back."""
 
+    ledger: Ledger
     row: RunRow
     folder: Path
     warehouse: Warehouse
@@ -66,7 +68,7 @@ def open_run(ledger: Ledger, home: Path, run_id: str, *, dataset: str | None = N
     except BaseException:
         warehouse.close()
         raise
-    return OpenRun(row, folder, warehouse, served)
+    return OpenRun(ledger, row, folder, warehouse, served)
 
 
 def routed(
@@ -100,10 +102,14 @@ def recommend(
     k: int = 10,
     explain: bool = False,
     rules: SlateRules = NO_RULES,
+    again: bool = False,
 ) -> dict[str, Any]:
     """{user, run_id, items[{key, title, categories, rank, score, probability, source, explanation}]}, and with rules
-    `receipt[{rule, change, key, title, before, after}]`, what they changed (`core.predict.rules.arranged`)."""
+    `receipt[{rule, change, key, title, before, after}]`, what they changed (`core.predict.rules.arranged`). What a user
+    has waved away, by the feedback, is left out unless it may come `again`."""
     about = subject(run, user=user, history=history)
+    if user is not None and not again:
+        rules = _without_dismissed(rules, run, user)
     more: dict[str, Any] = {}
     if rules.idle:
         items = slate(run.served, about, k=k)
@@ -115,6 +121,12 @@ def recommend(
         explanations = explain_history(run.served, about, ids, k=max(k, 10), dated=history is None)
     told = [{**item, "explanation": why} for item, why in zip(items, explanations, strict=True)]
     return {"user": user, "run_id": run.row.run_id, "items": told, **more}
+
+
+def _without_dismissed(rules: SlateRules, run: OpenRun, user: str) -> SlateRules:
+    """The rules, and none of what the user has waved away, of what the run knows."""
+    waved = set(dismissed(run.ledger, run.row.dataset, user)) & set(run.served.catalogue.keys)
+    return rules.model_copy(update={"dismissed": (*rules.dismissed, *sorted(waved))}) if waved else rules
 
 
 def similar(run: OpenRun, *, item: str, k: int = 10) -> dict[str, Any]:

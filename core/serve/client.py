@@ -40,12 +40,14 @@ class ScorerClient:
         explain: bool = False,
         rules: Mapping[str, Any] | None = None,
         log: bool = False,
+        again: bool = False,
     ) -> dict[str, Any]:
         """`recommend`'s JSON for a user's key, or for a history of item keys, oldest first. rules: any of only, never
         (lists of categories), pins (a list of KEY@RANK), caps (a list of CATEGORY=N, or N for each), diversity (0-1).
-        log: the list is noted as shown to the user; then `slate` and each item's `propensity` are there.
+        log: the list is noted as shown to the user; then `slate` and each item's `propensity` are there. again: what
+        the user has waved away is not left out.
         """
-        asked = {"run": run, "k": k, "explain": explain, "rules": dict(rules or {}), "log": log}
+        asked = {"run": run, "k": k, "explain": explain, "rules": dict(rules or {}), "log": log, "again": again}
         return self._call("POST", "/recommend", {**asked, **_subject(user, history)})
 
     def feedback(self, rows: Sequence[Mapping[str, Any]], *, dataset: str | None = None) -> dict[str, Any]:

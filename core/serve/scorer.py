@@ -53,6 +53,7 @@ class RecommendQuestion(Question):
     explain: bool = False
     rules: dict[str, Any] = {}
     log: Annotated[bool, Field(description="note the list as shown to the user, under the slate's name")] = False
+    again: Annotated[bool, Field(description="also what the user has waved away, by the feedback")] = False
 
 
 class Acts(BaseModel):
@@ -199,7 +200,9 @@ def _questions(shelf: Shelf, intake: Intake) -> APIRouter:
             raise InputError("a list is noted as shown to a user", remedy="name the user, or leave `log` out")
 
         def answer(run: answers.OpenRun) -> dict[str, Any]:
-            told = answers.recommend(run, user=q.user, history=q.history, k=q.k, explain=q.explain, rules=rules)
+            told = answers.recommend(
+                run, user=q.user, history=q.history, k=q.k, explain=q.explain, rules=rules, again=q.again
+            )
             return intake.take_slate(told, dataset=run.row.dataset, now=utc_now()) if q.log else told
 
         return shelf.ask(q, answer)

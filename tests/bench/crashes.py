@@ -62,8 +62,8 @@ def random_kills(folder: Path, *, share: float) -> list[tuple[object, ...]]:
     write_tiny_bert(folder / "model")
     training = crashes.killed("training", folder / "training", folder / "model", kills, terms, 1)
     runs = f"{training['runs']} runs, {training['files compared']} files each the same bits"
-    slowest = training["slowest save after SIGTERM_s"]
-    saved = "none in a stage that saves" if slowest is None else f"slowest save {slowest} s"
+    slowest = training["slowest end after SIGTERM_s"]
+    saved = "no SIGTERM" if slowest is None else f"slowest end after SIGTERM {slowest} s"
     (folder / "jobs").mkdir()
     n_jobs = max(round(200 * share), 20)
     with Ledger.open(folder / "jobs") as ledger:

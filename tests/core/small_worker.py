@@ -71,6 +71,14 @@ def deaf(context: JobContext) -> dict[str, Any]:
         time.sleep(0.1)
 
 
+def absorbed(context: JobContext) -> dict[str, Any]:
+    """Never looks at `should_stop`, but may be left in the middle."""
+    context.emit("stage", stage="evaluate", progress=0.5)
+    with context.interruptible():
+        while True:
+            time.sleep(0.1)
+
+
 def stated(_context: JobContext) -> dict[str, Any]:
     raise UnknownItem("no item 'x'", remedy="name another")
 
@@ -95,6 +103,7 @@ BODIES = {
     "quick": quick,
     "counting": counting,
     "deaf": deaf,
+    "absorbed": absorbed,
     "stated": stated,
     "crashing": crashing,
     "vanishing": vanishing,

@@ -600,6 +600,32 @@ def test_what_was_shown_and_done_comes_back_over_http_exactly_once(made: Made) -
         assert {"/recommend", "/similar", "/feedback"} <= set(paths)
 
 
+def test_what_a_user_waved_away_is_not_offered_again(made: Made) -> None:
+    with TestClient(make_app(Shelf(made.ledger, made.home), token="secret")) as client:
+        client.headers["Authorization"] = "Bearer secret"
+        with Warehouse.open(made.build) as warehouse:
+            user, other = (row.as_py() for row in reads.user_table(warehouse)["key"][1:3])
+
+        def slate(**how: Any) -> list[str]:
+            told = client.post("/recommend", json={"run": made.run_id, "user": user, "k": 3, **how}).json()
+            return [item["key"] for item in told["items"]]
+
+        def acts(kind: str, minute: int) -> None:
+            row = {"user": user, "item": first, "kind": kind, "at": f"2026-01-01T12:{minute:02}:00+00:00"}
+            assert client.post("/feedback", json={"rows": [row]}).json()["accepted"] == 1
+
+        before, others = slate(), slate(user=other)
+        first = before[0]
+        acts("dismissal", 0)
+        after = slate()
+        assert first not in after and after[:2] == before[1:]
+        assert slate(again=True) == before and slate(user=other) == others
+        told = client.post("/recommend", json={"run": made.run_id, "user": user, "k": 3}).json()
+        assert ("dismissed", "taken out", first) in [(c["rule"], c["change"], c["key"]) for c in told["receipt"]]
+        acts("favourite", 1)
+        assert slate() == before, "who comes to like it gets it again"
+
+
 def test_training_goes_on_from_a_run_with_what_came_back(
     made: Made, tiny_language_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,13 +50,20 @@ FALLING = (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
         ({"caps": ["1"]}, "ab", [("c", "out")]),
         ({"caps": ["Chess=1"]}, "abd", [("c", "out"), ("d", "in")]),
         ({"caps": ["Jazz=2", "1"]}, "abd", [("c", "out"), ("d", "in")]),
+        ({"dismissed": ["b"]}, "acd", [("b", "out"), ("d", "in")]),
+        (
+            {"dismissed": ["b", "a"], "only": ["Jazz"]},
+            "df",
+            [(k, "out") for k in "ab"] + [("d", "in"), ("e", "in")] + [(k, "out") for k in "ce"] + [("f", "in")],
+        ),
+        ({"dismissed": ["e"], "pins": ["e@1"]}, "abc", [("e", "left")]),
         ({"pins": ["c@3"], "caps": ["Chess=1"]}, "bdc", [("a", "out"), ("d", "in")]),
     ],
 )
 def test_a_rule_and_its_receipt(rules: dict[str, Any], word: str, receipt: list[tuple[str, str]]) -> None:
     found, rows = made(rules, shelf(*FALLING))
     assert found == word
-    short = {"out": "taken out", "in": "put in", "moved": "moved"}
+    short = {"out": "taken out", "left": "left out", "in": "put in", "moved": "moved"}
     assert [(key, change) for _, change, key, _, _ in rows] == [(key, short[change]) for key, change in receipt]
 
 

@@ -191,6 +191,20 @@ def test_cancel_kills_a_deaf_worker_and_its_children(home: Path, ledger: Ledger)
     assert not marks(home, job_id, "ended") and status(ledger, job_id).result is None
 
 
+@pytest.mark.parametrize("asked", ["cancelled", "paused", "interrupted"])
+def test_work_that_leaves_nothing_worth_saving_is_left_in_the_middle(home: Path, ledger: Ledger, asked: str) -> None:
+    job_id = add(ledger, "absorbed")
+    supervisor = start(home, grace_s=600)
+    worker = running(ledger, job_id).pid
+    if asked == "interrupted":
+        os.kill(supervisor, signal.SIGTERM)
+    else:
+        {"cancelled": request_cancel, "paused": request_pause}[asked](ledger, job_id, now=utc_now())
+    until(lambda: status(ledger, job_id).state == asked)
+    until(lambda: gone(worker))
+    assert status(ledger, job_id).error is None
+
+
 def test_pause_stops_and_resume_continues(home: Path, ledger: Ledger) -> None:
     job_id = add(ledger, "counting", to=LONG)
     start(home)

@@ -270,6 +270,7 @@ class FakeScorer:
         history: Sequence[str] | None = None,
         k: int = 10,
         explain: bool = False,
+        again: bool = False,
     ) -> dict[str, Any]:
         self.asked.append({"run": run, "user": user, "history": history})
         with Warehouse.open(self.build) as warehouse:
