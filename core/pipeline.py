@@ -26,9 +26,9 @@ from core.learn.splits import judged
 from core.learn.train import Stopped
 from core.learn.weights import weights_folder
 from core.material import Material, material_of
+from core.ops.builds import build_of
 from core.ops.events import read_events
 from core.ops.jobs import events_path
-from core.ops.ledger import build_of
 from core.ops.processes import peak_gb
 from core.ops.registry import champion, log_test_read
 from core.ops.runs import finish_run, new_run, run_folder, run_of

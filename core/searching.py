@@ -27,7 +27,7 @@ from core.learn.train import MAX_VALIDATION, Stopped
 from core.learn.weights import weights_folder
 from core.learn.whitening import fit_whitening
 from core.material import material_of
-from core.ops.ledger import build_of
+from core.ops.builds import build_of
 from core.ops.searches import BEST, TOLD, TRIALS, search_folder
 from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped

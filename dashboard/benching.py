@@ -18,7 +18,8 @@ from rich.table import Table
 
 from core.learn.config import TextConfig
 from core.learn.weights import weights_folder
-from core.ops.ledger import Ledger, build_of, utc_now
+from core.ops.builds import build_of
+from core.ops.ledger import Ledger, utc_now
 from core.ops.registry import log_test_read
 from core.ops.runs import finished_run, run_folder
 from core.predict.board import METRICS, contenders, leaderboard, standing, world_of

@@ -128,7 +128,7 @@ def ingest(spec: str, as_json: AsJson = False, home: Home = None) -> None:
 @app.command()
 def builds(as_json: AsJson = False, home: Home = None) -> None:
     """The builds of this store, newest first; `current` marks each data set's."""
-    from core.ops.ledger import builds as listed
+    from core.ops.builds import builds as listed
 
     with desk(home) as d:
         rows = listed(d.ledger)

@@ -54,7 +54,7 @@ def interactions(
 ) -> None:
     """Behaviour as a file, in the caller's keys: the build's click stream or rating matrix, or all feedback."""
     from core.ops import feedback as acts
-    from core.ops.ledger import current_build
+    from core.ops.builds import current_build
     from dashboard.tables import check_name, write_rows
     from data import reads
     from data.warehouse import Warehouse

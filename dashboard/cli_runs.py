@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from core.learn.config import Protocol
-from core.ops.ledger import BuildRow, current_build, utc_now
+from core.ops.builds import BuildRow, current_build
+from core.ops.ledger import utc_now
 from core.preflight import Preflight
 from dashboard import terminal
 from dashboard.desk import (

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from core.ops.ledger import build_of, current_build, utc_now
+from core.ops.builds import build_of, current_build
+from core.ops.ledger import utc_now
 from dashboard import terminal
 from dashboard.desk import AsJson, Config, Dataset, Detach, Home, Set, await_job, desk, setting
 from data.errors import InputError

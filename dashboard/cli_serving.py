@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from core.ops.ledger import current_build, utc_now
+from core.ops.builds import current_build
+from core.ops.ledger import utc_now
 from dashboard import terminal
 from dashboard.desk import AsJson, Dataset, Home, Run, actor, desk
 from data.errors import InputError

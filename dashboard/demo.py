@@ -17,7 +17,8 @@ from rich.console import Console
 from core.guide.lift import judge_run
 from core.learn.config import TrainConfig
 from core.ops import registry
-from core.ops.ledger import BuildRow, Ledger, builds, utc_now
+from core.ops.builds import BuildRow, builds
+from core.ops.ledger import Ledger, utc_now
 from core.ops.runs import RunRow, run_folder
 from core.serve.answers import open_run
 from core.trust.explain import attributions

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 
 from core.learn.config import TrainConfig
 from core.ops import roles
+from core.ops.builds import BuildRow
 from core.ops.device import has_gpu
 from core.ops.jobrow import JobRow
 from core.ops.jobs import status, submit
-from core.ops.ledger import BuildRow, Ledger, utc_now
+from core.ops.ledger import Ledger, utc_now
 from core.ops.supervisor import ensure_supervisor, wait_for
 from core.preflight import Preflight, Size, preflight
 from dashboard import terminal

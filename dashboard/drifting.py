@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from core.ops import feedback
-from core.ops.ledger import build_of
+from core.ops.builds import build_of
 from core.ops.runs import run_of
 from core.trust.drift import Aspect, Drift
 from dashboard import loaders, parts

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from core.ops import feedback, roles, trail
-from core.ops.ledger import BuildRow, Ledger, current_build, record_build, utc_now
+from core.ops.builds import BuildRow, current_build, record_build
+from core.ops.ledger import Ledger, utc_now
 from dashboard.desk import actor
 from dashboard.settings import Settings
 from dashboard.terminal import Report

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.ops.ledger import Ledger, build_of
+from core.ops.builds import build_of
+from core.ops.ledger import Ledger
 from core.ops.runs import finished_run, run_folder
 from dashboard.tables import check_name, write_rows
 from data import reads

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from core.ops.ledger import Ledger, build_of
+from core.ops.builds import build_of
+from core.ops.ledger import Ledger
 from core.ops.runs import MANIFEST, RunRow, finished_run, run_folder
 from dashboard.reports import canonical, digest, report_html, report_payload, users_digest
 from data.errors import RunUnfinished

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from core.learn.config import Protocol, TrainConfig
+from core.ops.builds import BuildRow, build_of
 from core.ops.jobs import jobs, succeeded
-from core.ops.ledger import BuildRow, Ledger, build_of
+from core.ops.ledger import Ledger
 from core.ops.runs import RunRow, finished_run, run_folder, runs
 from core.ops.supervisor import wait_for
 from dashboard import terminal

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.ops.ledger import BuildRow, Ledger, current_build, datasets
+from core.ops.builds import BuildRow, current_build, datasets
+from core.ops.ledger import Ledger
 from core.ops.registry import champion
 from core.ops.runs import RunRow, finished_run
 from core.ops.runs import runs as all_runs

@@ -27,7 +27,8 @@ import pyarrow.parquet as pq
 
 from core.learn.sequences import histories_from
 from core.learn.splits import split_histories
-from core.ops.ledger import LEDGER_FILE, Ledger, build_of
+from core.ops.builds import build_of
+from core.ops.ledger import LEDGER_FILE, Ledger
 from core.ops.runs import MANIFEST, finished_run, run_folder
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS
 from core.predict.intervals import bootstrap_mean, paired_gap

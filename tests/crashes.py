@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 import torch
 
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
-from core.ops.ledger import Ledger, builds, current_build, record_build, utc_now
+from core.ops.builds import builds, current_build, record_build
+from core.ops.ledger import Ledger, utc_now
 from core.ops.prune import prune, remove_leftovers
 from core.ops.registry import champion, promote
 from core.ops.runs import finish_run, finished_run, new_run, run_folder, runs

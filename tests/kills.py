@@ -25,11 +25,12 @@ from typing import Any
 import torch
 
 from core.learn.config import load_config
+from core.ops.builds import builds, current_build, record_build
 from core.ops.claims import claim, worker_gone
 from core.ops.events import read_events
 from core.ops.jobrow import JobRow
 from core.ops.jobs import events_path, status, submit
-from core.ops.ledger import Ledger, builds, current_build, record_build, utc_now
+from core.ops.ledger import Ledger, utc_now
 from core.ops.processes import Process
 from core.ops.registry import champion, promotions
 from core.ops.runs import run_folder, runs

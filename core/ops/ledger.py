@@ -1,7 +1,7 @@
 """The ledger: the only mutable state of a deployment, and the only pointer to what is current.
 
-It owns the two kinds of transaction and which build of a dataset is current. Every module of this package
-writes through `Ledger.write`, so that one commit moves the world from one whole state to the next.
+It owns the two kinds of transaction. Every module of this package writes through `Ledger.write`, so that one commit
+moves the world from one whole state to the next.
 
 SQLite (WAL, synchronous=FULL) by default, PostgreSQL by URL; only the hooks on their connections hold SQL of their own.
 Writers take turns on both (BEGIN IMMEDIATE there, one advisory lock here): a transaction that reads and then writes
@@ -23,9 +23,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.ops.schema import MIGRATIONS, SCHEMA_VERSION, Migration, metadata, versions
-from core.ops.schema import builds as builds_table
-from core.ops.schema import datasets as datasets_table
-from data.errors import SchemaMismatch, StoreError, UnknownBuild, UnknownDataset
+from data.errors import SchemaMismatch, StoreError
 from data.publish import full_disk_reported, make_folder
 
 LEDGER_FILE = "ledger.sqlite"
@@ -233,131 +231,3 @@ def one_row(connection: Connection, query: sa.Select[Any]) -> dict[str, Any] | N
     """The first row by column name, or None."""
     row = connection.execute(query).mappings().first()
     return None if row is None else dict(row)
-
-
-@dataclass(frozen=True)
-class BuildRow:
-    """One immutable warehouse file. `facts` is what the ingest said of it; `current` as of this reading; `feedback_to`
-    the number of the last feedback that it holds."""
-
-    build_id: str
-    dataset: str
-    path: Path
-    facts: dict[str, Any]
-    created: datetime
-    current: bool
-    feedback_to: int
-
-
-def record_build(
-    ledger: Ledger,
-    *,
-    build_id: str,
-    dataset: str,
-    path: Path,
-    facts: dict[str, Any],
-    now: datetime,
-    feedback_to: int = 0,
-    note: Callable[[Connection], object] | None = None,
-) -> None:
-    """Makes a published file the dataset's current build. A build recorded before becomes current again.
-
-    feedback_to: the number of the last feedback that it holds; note: what else is written in the same transaction.
-    """
-    row = {
-        "dataset": dataset,
-        "path": _stored_path(ledger, path),
-        "facts": facts,
-        "created": now,
-        "pruned": None,
-        "feedback_to": feedback_to,
-    }
-    with ledger.write() as connection:
-        known = sa.select(builds_table.c.build_id).where(builds_table.c.build_id == build_id)
-        if connection.execute(known).first() is None:
-            connection.execute(sa.insert(builds_table).values(build_id=build_id, **row))
-        pointer = {"current_build": build_id, "ingested": now}
-        moved = connection.execute(sa.update(datasets_table).where(datasets_table.c.name == dataset).values(**pointer))
-        if moved.rowcount == 0:
-            connection.execute(sa.insert(datasets_table).values(name=dataset, **pointer))
-        if note is not None:
-            note(connection)
-
-
-def current_build(ledger: Ledger, dataset: str | None = None) -> BuildRow:
-    """The build that every command and page uses; without a name, of the dataset that was ingested last.
-
-    Raises UnknownDataset when nothing was ingested under that name, or at all.
-    """
-    query = _builds_query().where(builds_table.c.build_id == datasets_table.c.current_build)
-    if dataset is not None:
-        query = query.where(datasets_table.c.name == dataset)
-    with ledger.read() as connection:
-        row = one_row(connection, query.order_by(datasets_table.c.ingested.desc()).limit(1))
-    if row is not None:
-        return _build(ledger, row)
-    if dataset is None:
-        raise UnknownDataset(
-            "nothing has been ingested yet",
-            remedy="run `lodestar demo`, or `lodestar ingest` a spec or a fetched set",
-        )
-    known = ", ".join(datasets(ledger)) or "none yet"
-    raise UnknownDataset(
-        f"no dataset {dataset!r}; known: {known}",
-        remedy=f"bring it in with `lodestar ingest {dataset}` or name one of the known",
-    )
-
-
-def build_of(ledger: Ledger, build_id: str) -> BuildRow:
-    """One build by id. Raises UnknownBuild."""
-    with ledger.read() as connection:
-        row = one_row(connection, _builds_query().where(builds_table.c.build_id == build_id))
-    if row is None:
-        raise UnknownBuild(f"no build {build_id!r}", remedy="list them with `lodestar builds`")
-    return _build(ledger, row)
-
-
-def builds(ledger: Ledger, dataset: str | None = None) -> list[BuildRow]:
-    """Every build that still has its file, newest first."""
-    query = _builds_query()
-    if dataset is not None:
-        query = query.where(builds_table.c.dataset == dataset)
-    with ledger.read() as connection:
-        rows = connection.execute(query.order_by(builds_table.c.created.desc())).mappings().all()
-    return [_build(ledger, dict(row)) for row in rows]
-
-
-def datasets(ledger: Ledger) -> list[str]:
-    """Names of the ingested datasets, the last ingested first."""
-    query = sa.select(datasets_table.c.name).order_by(datasets_table.c.ingested.desc())
-    with ledger.read() as connection:
-        return list(connection.scalars(query))
-
-
-def _builds_query() -> sa.Select[Any]:
-    joined = builds_table.join(datasets_table, builds_table.c.dataset == datasets_table.c.name)
-    return (
-        sa.select(builds_table, datasets_table.c.current_build)
-        .select_from(joined)
-        .where(builds_table.c.pruned.is_(None))
-    )
-
-
-def _build(ledger: Ledger, row: dict[str, Any]) -> BuildRow:
-    path = Path(row["path"])
-    return BuildRow(
-        build_id=row["build_id"],
-        dataset=row["dataset"],
-        path=path if path.is_absolute() or ledger.home is None else ledger.home / path,
-        facts=row["facts"],
-        created=row["created"],
-        current=row["current_build"] == row["build_id"],
-        feedback_to=row["feedback_to"],
-    )
-
-
-def _stored_path(ledger: Ledger, path: Path) -> str:
-    """Relative to the home where it lies inside, so that a home folder can be moved."""
-    if ledger.home is not None and path.resolve().is_relative_to(ledger.home.resolve()):
-        return str(path.resolve().relative_to(ledger.home.resolve()))
-    return str(path.resolve())

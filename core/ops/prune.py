@@ -18,8 +18,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from core.ops.builds import builds
 from core.ops.jobrow import FINAL
-from core.ops.ledger import Ledger, builds
+from core.ops.ledger import Ledger
 from core.ops.schema import builds as builds_table
 from core.ops.schema import datasets as datasets_table
 from core.ops.schema import jobs as jobs_table

@@ -8,7 +8,8 @@ import numpy as np
 
 from core.learn.config import TrainConfig
 from core.learn.sequences import Queries
-from core.ops.ledger import Ledger, build_of
+from core.ops.builds import build_of
+from core.ops.ledger import Ledger
 from core.ops.runs import RunRow, finished_run, run_folder
 from core.predict.onward import Language, Onward, Texts, as_it_stands, kinds_onward, onward, read_onward
 from core.predict.served import Catalogue, ServedModel

@@ -15,8 +15,9 @@ import numpy as np
 from core.guide.lift import target_lift
 from core.guide.plan import guide_path, next_step
 from core.learn.sequences import Histories
+from core.ops.builds import build_of
 from core.ops.feedback import dismissed
-from core.ops.ledger import Ledger, build_of
+from core.ops.ledger import Ledger
 from core.ops.runs import RunRow, finished_run, run_folder
 from core.ops.traffic import Arm, split_in_force
 from core.predict.behaviour import Behaviour

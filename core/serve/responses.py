@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from core.ops import feedback
+from core.ops.builds import current_build
 from core.ops.feedback import Feedback, Receipt
-from core.ops.ledger import Ledger, current_build
+from core.ops.ledger import Ledger
 from data import reads
 from data.acts import acts
 from data.errors import InputError

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from core.ops.ledger import Ledger, build_of, current_build
+from core.ops.builds import build_of, current_build
+from core.ops.ledger import Ledger
 from core.ops.registry import champion, count_test_reads
 from core.ops.runs import RunRow, run_folder, run_of
 from core.predict.effects import RIVAL

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from core.ops import registry
-from core.ops.ledger import build_of
+from core.ops.builds import build_of
 from core.ops.runs import RunRow
 from dashboard import board, charts, contest, findings, loaders, parts, promoting, state
 from dashboard.modelcard import model_card

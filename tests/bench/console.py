@@ -20,7 +20,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 
-from core.ops.ledger import Ledger, current_build
+from core.ops.builds import current_build
+from core.ops.ledger import Ledger
 from dashboard.launch import port_is_free
 from dashboard.terminal import table
 from data import reads

@@ -22,7 +22,8 @@ from core.learn.closed import ClosedForm
 from core.learn.config import NetworkConfig
 from core.learn.model import Recommender
 from core.learn.sequences import Histories, Task, one_history
-from core.ops.ledger import Ledger, record_build
+from core.ops.builds import record_build
+from core.ops.ledger import Ledger
 from core.predict.blend import Blend
 from core.predict.served import Catalogue, ServedModel
 from tests.core.made_runs import NOON

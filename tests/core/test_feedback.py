@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from core.ops import feedback
+from core.ops.builds import record_build
 from core.ops.feedback import Feedback, Receipt, append
-from core.ops.ledger import Ledger, record_build
+from core.ops.ledger import Ledger
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CLICK = Feedback("ann", "x", "click", NOON)

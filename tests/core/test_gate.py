@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.ops.ledger import Ledger, current_build, record_build
+from core.ops.builds import current_build, record_build
+from core.ops.ledger import Ledger
 from core.ops.registry import log_test_read, promote
 from core.ops.runs import RunRow, finish_run, new_run, run_folder, run_of
 from core.trust import gate

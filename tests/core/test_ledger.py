@@ -11,16 +11,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from core.ops.ledger import (
-    Ledger,
-    build_of,
-    builds,
-    current_build,
-    datasets,
-    migrate,
-    record_build,
-    schema_version,
-)
+from core.ops.builds import build_of, builds, current_build, datasets, record_build
+from core.ops.ledger import Ledger, migrate, schema_version
 from core.ops.schema import SCHEMA_VERSION, Migration, metadata, versions
 from core.ops.schema import builds as builds_table
 from data.errors import SchemaMismatch, StoreError, UnknownBuild, UnknownDataset
@@ -200,7 +192,8 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from core.ops.ledger import Ledger, record_build
+from core.ops.builds import record_build
+from core.ops.ledger import Ledger
 
 home, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 with Ledger.open(home) as ledger:

@@ -30,11 +30,12 @@ from core.learn.sequences import Histories, histories_from
 from core.learn.splits import leave_last_out, split_histories
 from core.learn.whitening import Whitening
 from core.ops import feedback, registry
+from core.ops.builds import record_build
 from core.ops.claims import claim
 from core.ops.events import read_events
 from core.ops.feedback import Feedback
 from core.ops.jobs import submit
-from core.ops.ledger import Ledger, record_build
+from core.ops.ledger import Ledger
 from core.ops.processes import Process
 from core.ops.registry import count_test_reads
 from core.ops.runs import finished_run, new_run, run_folder

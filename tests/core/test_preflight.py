@@ -13,7 +13,8 @@ import pytest
 from core.learn.config import PRESETS, TrainConfig, load_config
 from core.learn.memory import needs
 from core.ops import runs
-from core.ops.ledger import Ledger, record_build
+from core.ops.builds import record_build
+from core.ops.ledger import Ledger
 from core.preflight import (
     Past,
     Preflight,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from core.ops.builds import builds, record_build
 from core.ops.jobs import request_cancel, submit
-from core.ops.ledger import Ledger, builds, record_build
+from core.ops.ledger import Ledger
 from core.ops.prune import prune
 from core.ops.registry import promote
 from core.ops.runs import finish_run, new_run, run_folder, runs

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from core.ops.builds import record_build
 from core.ops.claims import claim
 from core.ops.jobs import status, submit
-from core.ops.ledger import Ledger, record_build
+from core.ops.ledger import Ledger
 from core.ops.processes import Process
 from core.ops.registry import promote
 from core.ops.runs import finish_run, finished_run, new_run, run_folder, run_of, runs

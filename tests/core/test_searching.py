@@ -14,9 +14,10 @@ import pytest
 from core import searching
 from core.learn.config import load_config
 from core.learn.text import TextEncoder
+from core.ops.builds import record_build
 from core.ops.claims import claim
 from core.ops.jobs import submit
-from core.ops.ledger import Ledger, record_build
+from core.ops.ledger import Ledger
 from core.ops.processes import Process
 from core.ops.registry import count_test_reads
 from core.ops.searches import latest_search, new_search_id, order, read_search, search_folder

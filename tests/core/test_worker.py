@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from core.ops.builds import record_build
 from core.ops.claims import claim, report_worker, take_over
 from core.ops.events import append_event, read_events
 from core.ops.jobrow import JobRow
 from core.ops.jobs import events_path, request_cancel, status, submit
-from core.ops.ledger import Ledger, record_build, utc_now
+from core.ops.ledger import Ledger, utc_now
 from core.ops.processes import Process, started_at
 from core.ops.runs import new_run
 from core.ops.schema import jobs as jobs_table

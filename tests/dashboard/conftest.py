@@ -16,7 +16,8 @@ import pytest
 from core.learn.sequences import histories_from
 from core.learn.splits import leave_last_out
 from core.ops import registry, runs
-from core.ops.ledger import Ledger, current_build, record_build
+from core.ops.builds import current_build, record_build
+from core.ops.ledger import Ledger
 from core.predict.intervals import bootstrap_mean
 from core.trust.fairness import audit
 from dashboard.publishing import report_of, write_report

@@ -21,8 +21,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.learn.config import load_config
 from core.ops import jobs
+from core.ops.builds import current_build, record_build
 from core.ops.events import epochs_told, read_events
-from core.ops.ledger import Ledger, current_build, record_build, utc_now
+from core.ops.ledger import Ledger, utc_now
 from dashboard.desk import submit_training
 from dashboard.theme import SCHEMES
 from dashboard.verify import verify

@@ -19,8 +19,9 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from core.learn.config import PRESETS, TrainConfig, load_config
 from core.ops import feedback, jobs, registry, runs, traffic
+from core.ops.builds import current_build, record_build
 from core.ops.feedback import Feedback
-from core.ops.ledger import Ledger, current_build, record_build
+from core.ops.ledger import Ledger
 from core.ops.searches import BEST, TOLD, search_folder
 from core.preflight import Size
 from dashboard import charts, desk, loaders, queueing, searching, settings, slate, training

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.ops.ledger import Ledger, build_of
+from core.ops.builds import build_of
+from core.ops.ledger import Ledger
 from core.ops.runs import run_folder, run_of
 from dashboard.modelcard import model_card
 from dashboard.words import Words

@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from core.ops import registry, runs
+from core.ops.builds import build_of
 from core.ops.jobrow import JobRow
 from core.ops.jobs import jobs, status
-from core.ops.ledger import Ledger, build_of
+from core.ops.ledger import Ledger
 from dashboard import recipes
 from dashboard.cli import app
 from data.errors import InvalidConfig, JobFailed

@@ -13,7 +13,8 @@ import numpy as np
 from core.learn.config import Protocol
 from core.learn.sequences import Histories, Queries, histories_from
 from core.learn.splits import split_histories
-from core.ops.ledger import Ledger, current_build
+from core.ops.builds import current_build
+from core.ops.ledger import Ledger
 from data import reads
 from data.publish import staged
 from data.warehouse import Warehouse

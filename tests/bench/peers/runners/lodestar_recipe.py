@@ -17,10 +17,11 @@ from core.learn.config import load_config
 from core.learn.ranking import mask_seen
 from core.learn.sequences import Queries, histories_from
 from core.learn.splits import split_histories
+from core.ops.builds import current_build
 from core.ops.claims import claim, finish
 from core.ops.events import read_events
 from core.ops.jobs import events_path, status
-from core.ops.ledger import Ledger, current_build, utc_now
+from core.ops.ledger import Ledger, utc_now
 from core.ops.processes import Process
 from core.ops.worker import JobContext
 from core.predict.recommend import top_of_everyone
