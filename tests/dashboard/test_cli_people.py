@@ -84,6 +84,9 @@ def test_all_feedback_comes_out_with_what_it_was_shown_at(home: Path, tmp_path: 
     shown, click = pq.read_table(tmp_path / "acts.parquet").to_pylist()
     assert (shown["slate"], shown["rank"], shown["propensity"], shown["kind"]) == ("s-1", 2, 0.25, "shown")
     assert (click["slate"], click["kind"]) == (None, "click")
+    went, came = run("trail", "--home", home)["entries"][:2]
+    assert (came["act"], came["detail"]["file"], came["detail"]["accepted"]) == ("feedback", "acts.csv", 2)
+    assert (went["act"], went["detail"]["as"], went["detail"]["rows"]) == ("hand out", "feedback", 2)
 
 
 def test_json_lines_say_the_same(tmp_path: Path) -> None:
