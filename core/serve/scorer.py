@@ -31,9 +31,20 @@ from core.predict.rules import rules_from
 from core.serve import answers
 from core.serve.client import SCORER_FILE
 from core.serve.responses import Intake
-from data.errors import InputError, LodestarError, NotFound
+from data.errors import Conflict, DiskFull, InputError, LodestarError, NotAllowed, NotFound, StoreError
 
 KEPT_RUNS = 3
+
+# The narrower kind first.
+_STATUSES: tuple[tuple[type[LodestarError], int], ...] = (
+    (NotFound, 404),
+    (NotAllowed, 403),
+    (Conflict, 409),
+    (InputError, 422),
+    (DiskFull, 507),
+    (StoreError, 503),
+    (LodestarError, 500),
+)
 
 
 class Question(BaseModel):
@@ -148,6 +159,11 @@ class Shelf:
                 self._open.popitem()[1].close()
 
 
+def status_of(error: LodestarError) -> int:
+    """The HTTP status that an error is told by: 4xx is the asker's to mend, 5xx the operator's."""
+    return next(status for kind, status in _STATUSES if isinstance(error, kind))
+
+
 def make_app(shelf: Shelf, *, token: str) -> FastAPI:
     """The HTTP face. Every path but /health wants `Authorization: Bearer <token>`."""
 
@@ -166,7 +182,7 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
 
     @app.exception_handler(LodestarError)
     async def _told(_: Request, error: LodestarError) -> JSONResponse:
-        return JSONResponse(error.as_json(), status_code=404 if isinstance(error, NotFound) else 422)
+        return JSONResponse(error.as_json(), status_code=status_of(error))
 
     @app.get("/health")
     def health() -> dict[str, bool]:

@@ -48,13 +48,15 @@ from core.predict.rules import rules_from
 from core.predict.served import Catalogue, ServedModel
 from core.serve import answers
 from core.serve.client import SCORER_FILE, ScorerClient
-from core.serve.scorer import Shelf, make_app
+from core.serve.scorer import Shelf, make_app, status_of
 from core.trust.gate import gather
 from data import reads, synthetic
 from data.errors import (
     DamagedArtefact,
+    DiskFull,
     InputError,
     InvalidConfig,
+    LodestarError,
     NothingPredicted,
     RunUnfinished,
     SchemaMismatch,
@@ -599,6 +601,13 @@ def test_what_was_shown_and_done_comes_back_over_http_exactly_once(made: Made) -
         assert client.post("/feedback", json={"rows": [{**act, "at": "noon"}]}).status_code == 422
         paths = client.get("/openapi.json").json()["paths"]
         assert {"/recommend", "/similar", "/feedback"} <= set(paths)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(UnknownItem, 404), (InvalidConfig, 422), (DiskFull, 507), (DamagedArtefact, 503)]
+)
+def test_an_error_is_told_by_the_status_of_who_has_to_mend_it(error: type[LodestarError], status: int) -> None:
+    assert status_of(error("so", remedy="thus")) == status
 
 
 def test_what_a_user_waved_away_is_not_offered_again(made: Made) -> None:
