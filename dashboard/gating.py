@@ -86,9 +86,15 @@ def summary(t: Words, evidence: Mapping[str, Any] | None) -> str:
     """One line for the history: passed or not, and what failed or was not known."""
     if evidence is None:
         return t("gate.none")
-    failed, unknown = (t.listing([t.name("check", name) for name in evidence[key]]) for key in ("failed", "unknown"))
+    failed, unknown = (t.listing([_inside(t, name) for name in evidence[key]]) for key in ("failed", "unknown"))
     said = t("gate.failed", names=failed) if failed else t("gate.better" if evidence["better"] else "gate.passed")
     return f"{said}{t('gate.not_known', names=unknown)}" if unknown else said
+
+
+def _inside(t: Words, check: str) -> str:
+    """A check's name as it stands inside a sentence."""
+    name = t.name("check", check)
+    return name[:1].lower() + name[1:]
 
 
 def as_text(evidence: Mapping[str, Any] | None) -> str | None:
