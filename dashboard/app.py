@@ -8,7 +8,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import parts, state
+from core.ops import roles
+from dashboard import loaders, parts, state
+from dashboard.desk import actor
 from dashboard.scene import header, opening
 from dashboard.theme import style
 from data.errors import LodestarError
@@ -16,6 +18,8 @@ from data.errors import LodestarError
 STATIC = Path(__file__).parent / "static"
 FIRST = "pulse"
 SIDEBAR_PX = 216
+# What a page asks of a role, beyond reading.
+ASKED = {"profile": roles.Act.EXPLORE, "guide": roles.Act.EXPLORE, "publish": roles.Act.PUBLISH}
 SECTIONS = {
     "analyst": (("pulse", "monitoring"), ("profile", "person_search")),
     "operator": (("studio", "model_training"), ("models", "leaderboard"), ("guide", "route")),
@@ -32,7 +36,7 @@ def main() -> None:
         menu_items={"About": "Lodestar, a workbench for recommendation."},
     )
     state.begin()
-    t, _, _ = opening()
+    t, _, found = opening()
     st.html(f"<style>{style()}</style>")
     st.logo(
         str(STATIC / "lodestar.svg"),
@@ -59,6 +63,8 @@ def main() -> None:
         st.switch_page(next(iter(pages.values()))[0])  # which the sidebar then marks as the page in view
     try:
         header()
+        if page.url_path in ASKED:
+            roles.require(loaders.ledger(found.ledger_at, found.home), actor(), ASKED[page.url_path])
         page.run()
     except LodestarError as error:
         parts.problem(t, error)

@@ -24,9 +24,9 @@ from core.ops.registry import log_test_read
 from core.ops.runs import finished_run, run_folder
 from core.predict.board import METRICS, contenders, leaderboard, standing, world_of
 from dashboard import terminal
-from dashboard.figures import finite
 from dashboard.settings import Settings
 from data.errors import DamagedArtefact, InputError, WeightsMissing
+from data.finite import finite
 from data.publish import staged, verify_manifest
 from data.warehouse import Warehouse
 

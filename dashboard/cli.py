@@ -5,11 +5,13 @@ so that `lodestar jobs` starts without loading torch.
 """
 
 import sys
+from collections import Counter
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
+from core.ops import roles
 from core.ops.ledger import utc_now
 from dashboard import terminal
 from dashboard.cli_answers import explain, guide, predict, recommend, similar
@@ -31,7 +33,9 @@ from dashboard.cli_serving import promote, rollback, split
 from dashboard.desk import (
     AsJson,
     Home,
+    actor,
     desk,
+    noted,
     supervisor_argv,
 )
 from dashboard.settings import Settings, share_processors
@@ -147,7 +151,11 @@ def prune(as_json: AsJson = False, home: Home = None) -> None:
     from core.ops.prune import prune as clear
 
     with desk(home) as d:
+        roles.require(d.ledger, actor(), roles.Act.INGEST)
         removed = clear(d.ledger, d.home, now=utc_now())
+        if removed:
+            detail = {"kinds": dict(Counter(one.kind for one in removed)), "bytes": sum(one.bytes for one in removed)}
+            noted(d.ledger, "prune", "store", detail)
     total = sum(one.bytes for one in removed)
     rows = [(one.kind, one.name, one.why) for one in removed]
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from core.ops import roles
 from dashboard import terminal
-from dashboard.desk import AsJson, Dataset, Home, Run, desk, listed
+from dashboard.desk import AsJson, Dataset, Home, Run, actor, desk, listed
 from data.errors import InputError
 
 User = Annotated[str | None, typer.Option("--user", help="A user's key.")]
@@ -188,6 +189,7 @@ def opened(
 
     torch.set_num_threads(1)
     with desk(home) as d:
+        roles.require(d.ledger, actor(), roles.Act.EXPLORE)
         run_id, arm = answers.routed(d.ledger, d.home, run, dataset=dataset, user=user)
         if arm == "challenger":
             terminal.say(f"{run_id} answers: this user is in the challenger's arm")

@@ -1,14 +1,14 @@
 """Commands about people: what they did with what they were shown, who may do what here, and who did what."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from core.ops import roles as matrix
-from core.ops.ledger import Ledger, utc_now
+from core.ops.ledger import utc_now
 from dashboard import terminal
-from dashboard.desk import AsJson, Dataset, Home, actor, desk
+from dashboard.desk import AsJson, Dataset, Home, actor, desk, noted
 from data.errors import DamagedArtefact
 
 roles_app = typer.Typer(help="Who may do what in this store: list, or grant a role.", invoke_without_command=True)
@@ -28,7 +28,7 @@ def feedback(
         matrix.require(d.ledger, actor(), matrix.Act.INGEST)
         told = Intake(d.ledger).take_file(file, home=d.home, dataset=dataset, now=utc_now())
         counts = {name: told[name] for name in ("read", "accepted", "repeated", "refused")}
-        _noted(d.ledger, "feedback", told["dataset"], {"file": file.name, **counts})
+        noted(d.ledger, "feedback", told["dataset"], {"file": file.name, **counts})
     refused = f"; refused {told['refused']:,} {told['reasons']}, in {told['quarantine']}" if told["refused"] else ""
     terminal.show(
         told,
@@ -71,7 +71,7 @@ def interactions(
             with Warehouse.open(build.path) as warehouse:
                 found = reads.click_stream(warehouse) if as_ == "clicks" else reads.ratings(warehouse)
             rows = write_rows(found.to_batches(), found.schema, out)
-        _noted(d.ledger, "hand out", build.dataset, {"as": as_, "rows": rows, "build_id": build.build_id})
+        noted(d.ledger, "hand out", build.dataset, {"as": as_, "rows": rows, "build_id": build.build_id})
     told = {"path": str(out), "dataset": build.dataset, "build_id": build.build_id, "rows": rows}
     terminal.show(
         told, as_json=as_json, human=lambda console: console.print(f"{out}: {rows:,} rows of {build.build_id}")
@@ -104,14 +104,6 @@ def roles_grant(who: str, role: str, as_json: AsJson = False, home: Home = None)
     terminal.show(
         {"actor": who, "role": role}, as_json=as_json, human=lambda console: console.print(f"{who} is {role}")
     )
-
-
-def _noted(ledger: Ledger, act: str, dataset: str, detail: dict[str, Any]) -> None:
-    """In the trail: what people did came in, or went out, as a file."""
-    from core.ops import trail as chain
-
-    with ledger.write() as connection:
-        chain.note(connection, actor=actor(), act=act, subject=dataset, now=utc_now(), detail=detail)
 
 
 def trail(limit: Annotated[int, typer.Option("--limit")] = 50, as_json: AsJson = False, home: Home = None) -> None:

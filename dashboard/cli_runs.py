@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from core.learn.config import Protocol
+from core.ops import roles
 from core.ops.builds import BuildRow, current_build
 from core.ops.ledger import utc_now
 from core.preflight import Preflight
@@ -18,10 +19,12 @@ from dashboard.desk import (
     Home,
     Run,
     Set,
+    actor,
     await_job,
     desk,
     foresee,
     listed,
+    noted,
     setting,
     submit_training,
     supervisor_argv,
@@ -276,7 +279,9 @@ def export(
     from dashboard.measuring import export_slates
 
     with desk(home) as d:
+        roles.require(d.ledger, actor(), roles.Act.PUBLISH)
         rows = export_slates(d.ledger, d.home, run, out, k=k, dataset=dataset)
+        noted(d.ledger, "hand out", run, {"as": "slates", "rows": rows})
     terminal.show(
         {"run": run, "rows": rows, "path": str(out)},
         as_json=as_json,
@@ -300,6 +305,7 @@ def report(
     if language not in ("en", "zh"):
         raise InputError(f"no report in {language!r}", remedy="choose --language en or zh")
     with desk(home) as d:
+        roles.require(d.ledger, actor(), roles.Act.PUBLISH)
         made = report_of(d.ledger, d.home, run, language=language, tz=d.settings.tz, now=utc_now(), dataset=dataset)
         write_report(made, out)
     terminal.show(

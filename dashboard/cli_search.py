@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
+from core.ops import roles
 from core.ops.builds import build_of, current_build
 from core.ops.ledger import utc_now
 from dashboard import terminal
-from dashboard.desk import AsJson, Config, Dataset, Detach, Home, Set, await_job, desk, setting
+from dashboard.desk import AsJson, Config, Dataset, Detach, Home, Set, actor, await_job, desk, setting
 from data.errors import InputError
 
 MOST_TRIALS = 10_000
@@ -46,6 +47,7 @@ def search(
     if minutes is not None and not minutes > 0:
         raise InputError(f"{minutes} minutes cannot be", remedy="give a time above zero, or none")
     with desk(home) as d:
+        roles.require(d.ledger, actor(), roles.Act.TRAIN)
         if more is None:
             fixed = [setting(text) for text in set_ or []]
             base = load_config(config, overrides=fixed)

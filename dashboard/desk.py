@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from core.learn.config import TrainConfig
-from core.ops import roles
+from core.ops import roles, trail
 from core.ops.builds import BuildRow
 from core.ops.device import has_gpu
 from core.ops.jobrow import JobRow
@@ -78,6 +78,12 @@ def desk(home: Path | None) -> Iterator[Desk]:
 def actor() -> str:
     """Who acts: the account that runs the command or the console, since both are one local operator's, on loopback."""
     return getpass.getuser()
+
+
+def noted(ledger: Ledger, act: str, subject: str, detail: dict[str, Any]) -> None:
+    """Enters an act of whoever runs this in the trail."""
+    with ledger.write() as connection:
+        trail.note(connection, actor=actor(), act=act, subject=subject, now=utc_now(), detail=detail)
 
 
 def supervisor_argv(home: Path) -> list[str]:

@@ -42,18 +42,20 @@ def ingest_dataset(mine: Settings, ledger: Ledger, spec: str, *, progress: Repor
 
 def fold_feedback(mine: Settings, ledger: Ledger, build: BuildRow) -> BuildRow:
     """The build that holds what came back since the data set's current one, made current; that one where nothing
-    did."""
+    did. Raises Conflict where another build became current meanwhile."""
     roles.require(ledger, actor(), roles.Act.INGEST)
     upto = feedback.watermark(ledger, build.dataset)
     acts = feedback.events(ledger, build.dataset, after=build.feedback_to, upto=upto)
     if not acts.num_rows:
         return build
     made = extend(build.path, acts, home=mine.home, now=utc_now(), threads=mine.threads)
-    _recorded(ledger, made, feedback=acts.num_rows, feedback_to=upto)
+    _recorded(ledger, made, feedback=acts.num_rows, feedback_to=upto, instead_of=build.build_id)
     return current_build(ledger, build.dataset)
 
 
-def _recorded(ledger: Ledger, made: IngestResult, *, feedback: int, feedback_to: int) -> dict[str, Any]:
+def _recorded(
+    ledger: Ledger, made: IngestResult, *, feedback: int, feedback_to: int, instead_of: str | None = None
+) -> dict[str, Any]:
     """Make a published build current; the `ingest` JSON."""
     fields = ("dataset", "build_id", "read", "accepted", "quarantined", "reasons", "seconds")
     told = {name: getattr(made, name) for name in fields} | {"feedback": feedback}
@@ -65,6 +67,7 @@ def _recorded(ledger: Ledger, made: IngestResult, *, feedback: int, feedback_to:
         facts=told,
         now=made.facts.created,
         feedback_to=feedback_to,
+        instead_of=instead_of,
         note=partial(
             trail.note,
             actor=actor(),

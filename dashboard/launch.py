@@ -6,6 +6,7 @@ which then stops them in order. Behind the web a `Spare` waits to take its place
 run side by side.
 """
 
+import fcntl
 import json
 import os
 import secrets
@@ -33,10 +34,11 @@ from core.ops.processes import (
 from core.ops.supervisor import GRACE_S, supervisor_pid
 from dashboard.settings import Settings
 from dashboard.spare import SPARE, Spare, start_logged
-from data.errors import Conflict, JobFailed, PortInUse
+from data.errors import Conflict, JobFailed, PortInUse, StoreError
 from data.publish import make_folder, write_whole
 
 APP_FILE = "app.json"
+LOCK_FILE = "app.lock"
 SECRET_FILE = "cookie.secret"
 NAMES = ("web", "supervisor", "scorer")
 _LOOPBACK = "127.0.0.1"
@@ -77,12 +79,28 @@ def launch(
     the web does not come up.
     """
     make_folder(settings.home)
-    other = running_app(settings.home)
-    if other is not None:
-        raise Conflict(
-            f"the console of {settings.home} already runs at {other}",
-            remedy="open it there, or stop it first with Ctrl-C where it was started",
-        )
+    with _alone(settings.home):
+        return _launched(settings, port=port, open_browser=open_browser, argv_of=argv_of, say=say)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Holds the home's lock for as long as its console runs. Raises Conflict where another's does."""
+    with (home / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            at = running_app(home)
+            raise Conflict(
+                f"the console of {home} already runs{'' if at is None else f' at {at}'}",
+                remedy="open it there, or stop it first with Ctrl-C where it was started",
+            ) from error
+        yield
+
+
+def _launched(
+    settings: Settings, *, port: int, open_browser: bool, argv_of: ArgvOf | None, say: Callable[[str], None]
+) -> int:
     _end_left_behind(settings.home)
     require_free_port(port)
     argv_of = argv_of or (lambda name: argv_for(name, settings, port=port))
@@ -95,11 +113,12 @@ def launch(
     with attentive() as attention, closing(spare), _stopped_at_the_end(settings.home, children, attention, say=say):
         told, web_due_s = False, time.monotonic() + _WEB_UP_WITHIN_S
         while not attention.told_to_stop:
-            for child in children.values():
-                _tend(child, settings.home, environment, spare, say=say)
-            if told:
-                spare.tend()
-            _note(settings.home, children, port=port)
+            with suppress(*([StoreError, OSError] if told else [])):  # a full disk, say: the next round tries again
+                for child in children.values():
+                    _tend(child, settings.home, environment, spare, say=say)
+                if told:
+                    spare.tend()
+                _note(settings.home, children, spare, port=port)
             if not told and _listens(port):
                 told = True
                 say(f"Lodestar is at {address(port)} (Ctrl-C stops it)")
@@ -188,6 +207,8 @@ def _cookie_secret(home: Path) -> str:
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(path)
     return path.read_text()
 
@@ -265,11 +286,13 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((_LOOPBACK, port)) == 0
 
 
-def _note(home: Path, children: Mapping[str, _Child], *, port: int) -> None:
+def _note(home: Path, children: Mapping[str, _Child], spare: Spare, *, port: int) -> None:
     """Writes app.json when it differs from what stands there."""
     pids = {"launcher": os.getpid()} | {
         name: child.process.pid for name, child in children.items() if child.process is not None
     }
+    if spare.pid is not None:
+        pids["spare"] = spare.pid
     noted = {name: [pid, started_at(pid)] for name, pid in pids.items()}
     body = json.dumps({"port": port, "host": socket.gethostname(), **noted}).encode()
     path = home / APP_FILE
@@ -291,9 +314,10 @@ def _alive(who: tuple[int, float | None] | None) -> bool:
 
 
 def _end_left_behind(home: Path) -> None:
-    """Ends the web and the scorer of a launcher that was killed; a supervisor is taken over as it is."""
+    """Ends the web, its spare (which may serve by now) and the scorer of a launcher that was killed; a supervisor is
+    taken over as it is."""
     noted = _noted(home) or {}
-    for name in ("web", "scorer"):
+    for name in ("web", "spare", "scorer"):
         if _alive(noted.get(name)):
             pid = noted[name][0]
             signal_group(pid, signal.SIGKILL)

@@ -22,10 +22,10 @@ from markupsafe import Markup, escape
 from dashboard import svg, words
 from dashboard.charts.evidence import POLICIES, gap_rows, group_rows, model_rows, reference_at
 from dashboard.charts.frame import Look
-from dashboard.figures import finite
 from dashboard.findings import gaps_in_order, groups_in_order, guide_against_push, visible_gaps
 from dashboard.theme import DARK, LIGHT, RADIUS_PX, policy_colours
 from dashboard.words import Words
+from data.finite import finite
 
 FORMAT: Final = 1
 METRICS: Final = ("ndcg@10", "hr@10")

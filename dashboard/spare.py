@@ -26,6 +26,7 @@ class Spare:
     ) -> None:
         self._argv, self._log, self._environment, self._after_s = argv, log, environment, after_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
         self._due_s = time.monotonic() + after_s
 
     def tend(self) -> None:
@@ -35,6 +36,12 @@ class Spare:
             self._process, self._due_s = None, time.monotonic() + _ANEW_AFTER_S
         if self._process is None and time.monotonic() >= self._due_s:
             self._process = start_logged(self._argv, self._log, self._environment, stdin=subprocess.PIPE)
+            self._pid = self._process.pid
+
+    @property
+    def pid(self) -> int | None:
+        """Of the one that was started last, whether it waits or has been told to serve."""
+        return self._pid
 
     @property
     def waits(self) -> bool:

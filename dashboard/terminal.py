@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from core.ops.jobrow import JobRow
-from dashboard.figures import finite
 from data.errors import LodestarError
+from data.finite import finite
 
 Report = Callable[[float, str], None]
 

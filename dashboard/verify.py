@@ -33,11 +33,11 @@ from core.ops.runs import MANIFEST, finished_run, run_folder
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS
 from core.predict.intervals import bootstrap_mean, paired_gap
 from core.trust.fairness import ACTIVITY, audit
-from dashboard.figures import finite
 from dashboard.reports import canonical, digest, look_up, report_html, users_digest, written
 from dashboard.words import Words
 from data import reads
 from data.errors import LodestarError, UnreadableFile
+from data.finite import finite
 from data.publish import sha256_of, verify_manifest
 from data.warehouse import Warehouse
 

@@ -21,6 +21,7 @@ from core.learn.splits import leave_last_out
 from core.predict.intervals import Measure, bootstrap_mean
 from core.predict.served import ServedModel
 from data import reads
+from data.finite import finite
 from data.warehouse import Warehouse
 
 MAIN_CURVE: Final = "judge"
@@ -88,7 +89,7 @@ def judge_run(
         "floor": FLOOR,
         "seed": seed,
     }
-    plain: dict[str, Any] = _plain(told)
+    plain: dict[str, Any] = finite(told)
     return plain
 
 
@@ -234,12 +235,3 @@ def _perplexity(surprise: Measure) -> Measure:
 
 def _silent(share: float, words: str) -> None:
     """Nobody listens."""
-
-
-def _plain(value: Any) -> Any:
-    """The same, with null for what is no number."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

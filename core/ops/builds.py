@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from core.ops.ledger import Ledger, one_row
 from core.ops.schema import builds as builds_table
 from core.ops.schema import datasets as datasets_table
-from data.errors import UnknownBuild, UnknownDataset
+from data.errors import Conflict, UnknownBuild, UnknownDataset
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BuildRow:
     feedback_to: int
 
 
-def record_build(
+def record_build(  # noqa: PLR0913 - the columns of a row, and what goes with it
     ledger: Ledger,
     *,
     build_id: str,
@@ -38,11 +38,14 @@ def record_build(
     facts: dict[str, Any],
     now: datetime,
     feedback_to: int = 0,
+    instead_of: str | None = None,
     note: Callable[[Connection], object] | None = None,
 ) -> None:
     """Makes a published file the dataset's current build. A build recorded before becomes current again.
 
-    feedback_to: the number of the last feedback that it holds; note: what else is written in the same transaction.
+    feedback_to: the number of the last feedback that it holds; instead_of: the build that it was made from, where it
+    may take no other's place; note: what else is written in the same transaction. Raises Conflict where another build
+    has become current meanwhile.
     """
     row = {
         "dataset": dataset,
@@ -53,6 +56,8 @@ def record_build(
         "feedback_to": feedback_to,
     }
     with ledger.write() as connection:
+        if instead_of is not None:
+            _still_current(connection, dataset, instead_of)
         known = sa.select(builds_table.c.build_id).where(builds_table.c.build_id == build_id)
         if connection.execute(known).first() is None:
             connection.execute(sa.insert(builds_table).values(build_id=build_id, **row))
@@ -62,6 +67,15 @@ def record_build(
             connection.execute(sa.insert(datasets_table).values(name=dataset, **pointer))
         if note is not None:
             note(connection)
+
+
+def _still_current(connection: Connection, dataset: str, build_id: str) -> None:
+    stands = connection.scalar(sa.select(datasets_table.c.current_build).where(datasets_table.c.name == dataset))
+    if stands != build_id:
+        raise Conflict(
+            f"the current build of {dataset} was {build_id} and is {stands} now, so that nothing was changed",
+            remedy="do it again: it then goes on from the newer build",
+        )
 
 
 def current_build(ledger: Ledger, dataset: str | None = None) -> BuildRow:

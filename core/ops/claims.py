@@ -8,6 +8,7 @@ A host's GPU is held by the job that runs there and uses it; there is no other r
 """
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -137,14 +138,20 @@ def worker_gone(
         return read_job(connection, job.job_id)
 
 
-def take_over(ledger: Ledger, *, supervisor: Process, now: datetime) -> list[JobRow]:
+def take_over(ledger: Ledger, *, supervisor: Process, now: datetime, known: Collection[str] = ()) -> list[JobRow]:
     """Settles what dead supervisors left; returns the jobs whose workers live, which are now this one's.
 
-    A job whose worker is gone becomes `interrupted`; so does one of another host whose lease ran out.
+    A job whose worker is gone becomes `interrupted`; so does one of another host whose lease ran out. known: the jobs
+    that this supervisor watches; of one that is its own by the ledger and not known to it, the disk was full, say, when
+    its worker was to be started.
     """
     others = sa.select(table).where(
         table.c.state == "running",
-        sa.or_(table.c.supervisor_pid != supervisor.pid, table.c.supervisor_created != supervisor.started),
+        sa.or_(
+            table.c.supervisor_pid != supervisor.pid,
+            table.c.supervisor_created != supervisor.started,
+            table.c.job_id.not_in(known),
+        ),
     )
     with ledger.read() as connection:
         if connection.execute(others).first() is None:
@@ -158,7 +165,7 @@ def take_over(ledger: Ledger, *, supervisor: Process, now: datetime) -> list[Job
             if not watcher.local:
                 if job.lease_until is not None and job.lease_until < now:
                     interrupt(connection, job, now=now, died=True)
-            elif watcher.alive():
+            elif watcher.alive() and watcher != supervisor:
                 continue
             elif worker is not None and worker.alive():
                 mine = {"supervisor_pid": supervisor.pid, "supervisor_created": supervisor.started}

@@ -29,6 +29,7 @@ KINDS = ("shown", "click", "favourite", "rating", DISMISSAL)
 AS_EVENTS: Mapping[str, str] = {"click": "click", "favourite": "favourite", "rating": "rate"}
 MOST_ROWS = 1000  # in one transaction, and so in one request
 MOST_CHARACTERS = 512  # of a key
+MOST_RANK = 2**31  # what the column holds
 _AHEAD = timedelta(days=1)  # that a client's clock may be
 _READ_ROWS = 50_000
 COLUMNS = pa.schema(
@@ -40,7 +41,7 @@ COLUMNS = pa.schema(
         ("at", pa.timestamp("us", tz="UTC")),
         ("value", pa.float64()),
         ("slate", pa.string()),
-        ("rank", pa.int32()),
+        ("rank", pa.int64()),
         ("propensity", pa.float64()),
         ("run_id", pa.string()),
         ("received", pa.timestamp("us", tz="UTC")),
@@ -235,7 +236,7 @@ def _fault(row: Feedback, now: datetime, items: Container[str] | None) -> str | 
         return "infinite-value"
     if (row.kind == "rating") != (row.value is not None):
         return "missing-value" if row.kind == "rating" else "value-without-rating"
-    if row.rank is not None and row.rank < 1:
+    if row.rank is not None and not 1 <= row.rank < MOST_RANK:
         return "impossible-rank"
     if row.propensity is not None and not 0 < row.propensity <= 1:
         return "impossible-propensity"

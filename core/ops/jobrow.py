@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from core.ops.ledger import one_row
-from core.ops.processes import Process
+from core.ops.processes import Process, end_orphans
 from core.ops.schema import jobs as table
 from data.errors import UnknownJob
 
@@ -103,6 +103,8 @@ def interrupt(
     What was asked of the job decides first; then a `crash` (an error that would only happen again) fails it,
     and so does a death too many; else it is `interrupted`. `died` says whether this counts as a death.
     """
+    if job.worker is not None:
+        end_orphans(job.worker)
     deaths = job.deaths + died
     changes: dict[str, Any] = {"deaths": deaths, "state": "interrupted"}
     if job.cancel_requested:

@@ -161,6 +161,8 @@ def resume(ledger: Ledger, job_id: str, *, now: datetime) -> JobRow:
             changes |= {"state": "queued", "cancel_requested": False, "ended": None, "error": None}
         if job.state != "succeeded":
             connection.execute(sa.update(table).where(table.c.job_id == job_id).values(**changes))
+            kept = sa.update(runs_table).where(runs_table.c.job_id == job_id).values(pruned=None)
+            connection.execute(kept)  # the run is made again in the same folder, which is no leftover any more
         return read_job(connection, job_id)
 
 

@@ -8,6 +8,7 @@ Writers take turns on both (BEGIN IMMEDIATE there, one advisory lock here): a tr
 can never find its read outdated, and numbers that count rows up are committed in their order.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.ops.schema import MIGRATIONS, SCHEMA_VERSION, Migration, metadata, versions
 from data.errors import SchemaMismatch, StoreError
+from data.finite import finite
 from data.publish import full_disk_reported, make_folder
 
 LEDGER_FILE = "ledger.sqlite"
@@ -62,7 +64,9 @@ class Ledger:
             except OSError as error:
                 raise _unusable(folder, error.strerror) from error
             url = sa.URL.create("sqlite", database=str(folder.resolve() / LEDGER_FILE))
-            ledger = cls(engine=sa.create_engine(url, pool_size=4, max_overflow=60), home=folder)
+            ledger = cls(
+                engine=sa.create_engine(url, pool_size=4, max_overflow=60, json_serializer=as_json), home=folder
+            )
         {"sqlite": _tune_sqlite, "postgresql": _tune_postgresql}[ledger.engine.dialect.name](ledger.engine)
         try:
             migrate(ledger)
@@ -159,6 +163,12 @@ def _record(connection: Connection, version: int) -> None:
     connection.execute(sa.insert(versions).values(version=version))
 
 
+def as_json(value: Any) -> str:
+    """How a column of JSON is written: with null for what is no number, since PostgreSQL refuses NaN as JSON itself
+    does."""
+    return json.dumps(finite(value), ensure_ascii=False, allow_nan=False)
+
+
 def _engine_of(url: str) -> Engine:
     """Raises StoreError for what is no address of a database that Lodestar can keep its ledger in."""
     try:
@@ -166,7 +176,7 @@ def _engine_of(url: str) -> Engine:
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() in ("sqlite", "postgresql"):
-            return sa.create_engine(parsed, pool_size=4, max_overflow=60, pool_pre_ping=True)
+            return sa.create_engine(parsed, pool_size=4, max_overflow=60, pool_pre_ping=True, json_serializer=as_json)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise StoreError(
             f"the ledger's address can't be used: {error}",

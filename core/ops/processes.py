@@ -106,6 +106,13 @@ def end_group(child: "subprocess.Popen[bytes]") -> int:
     return child.wait()
 
 
+def end_orphans(leader: Process) -> None:
+    """Kills what a dead process of this host left in the group that it led. While a pid is a group's name no other
+    process gets it, so that who has it now is asked first."""
+    if leader.local and started_at(leader.pid) is None:
+        signal_group(leader.pid, signal.SIGKILL)
+
+
 def start_detached(argv: Sequence[str], *, log: Path) -> "subprocess.Popen[bytes]":
     """Starts a process that outlives this one: a session of its own, its output appended to `log`.
 

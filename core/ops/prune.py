@@ -94,8 +94,11 @@ def prune(
     ]
     if not dry_run:
         remove_leftovers(home)
-        for path in folders:
-            shutil.rmtree(path, ignore_errors=True)
+        with ledger.write() as connection:  # while this is open nobody resumes the job of one
+            claimed = _claimed_runs(connection)
+            for path in folders:
+                if path.name not in claimed:
+                    shutil.rmtree(path, ignore_errors=True)
         for path in files:
             for part in _parts(home, path):
                 part.unlink(missing_ok=True)
@@ -156,12 +159,15 @@ def _mark(connection: Connection, table: sa.Table, which: sa.ColumnElement[bool]
 
 
 def _unclaimed_runs(ledger: Ledger, home: Path, *, now: datetime) -> Iterator[Path]:
-    query = sa.select(runs_table.c.run_id).where(runs_table.c.pruned.is_(None))
     with ledger.read() as connection:
-        claimed = set(connection.scalars(query))
+        claimed = _claimed_runs(connection)
     for path in sorted((home / "runs").glob("*")):
         if path.name not in claimed and not path.name.startswith(TEMPORARY) and _old(path, now=now):
             yield path
+
+
+def _claimed_runs(connection: Connection) -> set[str]:
+    return set(connection.scalars(sa.select(runs_table.c.run_id).where(runs_table.c.pruned.is_(None))))
 
 
 def _unclaimed_builds(ledger: Ledger, home: Path, *, now: datetime, gone: dict[Path, str]) -> Iterator[Path]:

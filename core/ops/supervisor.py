@@ -115,7 +115,7 @@ class Supervisor:
         self._stop_workers(attention)
 
     def _round(self) -> None:
-        for job in take_over(self._ledger, supervisor=self._me, now=self._clock()):
+        for job in take_over(self._ledger, supervisor=self._me, now=self._clock(), known=self._watched.keys()):
             self._watched[job.job_id] = _Watched(job, child=None)
         for watched in list(self._watched.values()):
             self._settle(watched)

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from core.ops.ledger import Ledger
 from core.ops.schema import trail as table
+from data.finite import finite
 
 START = "0" * 64  # what the first entry is bound to
 
@@ -45,7 +46,7 @@ def note(
         "actor": actor,
         "act": act,
         "subject": subject,
-        "detail": detail or {},
+        "detail": finite(detail or {}),  # as it is read back, so that the hash is of what stands there
     }
     made = Entry(**told, before=before, hash=_hash(told, before))
     connection.execute(sa.insert(table).values(**vars(made)))

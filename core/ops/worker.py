@@ -32,8 +32,9 @@ _BEAT_S = 1.0
 _PROGRESS_S = 0.5
 
 
-class Stopped(Exception):
-    """Raised by a body that was told to stop, once everything worth keeping is on disk."""
+class Stopped(BaseException):
+    """Raised by a body that was told to stop, once everything worth keeping is on disk. No Exception: it also comes out
+    of the middle of libraries, none of which may take it for a fault of theirs."""
 
 
 class JobContext:
@@ -80,9 +81,9 @@ class JobContext:
         """Inside, to be told to stop raises `Stopped` wherever the main thread is, at its next line of Python; for work
         that leaves nothing worth saving and may be left in the middle.
         """
-        self.raise_if_stopped()
         self._interruptible = self._hears
         try:
+            self.raise_if_stopped()
             yield
         finally:
             self._interruptible = False
@@ -102,9 +103,10 @@ class JobContext:
             fresh_stage = stage is not None and stage != self._noted_stage
             due = time.monotonic() - self._noted_s >= _PROGRESS_S
             if fresh_stage or ("progress" in fields and due):
-                self._noted_s, self._noted_stage = time.monotonic(), stage or self._noted_stage
                 progress, eta_s = fields.get("progress"), fields.get("eta_s")
-                self._over |= not note_progress(self.ledger, self._job, progress=progress, stage=stage, eta_s=eta_s)
+                with suppress(StoreError):  # a full disk, a database that starts anew: the next event tells it
+                    self._over |= not note_progress(self.ledger, self._job, progress=progress, stage=stage, eta_s=eta_s)
+                    self._noted_s, self._noted_stage = time.monotonic(), stage or self._noted_stage
 
     def beat(self) -> None:
         """Renews the lease and hears what was asked; the worker does so every second by itself."""
@@ -165,21 +167,33 @@ def work(ledger: Ledger, home: Path, job_id: str, bodies: Mapping[str, Body], *,
     try:
         with context._attended(), full_disk_reported(home):
             result = _body(bodies, job)(context)
+        return SUCCEEDED if _ended(ledger, job, state="succeeded", now=clock(), result=result) else NOT_MINE
     except Stopped:
         asked = status(ledger, job_id)
         state = "cancelled" if asked.cancel_requested else "paused" if asked.pause_requested else "interrupted"
-        return STOPPED if finish(ledger, job, state=state, now=clock()) else NOT_MINE
+        return STOPPED if _ended(ledger, job, state=state, now=clock()) else NOT_MINE
     except LodestarError as error:
-        finish(ledger, job, state="failed", now=clock(), error=error.as_json()["error"])
+        _ended(ledger, job, state="failed", now=clock(), error=error.as_json()["error"])
         raise
     except Exception as error:
         crash = JobFailed(
             f"{type(error).__name__}: {error}",
             remedy=f"read the traceback with `lodestar jobs logs {job_id}`",
         )
-        finish(ledger, job, state="failed", now=clock(), error=crash.as_json()["error"])
+        _ended(ledger, job, state="failed", now=clock(), error=crash.as_json()["error"])
         raise
-    return SUCCEEDED if finish(ledger, job, state="succeeded", now=clock(), result=result) else NOT_MINE
+
+
+def _ended(ledger: Ledger, job: JobRow, **end: Any) -> bool:
+    """`finish`, tried again for as long as a lease lasts where the ledger is not to be had."""
+    until_s = time.monotonic() + LEASE_S
+    while True:
+        try:
+            return finish(ledger, job, **end)
+        except StoreError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(_BEAT_S)
 
 
 def _body(bodies: Mapping[str, Body], job: JobRow) -> Body:

@@ -32,6 +32,7 @@ from core.trust.drift import drift_since
 from core.trust.groups import UNKNOWN, pairs, suppressed_groups
 from data import reads
 from data.errors import StoreError, UnknownBuild
+from data.finite import finite
 from data.warehouse import Warehouse
 
 MARGIN: Final = 0.02  # the share of the champion's NDCG@10 that a run may lose and still count as not inferior
@@ -58,7 +59,7 @@ class Check:
 
     def as_json(self) -> dict[str, Any]:
         """The check as JSON, null for what is no number."""
-        return {**vars(self), "figures": _finite(self.figures)}
+        return {**vars(self), "figures": finite(self.figures)}
 
 
 @dataclass(frozen=True)
@@ -374,12 +375,3 @@ def _test_reads(ledger: Ledger, run: RunRow) -> Check:
 
 def _signed(m: Mapping[str, Any]) -> str:
     return f"{m['estimate']:+.4f} [{m['low']:+.4f}, {m['high']:+.4f}]"
-
-
-def _finite(value: Any) -> Any:
-    """The same mappings and lists with None for what is no number."""
-    if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

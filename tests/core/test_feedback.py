@@ -59,6 +59,7 @@ def test_a_key_names_one_act(ledger: Ledger) -> None:
         (Feedback("ann", "x", "rating", NOON, value=float("nan")), "infinite-value"),
         (Feedback("ann", "x", "click", NOON, value=3.0), "value-without-rating"),
         (Feedback("ann", "x", "shown", NOON, rank=0), "impossible-rank"),
+        (Feedback("ann", "x", "shown", NOON, rank=2**31), "impossible-rank"),
         (Feedback("ann", "x", "shown", NOON, propensity=0.0), "impossible-propensity"),
         (Feedback("ann", "x", "shown", NOON, propensity=1.1), "impossible-propensity"),
     ],

@@ -208,6 +208,15 @@ def test_a_supervisor_leaves_the_living_alone_and_takes_over_from_the_dead(ledge
     assert (status(ledger, worker_alive).supervisor, status(ledger, worker_alive).attempt) == (other, 1)
 
 
+def test_a_job_that_its_supervisor_does_not_know_of_is_settled(ledger: Ledger) -> None:
+    add(ledger)
+    job = claimed(ledger)
+    assert take_over(ledger, supervisor=ME, now=NOON, known=[job.job_id]) == []
+    assert status(ledger, job.job_id).state == "running"
+    assert take_over(ledger, supervisor=ME, now=NOON) == [], "its worker was never started: the disk was full, say"
+    assert (status(ledger, job.job_id).state, status(ledger, job.job_id).deaths) == ("interrupted", 1)
+
+
 def test_a_jump_of_the_clock_interrupts_nothing_here_but_leases_bind_other_hosts(ledger: Ledger) -> None:
     here, there = add(ledger), add(ledger)
     claimed(ledger, ME)
@@ -231,6 +240,15 @@ def test_the_end_of_a_job_is_its_result_or_its_error(ledger: Ledger) -> None:
         succeeded(status(ledger, failed))
     with pytest.raises(JobFailed, match=f"cancelled; continue it with `lodestar jobs resume {gone}`"):
         succeeded(status(ledger, gone))
+
+
+def test_what_is_no_number_is_null_in_either_database(ledger: Ledger) -> None:
+    add(ledger)
+    job = claimed(ledger)
+    figures = {"ndcg@10": {"estimate": float("nan"), "low": float("-inf"), "n": 0}, "seconds": (1.5, float("inf"))}
+    assert finish(ledger, job, state="succeeded", now=NOON, result=figures)
+    told = {"ndcg@10": {"estimate": None, "low": None, "n": 0}, "seconds": [1.5, None]}
+    assert status(ledger, job.job_id).result == told
 
 
 def test_the_json_of_a_job_has_the_promised_fields(ledger: Ledger) -> None:

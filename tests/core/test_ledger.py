@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from core.ops.builds import build_of, builds, current_build, datasets, record_bu
 from core.ops.ledger import Ledger, migrate, schema_version
 from core.ops.schema import SCHEMA_VERSION, Migration, metadata, versions
 from core.ops.schema import builds as builds_table
-from data.errors import SchemaMismatch, StoreError, UnknownBuild, UnknownDataset
+from data.errors import Conflict, SchemaMismatch, StoreError, UnknownBuild, UnknownDataset
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -30,6 +31,17 @@ def record(ledger: Ledger, build_id: str, dataset: str = "films", *, now: dateti
     assert ledger.home is not None
     path = ledger.home / "warehouse" / f"{build_id}.duckdb"
     record_build(ledger, build_id=build_id, dataset=dataset, path=path, facts={"n_events": 3}, now=now)
+
+
+def test_a_build_takes_no_newer_ones_place(ledger: Ledger, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"dataset": "films", "path": tmp_path / "b", "facts": {}, "now": NOON}
+    record_build(ledger, build_id="b-old", **told)
+    record_build(ledger, build_id="b-new", **told)
+    with pytest.raises(Conflict, match="is b-new now"):
+        record_build(ledger, build_id="b-old-and-more", instead_of="b-old", **told)
+    assert current_build(ledger).build_id == "b-new"
+    record_build(ledger, build_id="b-new-and-more", instead_of="b-new", **told)
+    assert current_build(ledger).build_id == "b-new-and-more"
 
 
 def test_a_commit_is_flushed_and_readers_do_not_wait(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from core.ops.builds import builds, record_build
-from core.ops.jobs import request_cancel, submit
+from core.ops.jobs import request_cancel, resume, submit
 from core.ops.ledger import Ledger
 from core.ops.prune import prune
 from core.ops.registry import promote
-from core.ops.runs import finish_run, new_run, run_folder, runs
+from core.ops.runs import finish_run, new_run, run_folder, run_of, runs
 from data.errors import UnknownBuild
 from data.publish import temporary_folder
 
@@ -73,6 +73,17 @@ def test_builds_that_nothing_reads_go_and_all_others_stay(ledger: Ledger, tmp_pa
     with pytest.raises(UnknownBuild):
         new_run(ledger, tmp_path, dataset="films", build_id="b-unread", job_id=None, config={}, now=NOW)
     assert names(ledger, tmp_path) == {}, "once is enough"
+
+
+def test_a_run_whose_job_was_resumed_after_it_was_pruned_stays(ledger: Ledger, tmp_path: Path) -> None:
+    add_build(ledger, tmp_path, "b-old")
+    run_id = add_run(ledger, tmp_path, "b-old", state="cancelled")
+    assert run_id in names(ledger, tmp_path) and not run_folder(tmp_path, run_id).exists()
+    resume(ledger, run_of(ledger, run_id).job_id or "", now=NOW)
+    put(run_folder(tmp_path, run_id) / "events.jsonl")
+    os.utime(run_folder(tmp_path, run_id), (YESTERDAY.timestamp(), YESTERDAY.timestamp()))
+    assert names(ledger, tmp_path) == {}, "a training writes there"
+    assert run_folder(tmp_path, run_id).exists()
 
 
 def test_runs_of_cancelled_jobs_go_with_the_build_that_only_they_read(ledger: Ledger, tmp_path: Path) -> None:

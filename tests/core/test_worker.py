@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from core.ops import worker
 from core.ops.builds import record_build
 from core.ops.claims import claim, report_worker, take_over
 from core.ops.events import append_event, read_events
@@ -24,7 +25,7 @@ from core.ops.processes import Process, started_at
 from core.ops.runs import new_run
 from core.ops.schema import jobs as jobs_table
 from core.ops.worker import FAILED, NOT_MINE, STOPPED, SUCCEEDED, JobContext, Stopped, work
-from data.errors import DiskFull, UnknownItem
+from data.errors import DiskFull, StoreError, UnknownItem
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SMALL_WORKER = str(Path(__file__).with_name("small_worker.py"))
@@ -103,6 +104,34 @@ def test_sigterm_is_heard_and_the_job_goes_back_to_the_queue(ledger: Ledger, tmp
     assert run(ledger, tmp_path, job, body) == STOPPED
     assert (status(ledger, job.job_id).state, status(ledger, job.job_id).deaths) == ("interrupted", 0)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_moment_without_the_ledger_fails_no_job(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, gone, ended = claimed(ledger), iter([True, True, False]), worker.finish
+
+    def sometimes(*told: Any, **how: Any) -> bool:
+        if next(gone, False):
+            raise StoreError("the database starts anew", remedy="wait")
+        return ended(*told, **how)
+
+    def away(*_told: Any, **_how: Any) -> bool:
+        raise StoreError("the database starts anew", remedy="wait")
+
+    def body(context: JobContext) -> dict[str, Any]:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(worker, "note_progress", away)
+            context.emit("epoch", stage="frozen", progress=0.5)
+        assert status(ledger, context.job_id).progress == 0.0
+        context.emit("epoch", progress=0.6)
+        assert status(ledger, context.job_id).progress == 0.6, "the next event tells it"
+        return {}
+
+    monkeypatch.setattr(worker, "finish", sometimes)
+    monkeypatch.setattr(worker, "_BEAT_S", 0.01)
+    assert run(ledger, tmp_path, job, body) == SUCCEEDED
+    assert status(ledger, job.job_id).state == "succeeded"
 
 
 def test_a_cancel_is_heard_without_any_signal(ledger: Ledger, tmp_path: Path) -> None:

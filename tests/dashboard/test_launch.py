@@ -29,8 +29,17 @@ SMALL_WORKER = str(Path(__file__).parents[1] / "core" / "small_worker.py")
 SMALL_APP = """
 import sys
 from pathlib import Path
+from dashboard import launch as launcher
 from dashboard.launch import launch
 from dashboard.settings import Settings
+from data.errors import DiskFull
+
+whole = launcher.write_whole
+def full_at_times(path, data):
+    if (path.parent / "full").exists():
+        raise DiskFull("no space", remedy="make some")
+    whole(path, data)
+launcher.write_whole = full_at_times
 
 home, port, small_worker, web_up = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4] == "up"
 serve = f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
@@ -179,6 +188,18 @@ def test_a_spare_that_died_is_not_taken(tmp_path: Path) -> None:
     assert process.returncode is not None, "it was reaped"
 
 
+def test_a_full_disk_ends_no_console(start: Callable[..., App]) -> None:
+    app = start()
+    before = app.up()
+    (app.home / "full").touch()
+    os.kill(before["scorer"], signal.SIGKILL)
+    time.sleep(1.5)
+    assert app.process.poll() is None and started_at(before["web"]) is not None
+    (app.home / "full").unlink()
+    until(lambda: app.noted().get("scorer", before["scorer"]) != before["scorer"])
+    assert app.stop() == 0
+
+
 def test_a_job_survives_the_end_of_the_web_and_saves_at_the_end_of_the_app(start: Callable[..., App]) -> None:
     app = start()
     pids = app.up()
@@ -234,7 +255,7 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path, port: int)
             launch(Settings(home=tmp_path / "home"), port=port)
         assert not port_is_free(port)
     require_free_port(port)
-    assert not list((tmp_path / "home").iterdir()), "nothing was started"
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["app.lock"], "nothing was started"
 
 
 def test_a_web_that_does_not_come_up_ends_the_app_with_its_last_words(start: Callable[..., App]) -> None:
