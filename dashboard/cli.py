@@ -39,7 +39,7 @@ from dashboard.desk import (
     supervisor_argv,
 )
 from dashboard.settings import Settings, share_processors
-from data.errors import LodestarError
+from data.errors import InputError, LodestarError
 
 app = typer.Typer(
     help="Lodestar: predict, guide, explain and audit recommendations.",
@@ -245,6 +245,9 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
 def main() -> None:
     """The console script: 0, 1 for a stated error, 2 for usage."""
     try:
+        for argument in sys.argv:
+            if not argument.isascii() and argument != argument.encode("utf-8", "replace").decode():
+                raise InputError(f"{argument!r} is not UTF-8 text", remedy="set a UTF-8 locale, or write it otherwise")
         app()
     except LodestarError as error:
         sys.exit(terminal.fail(error, as_json="--json" in sys.argv))

@@ -106,21 +106,23 @@ def roles_grant(who: str, role: str, as_json: AsJson = False, home: Home = None)
     )
 
 
-def trail(limit: Annotated[int, typer.Option("--limit")] = 50, as_json: AsJson = False, home: Home = None) -> None:
+def trail(
+    limit: Annotated[int, typer.Option("--limit", min=0)] = 50, as_json: AsJson = False, home: Home = None
+) -> None:
     """Who did what, newest first, after a check of the whole chain; exit 1 where an entry was changed or taken out."""
     from core.ops import trail as chain
 
     with desk(home) as d:
         matrix.require(d.ledger, actor(), matrix.Act.LOOK_BACK)
         broken = chain.broken_at(d.ledger)
-        entries = chain.trail(d.ledger, limit=limit)
+        entries, newest = chain.trail(d.ledger, limit=limit), chain.trail(d.ledger, limit=1)
     if broken is not None:
         raise DamagedArtefact(
             f"the trail does not hold from entry {broken} on: it was changed, or one is missing",
             remedy="compare with a backup of the ledger; what comes after it proves nothing",
         )
     rows = [(e.entry, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.act, e.subject, e.detail or "") for e in entries]
-    head = entries[0].hash if entries else chain.START
+    head = newest[0].hash if newest else chain.START
     terminal.show(
         {"entries": [vars(entry) for entry in entries], "head": head},
         as_json=as_json,

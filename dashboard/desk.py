@@ -1,7 +1,8 @@
 """What every command stands on: the settings with its store, that store's ledger, and the options they all share."""
 
 import csv
-import getpass
+import os
+import pwd
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,8 +77,12 @@ def desk(home: Path | None) -> Iterator[Desk]:
 
 
 def actor() -> str:
-    """Who acts: the account that runs the command or the console, since both are one local operator's, on loopback."""
-    return getpass.getuser()
+    """Who acts: the account that runs the command or the console, since both are one local operator's, on loopback. The
+    system is asked, not the environment, in which anyone may call himself anything."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's account has no name
+        return f"uid-{os.geteuid()}"
 
 
 def noted(ledger: Ledger, act: str, subject: str, detail: dict[str, Any]) -> None:

@@ -250,7 +250,7 @@ def slate_soon(home: Path, run_id: str, user: str, k: int) -> "Future[dict[str, 
 @st.cache_data(**_ANSWERS)
 def outlook(home: Path, run_id: str, user: str, k: int) -> dict[str, Any]:
     """The scorer's `predict` for one user. Raises ScorerUnavailable and NothingPredicted."""
-    return ScorerClient(home).predict(run_id, user=user, k=k)
+    return ScorerClient(home).predict(run_id, user=user, k=k, again=True)
 
 
 def outlook_soon(home: Path, run_id: str, user: str, k: int) -> "Future[dict[str, Any]]":

@@ -1,15 +1,18 @@
 """What a finished run already measured, read back for the command line: figures, audit, lift, slates."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.ops.builds import build_of
+from core.ops.feedback import all_dismissed
 from core.ops.ledger import Ledger
 from core.ops.runs import finished_run, run_folder
 from dashboard.tables import check_name, write_rows
@@ -55,7 +58,8 @@ def evaluation_of(
 
 
 def export_slates(ledger: Ledger, home: Path, run: str, out: Path, *, k: int, dataset: str | None = None) -> int:
-    """Everyone's top k in the caller's keys: user, item, title, rank, score, probability, source; rows written.
+    """Everyone's top k in the caller's keys, without what they have waved away: user, item, title, rank, score,
+    probability, source; rows written.
 
     The run's slates pass through in parts, so that memory does not grow with them. Raises InputError for an ending
     other than .csv or .parquet, or more than the run has ranked.
@@ -68,13 +72,35 @@ def export_slates(ledger: Ledger, home: Path, run: str, out: Path, *, k: int, da
             raise InputError(f"k is {k}", remedy=f"ask for 1 to {most}, as many as the run ranked")
         with Warehouse.open(build_of(ledger, row.build_id).path) as warehouse:
             items, users = reads.catalogue(warehouse), reads.user_table(warehouse)
-        return write_rows(_named(scores, k, items=items, users=users), EXPORTED, out)
+        away = _away(all_dismissed(ledger, row.dataset), items=items, users=users)
+        return write_rows(_named(_counted_anew(scores, away), k, items=items, users=users), EXPORTED, out)
 
 
-def _named(scores: pq.ParquetFile, k: int, *, items: pa.Table, users: pa.Table) -> Iterator[pa.RecordBatch]:
+def _away(waved: Mapping[str, Collection[str]], *, items: pa.Table, users: pa.Table) -> dict[int, set[int]]:
+    """user_id -> the item_ids of what they have waved away, from keys."""
+    user, item = ({key: place for place, key in enumerate(table["key"].to_pylist())} for table in (users, items))
+    return {user[who]: {item[key] for key in keys if key in item} for who, keys in waved.items() if who in user}
+
+
+def _counted_anew(scores: pq.ParquetFile, away: Mapping[int, Collection[int]]) -> Iterator[pa.RecordBatch]:
+    """The slates without what their users have waved away, and the others' ranks closed up."""
+    gone: Counter[int] = Counter()
+    for batch in scores.iter_batches():
+        users, items = batch["user_id"].to_numpy(), batch["item_id"].to_numpy()
+        rank, kept = batch["rank"].to_numpy().copy(), np.ones(len(batch), dtype=bool)
+        for row in np.flatnonzero(np.isin(users, list(away))).tolist():  # a user's rows follow each other by rank
+            user = int(users[row])
+            if int(items[row]) in away[user]:
+                gone[user], kept[row] = gone[user] + 1, False
+            rank[row] -= gone[user]
+        place = batch.schema.get_field_index("rank")
+        yield batch.set_column(place, "rank", pa.array(rank, batch.schema.field(place).type)).filter(pa.array(kept))
+
+
+def _named(slates: Iterable[pa.RecordBatch], k: int, *, items: pa.Table, users: pa.Table) -> Iterator[pa.RecordBatch]:
     """The first k ranks, in the columns of EXPORTED."""
     user, key, title = (column.combine_chunks() for column in (users["key"], items["key"], items["title"]))
-    for batch in scores.iter_batches():
+    for batch in slates:
         some = batch.filter(pc.less_equal(batch["rank"], k))
         named = [user.take(some["user_id"]), key.take(some["item_id"]), title.take(some["item_id"])]
         yield pa.record_batch([*named, *(some[name] for name in EXPORTED.names[3:])], schema=EXPORTED)

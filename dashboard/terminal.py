@@ -22,7 +22,7 @@ def show(answer: Mapping[str, Any], *, as_json: bool, human: Callable[[Console],
     if as_json:
         typer.echo(json.dumps(finite(answer), ensure_ascii=False, default=str, allow_nan=False))
     else:
-        human(Console())
+        human(_console())
 
 
 def fail(error: LodestarError, *, as_json: bool) -> int:
@@ -36,7 +36,12 @@ def fail(error: LodestarError, *, as_json: bool) -> int:
 
 def draw(what: Table) -> None:
     """A table on stdout, before what else a command has to say."""
-    Console().print(what)
+    _console().print(what)
+
+
+def _console() -> Console:
+    """Stdout, where what data and people say stays as they said it: brackets are no markup, colons no emoji."""
+    return Console(markup=False, emoji=False)
 
 
 def say(line: str) -> None:

@@ -5,18 +5,20 @@ propensity, run_id and key may be there. What else a file holds is left alone.
 """
 
 import json
-import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from data.errors import UnreadableFile
-from data.textfile import MAX_LINE_BYTES, Reject, exact_rows, first_bytes, header_of, shown
+from data.textfile import MAX_LINE_BYTES, Reject, check_columns, exact_rows, first_bytes, header_of, shown
 
 NEEDED = ("user", "item", "kind", "at")
 OPTIONAL = ("value", "slate", "rank", "propensity", "run_id", "key")
 JSON_LINES = (".jsonl", ".ndjson")
+_SECONDS = re.compile(r"\d{9,11}(\.\d*)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # what `float` reads without its digits' underscores
 _NUMBERS: dict[str, type[float] | type[int]] = {"value": float, "propensity": float, "rank": int}
 
 
@@ -26,29 +28,28 @@ def acts(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
     Raises UnreadableFile and MissingColumn.
     """
     for line, raw, fields in _json_lines(path) if path.suffix.lower() in JSON_LINES else _delimited(path):
-        yield line, raw, fields if isinstance(fields, str) else _typed(fields)
+        yield line, raw, fields if isinstance(fields, str) else typed(fields)
 
 
 def moment(told: object) -> datetime | None:
-    """A moment as ISO 8601 or as seconds since 1970, UTC where no zone is said; None for what is neither."""
+    """A moment as ISO 8601 or as seconds since 1970, UTC where no zone is said; None for what is neither. Seconds are
+    those from 1973 on (nine digits): a smaller number is a date without its hyphens, or none at all."""
     text = str(told).strip()
     try:
-        number = float(text)
-    except ValueError:
-        try:
-            at = datetime.fromisoformat(text)
-        except ValueError:
-            return None
+        if _SECONDS.fullmatch(text):
+            return datetime.fromtimestamp(float(text), UTC)
+        at = datetime.fromisoformat(text)
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    try:
-        return datetime.fromtimestamp(number, UTC) if math.isfinite(number) else None
     except (OverflowError, OSError, ValueError):
         return None
 
 
 def _delimited(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
+    if path.suffix.lower() in (".json", ".parquet", ".pq"):
+        raise UnreadableFile(f"{path.name} holds no acts that can be read", remedy="bring CSV, TSV or .jsonl")
     head = first_bytes(path)
     header, delimiter = header_of(path, head, NEEDED)
+    check_columns(path, header, [name for name in OPTIONAL if name in header])
     wanted = {name: header.index(name) for name in (*NEEDED, *OPTIONAL) if name in header}
     rejects: list[Reject] = []
     with path.open("rb") as stream:
@@ -80,9 +81,9 @@ def _json_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
         ) from error
 
 
-def _typed(fields: dict[str, Any]) -> dict[str, Any] | str:
-    """The fields as what they are, or the reason why they are not."""
-    typed: dict[str, Any] = {}
+def typed(fields: Mapping[str, Any]) -> dict[str, Any] | str:
+    """An act's fields as what they are, or the reason why they are not: so that a file and a request are read alike."""
+    read: dict[str, Any] = {}
     for name, told in fields.items():
         if told is None or (text := str(told).strip()) == "":
             if name in NEEDED:
@@ -93,13 +94,15 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any] | str:
         if name == "at":
             if (at := moment(text)) is None:
                 return "unreadable-at"
-            typed[name] = at
+            read[name] = at
         elif name in _NUMBERS:
             try:
-                typed[name] = _NUMBERS[name](text)
+                read[name] = _NUMBERS[name](text) if _NUMBER.fullmatch(text) else None
             except ValueError:
+                read[name] = None
+            if read[name] is None:
                 return f"unreadable-{name}"
         else:
-            typed[name] = text
-    missing = [name for name in NEEDED if name not in typed]
-    return f"missing-{missing[0]}" if missing else typed
+            read[name] = text
+    missing = [name for name in NEEDED if name not in read]
+    return f"missing-{missing[0]}" if missing else read

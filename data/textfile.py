@@ -89,13 +89,13 @@ def check_columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> N
             there = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
             raise MissingColumn(
                 f"{path.name} has no column {name!r}; it has: {there}",
-                remedy="name one of its columns in the spec (the first line of a text file holds the names)",
+                remedy="name one of its columns instead (the first line of a text file holds the names)",
             )
     doubled = [name for name in wanted if header.count(name) > 1]
     if doubled:
         raise UnreadableFile(
             f"{path.name} has two columns named {doubled[0]!r}",
-            remedy="rename one, so that the spec is clear",
+            remedy="rename one, so that it is clear which is meant",
         )
 
 

@@ -84,10 +84,12 @@ def guide_path(
     *,
     category: str,
     steps: int = 10,
+    without: Sequence[int] = (),
     top: int = TOP,
     weight: float = LAMBDA,
 ) -> dict[str, Any]:
-    """The planned path of one user (H = 1), were every step accepted; shorter where items run out.
+    """The planned path of one user (H = 1), were every step accepted, and `without` these items; shorter where items
+    run out.
 
     Fields: target, mass (of the target before the first step), steps (as `next_step` gives them), reach (the chance
     that every step is accepted), acceptance_curve. Raises UnknownCategory, and InputError where no step can be made.
@@ -96,7 +98,7 @@ def guide_path(
     lens, counted, path = Lens.on(served), served.candidates(history), history
     told: list[dict[str, Any]] = []
     for _ in range(steps):
-        step = _step(lens, path, members, counted, skipped=(), top=top, weight=weight)
+        step = _step(lens, path, members, counted, skipped=without, top=top, weight=weight)
         if step is None:
             break
         told.append(step[1])

@@ -107,7 +107,7 @@ class TrainConfig(_Frozen):
 
     seed: Annotated[int, Field(ge=0)] = 0
     protocol: Protocol = "last"
-    epochs: Positive = 30
+    epochs: Annotated[int, Field(gt=0, le=100_000)] = 30
     patience: Positive = 10
     batch_tokens: Positive = 2048
     epoch_tokens: Positive | None = None

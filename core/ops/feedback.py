@@ -173,11 +173,12 @@ def every(ledger: Ledger, dataset: str) -> Iterator[pa.RecordBatch]:
 
 
 def last_acts(ledger: Ledger, dataset: str, user: str, *, kinds: Sequence[str]) -> dict[str, str]:
-    """The last of these kinds that a user did to each item, by the item's key."""
+    """The last of these kinds that a user did to each item, by the item's key; by when it was done, and among those of
+    one moment by when it came."""
     query = (
         sa.select(table.c.item, table.c.kind)
         .where(table.c.dataset == dataset, table.c.user == user, table.c.kind.in_(kinds))
-        .order_by(table.c.feedback_id)
+        .order_by(table.c.at, table.c.feedback_id)
     )
     with ledger.read() as connection:
         return {row.item: row.kind for row in connection.execute(query)}
@@ -187,6 +188,24 @@ def dismissed(ledger: Ledger, dataset: str, user: str) -> tuple[str, ...]:
     """The keys of the items that a user waved away after all else that they did with them."""
     acts = last_acts(ledger, dataset, user, kinds=(*AS_EVENTS, DISMISSAL))
     return tuple(item for item, kind in acts.items() if kind == DISMISSAL)
+
+
+def all_dismissed(ledger: Ledger, dataset: str) -> dict[str, set[str]]:
+    """`dismissed` of every user who has waved anything away, by the user's key."""
+    kinds = table.c.kind.in_((*AS_EVENTS, DISMISSAL))
+    waved = sa.select(table.c.user).where(table.c.dataset == dataset, table.c.kind == DISMISSAL)
+    query = (
+        sa.select(table.c.user, table.c.item, table.c.kind)
+        .where(table.c.dataset == dataset, kinds, table.c.user.in_(waved))
+        .order_by(table.c.at, table.c.feedback_id)
+    )
+    with ledger.read() as connection:
+        last = {(row.user, row.item): row.kind for row in connection.execute(query)}
+    found: dict[str, set[str]] = {}
+    for (user, item), kind in last.items():
+        if kind == DISMISSAL:
+            found.setdefault(user, set()).add(item)
+    return found
 
 
 def new_slate() -> str:

@@ -85,13 +85,15 @@ def promote(  # noqa: PLR0913
     `expected_version` is what the actor saw (`champion_version`); None means "whatever stands now". `evidence` is of
     this run against the present champion; a data set's first champion needs none. `override` promotes against evidence
     that fails, or without any, and asks for a reason. Raises Conflict when someone else was first, UnknownRun when the
-    run is not this dataset's, RunUnfinished, GateFailed, NotAllowed, and InputError for an
-    override without a reason.
+    run is not this dataset's, RunUnfinished, GateFailed, NotAllowed, and InputError for the
+    champion itself and for an override without a reason.
     """
     with ledger.write() as connection:
         current = latest_promotion(connection, dataset)
         _expect(current, expected_version, dataset=dataset)
         check_servable(connection, dataset, run_id)
+        if current is not None and current.run_id == run_id:
+            raise InputError(f"{run_id} is the champion of {dataset} already", remedy="name another run")
         against = _against(current, run_id, evidence)
         if against is not None and not override:
             raise against

@@ -16,6 +16,8 @@ from core.ops.ledger import Ledger
 from core.ops.schema import roles as table
 from data.errors import Conflict, InputError, NotAllowed
 
+MOST_CHARACTERS = 128  # of an account's name
+
 
 class Role(StrEnum):
     """From the least to the most."""
@@ -93,7 +95,10 @@ def granted(ledger: Ledger) -> list[dict[str, Any]]:
 
 def grant(ledger: Ledger, actor: str, role: str, *, by: str, now: datetime) -> None:
     """Gives an actor a role, noted in the trail. The first grant of a store makes an admin, so that one is left to make
-    others; for the same reason the last admin stays. Raises NotAllowed, InputError (no such role), Conflict."""
+    others, and who gives it is one too; for the same reason the last admin stays. Raises NotAllowed, InputError (no
+    such role, no name), Conflict."""
+    if not actor.strip() or not actor.isprintable() or len(actor) > MOST_CHARACTERS:
+        raise InputError(f"{actor!r} is no name of an account", remedy="give the name that the account has here")
     if role not in _ORDER:
         raise InputError(f"there is no role {role!r}", remedy=f"choose one of {', '.join(_ORDER)}")
     with ledger.write() as connection:
@@ -104,6 +109,9 @@ def grant(ledger: Ledger, actor: str, role: str, *, by: str, now: datetime) -> N
                 f"no admin would be left but for {actor}", remedy="make somebody else admin first: roles grant"
             )
         values = {"role": role, "granted_by": by, "at": now}
+        if _alone(connection) and actor != by:
+            connection.execute(sa.insert(table).values(actor=by, **values))
+            trail.note(connection, actor=by, act="grant", subject=by, detail={"role": role}, now=now)
         changed = connection.execute(sa.update(table).where(table.c.actor == actor).values(**values))
         if changed.rowcount == 0:
             connection.execute(sa.insert(table).values(actor=actor, **values))
@@ -114,5 +122,9 @@ def _role(connection: Connection, actor: str) -> Role:
     found = connection.scalar(sa.select(table.c.role).where(table.c.actor == actor))
     if found is not None:
         return Role(found)
-    alone = connection.execute(sa.select(table.c.actor).limit(1)).first() is None
-    return Role.ADMIN if alone else Role.READER
+    return Role.ADMIN if _alone(connection) else Role.READER
+
+
+def _alone(connection: Connection) -> bool:
+    """Whether nobody was given a role yet."""
+    return connection.execute(sa.select(table.c.actor).limit(1)).first() is None

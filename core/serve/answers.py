@@ -110,7 +110,7 @@ def recommend(
     has waved away, by the feedback, is left out unless it may come `again`."""
     about = subject(run, user=user, history=history)
     if user is not None and not again:
-        rules = _without_dismissed(rules, run, user)
+        rules = rules.model_copy(update={"dismissed": (*rules.dismissed, *_waved(run, user))})
     more: dict[str, Any] = {}
     if rules.idle:
         items = slate(run.served, about, k=k)
@@ -124,10 +124,10 @@ def recommend(
     return {"user": user, "run_id": run.row.run_id, "items": told, **more}
 
 
-def _without_dismissed(rules: SlateRules, run: OpenRun, user: str) -> SlateRules:
-    """The rules, and none of what the user has waved away, of what the run knows."""
-    waved = set(dismissed(run.ledger, run.row.dataset, user)) & set(run.served.catalogue.keys)
-    return rules.model_copy(update={"dismissed": (*rules.dismissed, *sorted(waved))}) if waved else rules
+def _waved(run: OpenRun, user: str) -> list[str]:
+    """The keys of what a user has waved away, of what the run knows."""
+    waved = dismissed(run.ledger, run.row.dataset, user)
+    return sorted(set(waved) & set(run.served.catalogue.keys)) if waved else []
 
 
 def similar(run: OpenRun, *, item: str, k: int = 10) -> dict[str, Any]:
@@ -152,15 +152,15 @@ def _named(run: OpenRun, item_id: int) -> dict[str, str]:
 
 
 def predict(
-    run: OpenRun, *, user: str | None = None, history: Sequence[str] | None = None, k: int = 10
+    run: OpenRun, *, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, again: bool = False
 ) -> dict[str, Any]:
-    """{user, run_id, kinds{kind: p}, like[{key, title, p}] of the k items recommended, return_days{median, low, high,
-    seen_days, share_by_then}, notes{field: why it tells little or nothing}}.
+    """{user, run_id, kinds{kind: p}, like[{key, title, p}] of the k items recommended (`again` as there),
+    return_days{median, low, high, seen_days, share_by_then}, notes{field: why it tells little or nothing}}.
 
     like is None and the return days are where the run cannot tell. Raises NothingPredicted and what `recommend` does.
     """
     about, told = subject(run, user=user, history=history), run.behaviour
-    items = slate(run.served, about, k=k)
+    items = recommend(run, user=user, history=history, k=k, again=again)["items"]
     ids = np.asarray([run.served.catalogue.find(item["key"]) for item in items], dtype=np.int64)
     liked = told.like_probability(run.served, about, ids)
     back = told.return_days(run.served, about) if history is None else None
@@ -190,9 +190,11 @@ def predict(
 
 
 def guide(run: OpenRun, *, user: str, category: str, steps: int) -> dict[str, Any]:
-    """{user, target, steps[{key, title, acceptance, mass, logp}], ...}: the planned path. Raises UnknownCategory."""
-    about = subject(run, user=user, history=None)
-    return {"user": user, "run_id": run.row.run_id, **guide_path(run.served, about, category=category, steps=steps)}
+    """{user, target, steps[{key, title, acceptance, mass, logp}], ...}: the planned path, without what the user has
+    waved away. Raises UnknownCategory."""
+    about, find = subject(run, user=user, history=None), run.served.catalogue.find
+    path = guide_path(run.served, about, category=category, steps=steps, without=[find(k) for k in _waved(run, user)])
+    return {"user": user, "run_id": run.row.run_id, **path}
 
 
 def lift_toward(run: OpenRun, category: str) -> dict[str, Any] | None:
@@ -210,10 +212,10 @@ def lift_toward(run: OpenRun, category: str) -> dict[str, Any] | None:
 def guide_next(
     run: OpenRun, *, user: str, category: str, accepted: Sequence[str], skipped: Sequence[str]
 ) -> dict[str, Any]:
-    """The next step of a path, after what was accepted and skipped. Raises UnknownCategory, UnknownItem."""
+    """The next step of a path, after what was accepted and skipped, and never what was waved away. Raises
+    UnknownCategory, UnknownItem."""
     about = subject(run, user=user, history=None)
     find = run.served.catalogue.find
-    step = next_step(
-        run.served, about, category=category, accepted=[find(k) for k in accepted], skipped=[find(k) for k in skipped]
-    )
+    away = [find(k) for k in (*skipped, *_waved(run, user))]
+    step = next_step(run.served, about, category=category, accepted=[find(k) for k in accepted], skipped=away)
     return {"user": user, "run_id": run.row.run_id, **step}

@@ -67,10 +67,16 @@ class ScorerClient:
         return self._call("POST", "/explain", {"run": run, "item": item, **_subject(user, history)})
 
     def predict(
-        self, run: str, *, user: str | None = None, history: Sequence[str] | None = None, k: int = 10
+        self,
+        run: str,
+        *,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        k: int = 10,
+        again: bool = False,
     ) -> dict[str, Any]:
         """`predict`'s JSON: the next kinds, P(like) of the k items recommended, days until the return."""
-        return self._call("POST", "/predict", {"run": run, "k": k, **_subject(user, history)})
+        return self._call("POST", "/predict", {"run": run, "k": k, "again": again, **_subject(user, history)})
 
     def guide(self, run: str, *, user: str, target: Mapping[str, str], steps: int) -> dict[str, Any]:
         """`guide`'s JSON: the whole planned path."""

@@ -22,25 +22,30 @@ from data.errors import InputError
 from data.quarantine import SCHEMA, write_quarantine
 from data.warehouse import Warehouse
 
+KEPT_BUILDS = 4
+
 
 class Intake:
-    """Takes feedback for a data set, by default the one ingested last; remembers the current build's items."""
+    """Takes feedback for a data set, by default the one ingested last; remembers the items of current builds, at most
+    `KEPT_BUILDS` of them."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._known: tuple[str, frozenset[str]] | None = None
+        self._known: dict[str, frozenset[str]] = {}
 
-    def take(self, rows: Sequence[Feedback], *, dataset: str | None, now: datetime) -> Receipt:
-        """Rows that are acknowledged are on disk. Raises UnknownDataset."""
+    def take(self, rows: Sequence[Feedback | str], *, dataset: str | None, now: datetime) -> Receipt:
+        """Rows that are acknowledged are on disk; a text stands for a row that could not be read, and says why. Raises
+        UnknownDataset."""
         name, known = self._items(dataset)
-        accepted, repeated = 0, 0
-        refused: dict[int, str] = {}
-        for start in range(0, len(rows), feedback.MOST_ROWS):
-            batch = rows[start : start + feedback.MOST_ROWS]
+        refused = {place: row for place, row in enumerate(rows) if isinstance(row, str)}
+        good = [(place, row) for place, row in enumerate(rows) if not isinstance(row, str)]
+        accepted = repeated = 0
+        for start in range(0, len(good), feedback.MOST_ROWS):
+            places, batch = zip(*good[start : start + feedback.MOST_ROWS], strict=True)
             told = feedback.append(self.ledger, name, batch, now=now, items=known)
             accepted, repeated = accepted + told.accepted, repeated + told.repeated
-            refused |= {start + place: reason for place, reason in told.refused.items()}
-        return Receipt(accepted, repeated, refused)
+            refused |= {places[place]: reason for place, reason in told.refused.items()}
+        return Receipt(accepted, repeated, dict(sorted(refused.items())))
 
     def take_slate(self, told: dict[str, Any], *, dataset: str, now: datetime) -> dict[str, Any]:
         """A `recommend` answer for a user, noted as shown: with `slate`, and each item's `propensity`, which is 1 where
@@ -64,11 +69,9 @@ class Intake:
         records = acts(path)
         while some := list(islice(records, feedback.MOST_ROWS)):
             read += len(some)
-            refused += [(line, fields, raw) for line, raw, fields in some if isinstance(fields, str)]
-            good = [(line, raw, Feedback(**fields)) for line, raw, fields in some if not isinstance(fields, str)]
-            told = self.take([row for _, _, row in good], dataset=name, now=now)
+            told = self.take([as_row(fields) for _, _, fields in some], dataset=name, now=now)
             accepted, repeated = accepted + told.accepted, repeated + told.repeated
-            refused += [(good[place][0], reason, good[place][1]) for place, reason in told.refused.items()]
+            refused += [(some[place][0], reason, some[place][1]) for place, reason in told.refused.items()]
         quarantine = None
         if refused:
             quarantine = home / "quarantine" / f"feedback-{now:%Y%m%dT%H%M%S%f}.parquet"
@@ -86,10 +89,18 @@ class Intake:
 
     def _items(self, dataset: str | None) -> tuple[str, frozenset[str]]:
         build = current_build(self.ledger, dataset)
-        if self._known is None or self._known[0] != build.build_id:
+        known = self._known.get(build.build_id)  # threads share this: what is returned is what was looked up or read
+        if known is None:
             with Warehouse.open(build.path) as warehouse:
-                self._known = build.build_id, frozenset(reads.catalogue(warehouse)["key"].to_pylist())
-        return build.dataset, self._known[1]
+                known = frozenset(reads.catalogue(warehouse)["key"].to_pylist())
+            kept = list(self._known.items())[-KEPT_BUILDS + 1 :]
+            self._known = {**dict(kept), build.build_id: known}
+        return build.dataset, known
+
+
+def as_row(fields: dict[str, Any] | str) -> Feedback | str:
+    """What `data.acts` made of an act, as `Intake.take` takes it."""
+    return fields if isinstance(fields, str) else Feedback(**fields)
 
 
 def _refusals(source: str, refused: Iterable[tuple[int, str, str]]) -> pa.Table:

@@ -21,16 +21,18 @@ from typing import Annotated, Any
 import torch
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from starlette.requests import Request
 
-from core.ops.feedback import MOST_ROWS, Feedback
+from core.ops.feedback import MOST_ROWS
 from core.ops.ledger import Ledger, utc_now
 from core.predict.rules import rules_from
 from core.serve import answers
 from core.serve.client import SCORER_FILE
-from core.serve.responses import Intake
+from core.serve.responses import Intake, as_row
+from data.acts import typed
 from data.errors import Conflict, DiskFull, InputError, LodestarError, NotAllowed, NotFound, StoreError
 
 KEPT_RUNS = 3
@@ -52,7 +54,7 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     run: str = "champion"
-    dataset: str | None = None
+    dataset: Annotated[str, Field(min_length=1)] | None = None
 
 
 class RecommendQuestion(Question):
@@ -67,13 +69,34 @@ class RecommendQuestion(Question):
     again: Annotated[bool, Field(description="also what the user has waved away, by the feedback")] = False
 
 
+Text = StrictStr | StrictInt
+Number = StrictInt | StrictFloat | StrictStr
+
+
+class Act(BaseModel):
+    """One act, read as a line of a file is (`data.acts`): at is ISO 8601, UTC where no zone is said, or seconds since
+    1970."""
+
+    model_config = ConfigDict(extra="forbid")
+    user: Text
+    item: Text
+    kind: str
+    at: Number
+    value: Number | None = None
+    slate: str | None = None
+    rank: Number | None = None
+    propensity: Number | None = None
+    run_id: str | None = None
+    key: str | None = None
+
+
 class Acts(BaseModel):
     """What people did. Each row is named by its key, or by itself where it has none, and is written once however often
-    it is sent."""
+    it is sent; one that cannot be read is refused, and the others are taken."""
 
     model_config = ConfigDict(extra="forbid")
     dataset: str | None = None
-    rows: Annotated[list[Feedback], Field(min_length=1, max_length=MOST_ROWS)]
+    rows: Annotated[list[Act], Field(min_length=1, max_length=MOST_ROWS)]
 
 
 class SimilarQuestion(Question):
@@ -97,6 +120,7 @@ class PredictQuestion(Question):
     user: str | None = None
     history: list[str] | None = None
     k: Annotated[int, Field(ge=1, le=1000)] = 10
+    again: Annotated[bool, Field(description="also of what the user has waved away, by the feedback")] = False
 
 
 class Target(BaseModel):
@@ -165,7 +189,8 @@ def status_of(error: LodestarError) -> int:
 
 
 def make_app(shelf: Shelf, *, token: str) -> FastAPI:
-    """The HTTP face. Every path but /health wants `Authorization: Bearer <token>`."""
+    """The HTTP face. Every path but /health and the description at /openapi.json wants `Authorization: Bearer
+    <token>`."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -184,6 +209,16 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
     async def _told(_: Request, error: LodestarError) -> JSONResponse:
         return JSONResponse(error.as_json(), status_code=status_of(error))
 
+    @app.exception_handler(RequestValidationError)
+    async def _malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = " ".join(str(part) for part in first["loc"])
+        return _refused(f"{where}: {first['msg']}")
+
+    @app.exception_handler(UnicodeEncodeError)
+    async def _no_text(_: Request, error: UnicodeEncodeError) -> JSONResponse:
+        return _refused("half a character (a lone surrogate) is no text")
+
     @app.get("/health")
     def health() -> dict[str, bool]:
         return {"ok": True}
@@ -194,13 +229,23 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
     return app
 
 
+def _refused(what: str) -> JSONResponse:
+    """A question that cannot be read, told as other errors are, and without the question: it may hold what no JSON
+    has."""
+    error = InputError(
+        what.encode("utf-8", "backslashreplace").decode(), remedy="see /openapi.json for what a question holds"
+    )
+    return JSONResponse(error.as_json(), status_code=status_of(error))
+
+
 def _responses(intake: Intake) -> APIRouter:
     """The path by which people's acts come back."""
     router = APIRouter()
 
     @router.post("/feedback")
     def feedback(acts: Acts) -> dict[str, Any]:
-        return intake.take(acts.rows, dataset=acts.dataset, now=utc_now()).as_json()
+        rows = [as_row(typed(act.model_dump())) for act in acts.rows]
+        return intake.take(rows, dataset=acts.dataset, now=utc_now()).as_json()
 
     return router
 
@@ -233,7 +278,7 @@ def _questions(shelf: Shelf, intake: Intake) -> APIRouter:
 
     @router.post("/predict")
     def predict(q: PredictQuestion) -> dict[str, Any]:
-        return shelf.ask(q, lambda run: answers.predict(run, user=q.user, history=q.history, k=q.k))
+        return shelf.ask(q, lambda run: answers.predict(run, user=q.user, history=q.history, k=q.k, again=q.again))
 
     @router.post("/guide")
     def guide(q: GuideQuestion) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -598,9 +598,37 @@ def test_what_was_shown_and_done_comes_back_over_http_exactly_once(made: Made) -
         assert first == {"accepted": 1, "repeated": 0, "refused": [{"row": 1, "reason": "unknown-item"}]}
         assert client.post("/feedback", json={"rows": [act]}).json()["repeated"] == 1
         assert client.post("/feedback", json={"rows": []}).status_code == 422
-        assert client.post("/feedback", json={"rows": [{**act, "at": "noon"}]}).status_code == 422
+        unread = [{**act, "at": "noon"}, {**act, "at": 1_700_000_000, "key": "http-3"}, {**act, "rank": 2**70}]
+        told = client.post("/feedback", json={"rows": unread}).json()
+        assert (told["accepted"], [row["reason"] for row in told["refused"]]) == (
+            1,
+            ["unreadable-at", "impossible-rank"],
+        )
+        assert client.post("/feedback", json={"rows": [{**act, "value": True}]}).status_code == 422
         paths = client.get("/openapi.json").json()["paths"]
         assert {"/recommend", "/similar", "/feedback"} <= set(paths)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/recommend", '{"user": "7", "k": NaN}'),
+        ("/recommend", '{"user": "7", "unknown": Infinity}'),
+        ("/recommend", '{"user": "\\ud800"}'),
+        ("/recommend", '{"user": "7", "dataset": ""}'),
+        ("/recommend", "no JSON"),
+        (
+            "/feedback",
+            '{"dataset": "\\ud800", "rows": [{"user": "a", "item": "b", "kind": "click", "at": "2026-01-01"}]}',
+        ),
+    ],
+)
+def test_a_question_that_cannot_be_read_is_refused_in_the_common_shape(made: Made, path: str, body: str) -> None:
+    with TestClient(make_app(Shelf(made.ledger, made.home), token="secret"), raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = "Bearer secret"
+        told = client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert told.status_code in (404, 422)
+    assert {"type", "message", "remedy"} <= set(told.json()["error"])
 
 
 @pytest.mark.parametrize(
@@ -621,7 +649,12 @@ def test_what_a_user_waved_away_is_not_offered_again(made: Made) -> None:
             return [item["key"] for item in told["items"]]
 
         def acts(kind: str, minute: int) -> None:
-            row = {"user": user, "item": first, "kind": kind, "at": f"2026-01-01T12:{minute:02}:00+00:00"}
+            row = {
+                "user": user,
+                "item": first,
+                "kind": kind,
+                "at": (datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(minutes=minute)).isoformat(),
+            }
             assert client.post("/feedback", json={"rows": [row]}).json()["accepted"] == 1
 
         before, others = slate(), slate(user=other)
@@ -630,8 +663,23 @@ def test_what_a_user_waved_away_is_not_offered_again(made: Made) -> None:
         after = slate()
         assert first not in after and after[:2] == before[1:]
         assert slate(again=True) == before and slate(user=other) == others
+        predicted = client.post("/predict", json={"run": made.run_id, "user": user, "k": 3}).json()
+        assert first not in [one["key"] for one in predicted["like"] or []]
+        category = client.post("/recommend", json={"run": made.run_id, "user": other}).json()["items"][0]["categories"][
+            0
+        ]
+        way = {"run": made.run_id, "user": user, "target": {"category": category}}
+        step = client.post("/guide/next", json=way).json()
+        act = {"user": user, "item": step["key"], "kind": "dismissal", "at": "2026-01-01"}
+        assert client.post("/feedback", json={"rows": [act]}).json()["accepted"] == 1
+        assert client.post("/guide/next", json=way).json()["key"] != step["key"]
+        planned = client.post("/guide", json={**way, "steps": 3}).json()["steps"]
+        assert step["key"] not in [one["key"] for one in planned]
         told = client.post("/recommend", json={"run": made.run_id, "user": user, "k": 3}).json()
         assert ("dismissed", "taken out", first) in [(c["rule"], c["change"], c["key"]) for c in told["receipt"]]
+        client.post("/feedback", json={"rows": [{**act, "kind": "favourite", "at": "2026-01-02"}]})
+        acts("click", -5)
+        assert first not in slate(), "what was done before it, and comes later, does not undo it"
         acts("favourite", 1)
         assert slate() == before, "who comes to like it gets it again"
 

@@ -150,6 +150,15 @@ def test_an_override_needs_a_reason_and_is_recorded_as_one(ledger: Ledger) -> No
     assert (back.run_id, back.action, back.evidence) == (first, "rollback", None), "going back needs no evidence"
 
 
+def test_a_champion_is_not_promoted_over_itself(ledger: Ledger) -> None:
+    first = make_run(ledger)
+    why: dict[str, Any] = {"dataset": "films", "actor": "ann", "reason": "again", "expected_version": None, "now": NOON}
+    promote(ledger, run_id=first, **why)
+    with pytest.raises(InputError, match="the champion of films already"):
+        promote(ledger, run_id=first, override=True, **why)
+    assert champion_version(ledger, "films") == 1
+
+
 def test_an_override_that_nothing_stood_against_is_a_plain_promotion(ledger: Ledger) -> None:
     first, second = make_run(ledger), make_run(ledger)
     make_champion(ledger, first, expected=0)

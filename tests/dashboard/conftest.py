@@ -301,7 +301,7 @@ class FakeScorer:
             ],
         }
 
-    def predict(self, run: str, *, user: str, k: int) -> dict[str, Any]:
+    def predict(self, run: str, *, user: str, k: int, again: bool = False) -> dict[str, Any]:
         slate = self.recommend(run, user=user, k=k)["items"]
         like = [{"key": i["key"], "title": i["title"], "p": 0.8 - 0.05 * i["rank"]} for i in slate]
         days = {"median": 3.5, "low": 0.25, "high": None, "seen_days": 90.0, "share_by_then": 0.9}

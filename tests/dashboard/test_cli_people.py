@@ -13,7 +13,7 @@ from core.ops.ledger import Ledger
 from core.ops.roles import grant
 from dashboard.cli import app
 from data.acts import acts, moment
-from data.errors import MissingColumn, NotAllowed, UnreadableFile
+from data.errors import InputError, MissingColumn, NotAllowed, UnreadableFile
 
 RUNNER = CliRunner()
 HEADER = "user,item,kind,at,value\n"
@@ -108,7 +108,14 @@ def test_json_lines_say_the_same(tmp_path: Path) -> None:
     assert [fields for _, _, fields in found[1:]] == reasons
 
 
-@pytest.mark.parametrize("told", ["", "noon", "nan", "inf", "1e30", "-1e30", "2025-13-01"])
+def test_a_moment_is_read_as_it_is_written() -> None:
+    assert moment("20250601") == moment("2025-06-01") == moment("1748736000") == moment(1748736000.0)
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "noon", "nan", "inf", "1e30", "-1e30", "2025-13-01", "2025", "1748736000000", "0001-01-01T00:00:00+14:00"],
+)
 def test_what_is_no_moment(told: str) -> None:
     assert moment(told) is None
 
@@ -117,6 +124,12 @@ def test_files_that_hold_no_acts(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user,item,kind\nann,x,click\n")
     with pytest.raises(MissingColumn, match="at"):
         list(acts(tmp_path / "a.csv"))
+    (tmp_path / "b.csv").write_text("user,item,kind,at,value,value\nann,x,rating,2025-01-01,1,2\n")
+    with pytest.raises(UnreadableFile, match="two columns named 'value'"):
+        list(acts(tmp_path / "b.csv"))
+    (tmp_path / "c.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UnreadableFile, match="jsonl"):
+        list(acts(tmp_path / "c.parquet"))
     with pytest.raises(UnreadableFile):
         list(acts(tmp_path / "none.csv"))
     with pytest.raises(UnreadableFile):
@@ -136,6 +149,17 @@ def test_the_trail_and_roles_are_told(home: Path) -> None:
         (me, "grant", me),
         (me, "ingest", "shop"),
     ]
+
+
+def test_who_gives_the_first_role_stays_an_admin_and_brackets_are_no_markup(home: Path) -> None:
+    done = RUNNER.invoke(app, ["roles", "grant", " ", "admin", "--home", str(home)])
+    assert isinstance(done.exception, InputError)
+    granted = RUNNER.invoke(app, ["roles", "grant", "zoe [red] [/x]", "admin", "--home", str(home)])
+    assert granted.exit_code == 0 and "zoe [red] [/x] is admin" in granted.stdout
+    assert run("roles", "--home", home)["role"] == "admin"
+    listed = RUNNER.invoke(app, ["trail", "--home", str(home)])
+    assert listed.exit_code == 0 and "zoe [red] [/x]" in listed.stdout
+    assert run("trail", "--limit", "0", "--home", home)["head"] == run("trail", "--home", home)["head"]
 
 
 def test_who_may_only_read_changes_nothing(home: Path, tmp_path: Path) -> None:

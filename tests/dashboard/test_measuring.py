@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.ops.builds import current_build
+from core.ops.feedback import Feedback, append
 from core.ops.ledger import Ledger
 from core.ops.runs import run_folder
 from core.predict.recommend import SCORES
@@ -48,6 +51,28 @@ def test_an_export_holds_the_first_ranks_of_every_part_in_the_callers_keys(
         ("u9", "i0", 1, "fallback"),
     ]
     assert told[0]["title"] == store.titles["i3"]
+
+
+def test_what_a_user_waved_away_is_not_exported_and_the_others_close_up(
+    new_store: Callable[..., Any], tmp_path: Path
+) -> None:
+    store = new_store()
+    rows = [(0, 3, 1, 0.9, 0.5, "model"), (0, 5, 2, 0.5, 0.2, "model"), (0, 1, 3, 0.4, 0.1, "model")]
+    rows += [(7, 3, 1, 0.8, 0.4, "model"), (7, 4, 2, 0.8, 0.4, "model"), (7, 0, 3, 0.8, 0.4, "model")]
+    with pq.ParquetWriter(run_folder(store.home, store.run_id) / "scores.parquet", SCORES) as file:
+        for some in (rows[:2], rows[2:]):  # a user's rows may lie in two parts
+            columns = [pa.array(c, kind) for c, kind in zip(zip(*some, strict=True), SCORES.types, strict=True)]
+            file.write_table(pa.table(columns, schema=SCORES))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    acts = [Feedback("u0", "i3", "dismissal", at), Feedback("u7", "i4", "dismissal", at)]
+    acts += [Feedback("u7", "i4", "favourite", at + timedelta(days=1)), Feedback("nobody", "i3", "dismissal", at)]
+    out = tmp_path / "slates.parquet"
+    with Ledger.open(store.home) as ledger:
+        dataset = current_build(ledger).dataset
+        append(ledger, dataset, acts, now=at + timedelta(days=2))
+        assert export_slates(ledger, store.home, store.run_id, out, k=2) == 4
+    told = [(row["user"], row["item"], row["rank"]) for row in pq.read_table(out).to_pylist()]
+    assert told == [("u0", "i5", 1), ("u0", "i1", 2), ("u7", "i3", 1), ("u7", "i4", 2)]
 
 
 def test_a_run_that_ranked_nobody_exports_nothing(new_store: Callable[..., Any], tmp_path: Path) -> None:
