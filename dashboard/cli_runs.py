@@ -219,6 +219,7 @@ def bench(
     if not all(text.isdecimal() for text in wanted):
         raise InputError(f"{seeds!r} are not seeds", remedy="write --seeds 0,1,2, say")
     with desk(home) as d:
+        roles.require(d.ledger, actor(), roles.Act.TRAIN)
         told = run_bench(
             d.settings,
             d.ledger,

@@ -65,7 +65,7 @@ def promote(
 
 def split(
     run: Annotated[str | None, typer.Argument(help="The challenger's id; not with --end.")] = None,
-    share: Annotated[float | None, typer.Option("--share", help="Of users, between 0 and 1.")] = None,
+    share: Annotated[float | None, typer.Option("--share", help="Of users, half at most.")] = None,
     end: Annotated[bool, typer.Option("--end", help="Give every user back to the champion.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the record.")] = "by hand",
     dataset: Dataset = None,

@@ -24,10 +24,13 @@ from data.errors import InputError, UnknownRun
 Arm = Literal["champion", "challenger"]
 _PLACES = 2.0**64
 
+MOST_SHARE = 0.5  # a challenger passed no gate: most users get the champion
+
 
 @dataclass(frozen=True)
 class Split:
-    """One setting of a split. `share` in [0, 1): 0 ends it; `champion_version` is the promotion it was made under."""
+    """One setting of a split. `share` is in [0, MOST_SHARE], 0 ends it; `champion_version` is the promotion it was made
+    under."""
 
     dataset: str
     version: int
@@ -59,10 +62,13 @@ def splits(ledger: Ledger, dataset: str) -> list[Split]:
 
 def split(ledger: Ledger, *, dataset: str, run_id: str, share: float, actor: str, reason: str, now: datetime) -> Split:
     """Gives a share of users to a challenger, or another share to the one that stands: whoever had it keeps it when the
-    share grows. Raises InputError for a share outside (0, 1) or the champion itself, UnknownRun (also while nothing
+    share grows. Raises InputError for another share or the champion itself, UnknownRun (also while nothing
     serves), RunUnfinished, NotAllowed."""
-    if not 0 < share < 1:
-        raise InputError(f"{share} is no share of users", remedy="write one between 0 and 1, .1 say; `--end` ends it")
+    if not 0 < share <= MOST_SHARE:
+        raise InputError(
+            f"a challenger does not get {share:.4g} of the users",
+            remedy=f"write a share up to {MOST_SHARE}, .1 say (`--end` ends it); who serves more is promoted",
+        )
     with ledger.write() as connection:
         champion = latest_promotion(connection, dataset)
         if champion is None:

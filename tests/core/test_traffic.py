@@ -96,8 +96,8 @@ def test_what_cannot_challenge_is_refused(ledger: Ledger) -> None:
     with pytest.raises(UnknownRun, match="no champion"):
         split(ledger, dataset="films", run_id=champion, share=0.1, **WHO)
     serve(ledger, champion)
-    for share in (0.0, 1.0, -0.1, math.nan):
-        with pytest.raises(InputError, match="no share"):
+    for share in (0.0, 0.51, 1.0, -0.1, math.nan):
+        with pytest.raises(InputError, match="does not get"):
             split(ledger, dataset="films", run_id=make_run(ledger), share=share, **WHO)
     with pytest.raises(InputError, match="champion itself"):
         split(ledger, dataset="films", run_id=champion, share=0.1, **WHO)
