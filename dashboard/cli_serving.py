@@ -1,5 +1,6 @@
 """Commands about who serves: promote a run by its evidence, let a challenger answer for a share of users, go back."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,7 +9,7 @@ from core.ops.builds import current_build
 from core.ops.ledger import utc_now
 from dashboard import terminal
 from dashboard.desk import AsJson, Dataset, Home, Run, actor, desk
-from data.errors import InputError
+from data.errors import InputError, UnknownRun
 
 
 def promote(
@@ -72,10 +73,14 @@ def split(
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Let a challenger answer for a share of users; whoever has it keeps it while the share grows."""
+    """Let a challenger answer for a share of users; whoever has it keeps it while the share grows. Without a run: what
+    people did with what champion and challenger showed them."""
     from core.ops import traffic
     from core.ops.runs import finished_run
 
+    if run is None and share is None and not end:
+        _outcomes(home, dataset, as_json=as_json)
+        return
     if end == (run is not None) or (share is None) != end:
         raise InputError("a split needs a run and a share, its end neither", remedy="write RUN --share .1, or --end")
     who = {"actor": actor(), "reason": reason}
@@ -91,6 +96,33 @@ def split(
         else f"every user of {made.dataset} gets the champion again"
     )
     terminal.show(vars(made), as_json=as_json, human=lambda console: console.print(line))
+
+
+def _outcomes(home: Path | None, dataset: str | None, *, as_json: bool) -> None:
+    from core.trust.outcomes import outcomes
+
+    with desk(home) as d:
+        name = current_build(d.ledger, dataset).dataset
+        found = outcomes(d.ledger, name)
+    if found is None:
+        raise UnknownRun(f"nothing serves {name} yet", remedy="promote a run first: `lodestar promote RUN`")
+    rows = [
+        (
+            arm.run_id,
+            arm.slates,
+            arm.users,
+            terminal.interval(arm.share) if arm.users else "nothing shown",
+            "" if arm.gap is None else terminal.interval(arm.gap),
+        )
+        for arm in found.arms
+    ]
+    title = f"{name}: slates answered, by user, since {found.since:%Y-%m-%d %H:%M} UTC"
+    heads = ("run", "slates", "users", "answered", "less the champion's")
+    terminal.show(
+        {"dataset": name, **found.as_json()},
+        as_json=as_json,
+        human=lambda console: console.print(terminal.table(heads, rows, title=title)),
+    )
 
 
 def rollback(

@@ -16,8 +16,9 @@ import streamlit as st
 from core.ops.ledger import Ledger
 from core.ops.runs import run_folder, run_of
 from core.serve.client import ScorerClient
-from core.trust import gate
+from core.trust import gate, outcomes
 from core.trust.drift import Drift, drift_since
+from core.trust.outcomes import Outcomes
 from dashboard.publishing import Report, report_of
 from dashboard.words import Words
 from data import reads
@@ -171,6 +172,14 @@ def evidence(
     """What speaks for a run against the champion of this version, while `build_id` is current and within an hour."""
     store = ledger(address, home)
     return gate.gather(store, home, run_of(store, run_id), now=hour).as_json()
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def served_outcomes(
+    address: str | Path, home: Path, dataset: str, champion_version: int, split_version: int, watermark: int
+) -> Outcomes | None:
+    """What people did with what those who serve now showed them, up to this feedback."""
+    return outcomes.outcomes(ledger(address, home), dataset)
 
 
 @st.cache_data(**_ANSWERS)

@@ -23,8 +23,9 @@ def section(s: Scene, run: RunRow) -> None:
     parts.section(t("models.promote"))
     version = registry.champion_version(s.ledger, s.dataset)
     history = registry.promotions(s.ledger, s.dataset)
+    standing = split_in_force(s.ledger, s.dataset)
     if run.run_id == s.champion:
-        parts.note(t("models.is_champion", run=run.run_id))
+        parts.note(t("models.is_champion_split" if standing else "models.is_champion", run=run.run_id))
     else:
         evidence = gather(s, run, version)
         st.markdown(t.md(f"gate.whole_{gating.whole(evidence)}", run=run.run_id, champion=s.champion or "–"))
@@ -32,7 +33,6 @@ def section(s: Scene, run: RunRow) -> None:
             parts.note(t.md("models.other_protocol", run=run.run_id, protocol=t.name("protocol", run.protocol)))
         gating.table(t, evidence)
         promotion(s, run, evidence, version)
-    standing = split_in_force(s.ledger, s.dataset)
     if standing is not None:
         parts.note(t.md("promotion.split", share=standing.share, run=standing.run_id, at=standing.at))
     if history and history[0].before is not None:

@@ -21,8 +21,8 @@ from core.ops.schema import builds as builds_table
 from core.ops.schema import datasets as datasets_table
 from core.ops.schema import feedback as table
 
-DISMISSAL = "dismissal"
-KINDS = ("shown", "click", "favourite", "rating", DISMISSAL)
+SHOWN, DISMISSAL = "shown", "dismissal"
+KINDS = (SHOWN, "click", "favourite", "rating", DISMISSAL)
 # What of it is behaviour, and so an event of the next build, under the name that events have. That an item was shown
 # or waved away stays in the ledger: it says what was offered, not what the user did; but what was waved away is not
 # offered again.
@@ -58,6 +58,7 @@ EVENT_COLUMNS = pa.schema(
         ("value", pa.float64()),
     ]
 )
+SLATE_COLUMNS = pa.schema([COLUMNS.field(name) for name in ("slate", "user", "item", "kind", "at", "run_id")])
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,18 @@ def every(ledger: Ledger, dataset: str) -> Iterator[pa.RecordBatch]:
         yield from _batches(connection.execution_options(yield_per=_READ_ROWS).execute(ordered), COLUMNS)
 
 
+def of_slates(ledger: Ledger, dataset: str, *, since: datetime) -> pa.Table:
+    """What was shown since a moment and what was done under a slate's name since then, as SLATE_COLUMNS."""
+    query = (
+        sa.select(*(table.c[name] for name in SLATE_COLUMNS.names))
+        .where(table.c.dataset == dataset, table.c.slate.is_not(None), table.c.at >= since)
+        .order_by(table.c.feedback_id)
+    )
+    with ledger.read() as connection:
+        found = connection.execution_options(yield_per=_READ_ROWS).execute(query)
+        return pa.Table.from_batches(list(_batches(found, SLATE_COLUMNS)), schema=SLATE_COLUMNS)
+
+
 def last_acts(ledger: Ledger, dataset: str, user: str, *, kinds: Sequence[str]) -> dict[str, str]:
     """The last of these kinds that a user did to each item, by the item's key; by when it was done, and among those of
     one moment by when it came."""
@@ -219,7 +232,7 @@ def shown(slate: str, user: str, items: Sequence[Mapping[str, Any]], *, run_id: 
         Feedback(
             user=user,
             item=item["key"],
-            kind="shown",
+            kind=SHOWN,
             at=at,
             slate=slate,
             rank=item["rank"],

@@ -54,6 +54,30 @@ def paired_gap(a: npt.ArrayLike, b: npt.ArrayLike, *, seed: int, resamples: int 
     return bootstrap_mean(np.asarray(a, np.float64) - np.asarray(b, np.float64), seed=seed, resamples=resamples)
 
 
+def unpaired_gap(a: npt.ArrayLike, b: npt.ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Measure:
+    """The mean of `a` less that of `b`, which are of different users (one value each), with its interval: both drawn
+    anew, apart. n is the users of both; without two on either side there are no bounds."""
+    x, y = (np.asarray(values, dtype=np.float64) for values in (a, b))
+    n = len(x) + len(y)
+    if not len(x) or not len(y):
+        return Measure(estimate=math.nan, low=math.nan, high=math.nan, n=n)
+    estimate = float(x.mean() - y.mean())
+    if min(len(x), len(y)) < 2:
+        return Measure(estimate=estimate, low=math.nan, high=math.nan, n=n)
+    if max(len(x), len(y)) > LARGE:
+        half = 1.959964 * math.sqrt(float(x.var(ddof=1)) / len(x) + float(y.var(ddof=1)) / len(y))
+        return Measure(estimate=estimate, low=estimate - half, high=estimate + half, n=n)
+    rng = np.random.default_rng(seed)
+    drawn = [
+        np.concatenate(
+            [v[rng.integers(len(v), size=(rows, len(v)))].mean(axis=1) for rows in _portions(resamples, len(v))]
+        )
+        for v in (x, y)
+    ]
+    low, high = bounds(drawn[0] - drawn[1])
+    return Measure(estimate=estimate, low=float(low), high=float(high), n=n)
+
+
 def resampled_sums(columns: Floats, *, seed: int, resamples: int = RESAMPLES) -> Floats:
     """(resamples, C) sums of each column over users drawn anew with replacement; the same draw for all columns.
 

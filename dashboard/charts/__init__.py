@@ -8,7 +8,7 @@ and the words to write with.
 
 from dashboard.charts.behaviour import activity, hour_weekday, long_tail, timeline
 from dashboard.charts.contest import forest, tradeoff
-from dashboard.charts.evidence import POLICIES, dots, gap_dots, group_dots, lift_curves, model_dots, path
+from dashboard.charts.evidence import POLICIES, Dot, dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, plain, take_title
 from dashboard.charts.search import parallel
 from dashboard.charts.training import curves
@@ -16,6 +16,7 @@ from dashboard.charts.why import waterfall
 
 __all__ = [
     "POLICIES",
+    "Dot",
     "Look",
     "activity",
     "curves",

@@ -9,7 +9,7 @@ import streamlit as st
 from core.ops import registry
 from core.ops.builds import build_of
 from core.ops.runs import RunRow
-from dashboard import board, charts, contest, findings, loaders, parts, promoting, state
+from dashboard import answered, board, charts, contest, findings, loaders, parts, promoting, state
 from dashboard.modelcard import model_card
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
@@ -37,6 +37,7 @@ def main() -> None:
     served = evaluation["metrics"]
     parts.cards([parts.measure(t, name, served[name]) for name in METRICS] + [lora(s, evaluation)])
     promoting.section(s, run)
+    answered.section(s)
     contest.section(s, run)
     parts.section(t("models.parts"))
     everyone = {"champion": served, **evaluation["components"]}

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from core.predict.intervals import LARGE, bootstrap_mean, paired_gap, resampled_sums
+from core.predict.intervals import LARGE, bootstrap_mean, paired_gap, resampled_sums, unpaired_gap
 
 
 def test_no_data_gives_no_number():
@@ -51,3 +51,16 @@ def test_resampled_sums_draw_the_same_users_for_every_column():
     values = np.random.default_rng(4).random(40)
     drawn = resampled_sums(np.stack([values, 2 * values, np.ones(40)], axis=1), seed=0, resamples=50)
     assert drawn.shape == (50, 3) and np.allclose(2 * drawn[:, 0], drawn[:, 1]) and (drawn[:, 2] == 40).all()
+
+
+def test_an_unpaired_gap_covers_about_as_often_as_claimed():
+    rng, hits = np.random.default_rng(1), 0
+    for seed in range(200):
+        a, b = rng.random(60) < 0.4, rng.random(90) < 0.3
+        m = unpaired_gap(a, b, seed=seed, resamples=400)
+        hits += m["low"] <= 0.1 <= m["high"]
+    assert 180 <= hits <= 198
+    assert unpaired_gap([1.0], [0.0, 1.0], seed=0)["estimate"] == 0.5
+    assert math.isnan(unpaired_gap([], [0.0], seed=0)["estimate"])
+    large = unpaired_gap(np.r_[np.ones(15_000), np.zeros(15_000)], np.zeros(30_000), seed=0)
+    assert large["low"] == pytest.approx(0.5 - 1.96 * 0.5 / math.sqrt(30_000), abs=1e-4)

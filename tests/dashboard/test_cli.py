@@ -235,6 +235,9 @@ def test_a_split_begins_and_ends(new_store: Callable[..., Any]) -> None:
         (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
     begun = told(lodestar("split", rival, "--share", ".1", "--json", home=own.home))
     assert (begun["run_id"], begun["share"]) == (rival, 0.1)
+    judged = told(lodestar("split", "--json", home=own.home))
+    assert [(arm["run_id"], arm["slates"]) for arm in judged["arms"]] == [(own.run_id, 0), (rival, 0)]
+    assert "nothing shown" in lodestar("split", home=own.home).stdout
     ended = lodestar("split", "--end", home=own.home)
     assert ended.returncode == 0 and "the champion again" in ended.stdout
     for wrong in (("split", rival), ("split", rival, "--end"), ("split", "--end", "--share", ".1")):

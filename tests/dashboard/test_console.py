@@ -24,6 +24,7 @@ from core.ops.feedback import Feedback
 from core.ops.ledger import Ledger
 from core.ops.searches import BEST, TOLD, search_folder
 from core.preflight import Size
+from core.trust.outcomes import Outcomes, outcomes
 from dashboard import charts, desk, loaders, queueing, searching, settings, slate, training
 from dashboard.words import Words, escape
 from data import reads
@@ -674,6 +675,41 @@ def test_a_split_is_told_of_with_the_way_to_end_it(opened: Opened, new_store: Ca
         traffic.split(ledger, dataset="tiny", run_id=rival, share=0.1, actor="ann", reason="", now=now)
     test = opened(own.home, "models")
     assert EN.md("promotion.split", share=0.1, run=rival, at=now) in notes(test)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_people_did_with_what_they_were_shown_judges_a_challenger(
+    opened: Opened, new_store: Callable[..., Any], language: str
+) -> None:
+    own, t = new_store(rival=True), Words(language)
+    begun = datetime.now(UTC) - timedelta(days=20)
+    with Ledger.open(own.home) as ledger:
+        (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
+        traffic.split(ledger, dataset="tiny", run_id=rival, share=0.5, actor="ann", reason="", now=begun)
+    assert t.md("outcome.none", at=begun) in notes(opened(own.home, "models", lang=language))
+    with Ledger.open(own.home) as ledger:
+        for n in range(120):
+            run_id, at = (own.run_id, rival)[n % 2], begun + timedelta(days=1 + n / 10)
+            rows = feedback.shown(
+                f"s-{n}", f"u{n}", [{"key": "i1", "rank": 1, "propensity": 1.0}], run_id=run_id, at=at
+            )
+            if n % 2 or not n % 8:
+                rows.append(feedback.Feedback(f"u{n}", "i1", "click", at, slate=f"s-{n}"))
+            feedback.append(ledger, "tiny", rows, now=datetime.now(UTC))
+    test = opened(own.home, "models", lang=language)
+    assert not test.exception and not test.error
+    told = outcomes_of(own.home)
+    assert t.md("outcome.champion", at=begun, run=own.run_id, slates=60, **told.arms[0].share) in said(test)
+    assert told.arms[1].gap is not None and told.arms[1].gap["low"] > 0.5
+    assert t.md("outcome.better", run=rival, **told.arms[1].gap) in said(test)
+    assert len(told.weeks) >= 2
+
+
+def outcomes_of(home: Path) -> Outcomes:
+    with Ledger.open(home) as ledger:
+        told = outcomes(ledger, "tiny")
+    assert told is not None
+    return told
 
 
 def test_a_run_without_a_rival_says_how_to_get_one(opened: Opened, store: Any) -> None:
