@@ -8,11 +8,14 @@ import streamlit as st
 from core.ops import feedback
 from core.ops.builds import build_of
 from core.ops.runs import run_of
+from core.predict.effects import RIVAL
 from core.trust.drift import Aspect, Drift
 from dashboard import loaders, parts
 from dashboard.scene import Scene
 from dashboard.words import escape
 from data.errors import UnknownBuild
+
+_METRIC = "ndcg@10"
 
 
 def section(s: Scene) -> None:
@@ -31,6 +34,7 @@ def section(s: Scene) -> None:
     if learned.build_id == s.build.build_id:
         parts.note(t("drift.same", run=s.champion))
         return
+    accuracy(s)
     found = loaders.drift(s.build.path, loaders.build_facts(learned.path).last_ts)
     if found.verdict is None or found.launched is None:
         parts.note(t("drift.few", n=found.n_since))
@@ -38,6 +42,24 @@ def section(s: Scene) -> None:
     st.markdown(t(f"drift.{found.verdict}", names=t.listing(_worst(s, found))))
     told(s, found)
     parts.note(t("drift.launched", **found.launched, n_events=found.n_since))
+
+
+def accuracy(s: Scene) -> None:
+    """How accurate the champion is on this build, as a run that was trained on it measured beside itself, and how
+    accurate it was on its own."""
+    t, champion = s.t, str(s.champion)
+    for run in s.finished_runs():
+        if run.build_id != s.build.build_id:
+            continue
+        stands = (loaders.run_json(s.home, run.run_id, "evaluation.json") or {}).get(RIVAL, {})
+        if stands.get("run_id") == champion:
+            own = loaders.run_json(s.home, champion, "evaluation.json") or {}
+            now, then = (parts.interval(t, told["metrics"][_METRIC]) for told in (stands, own))
+            name, gain = t.name("metric", _METRIC), t("value.signed_interval", **stands["gain"][_METRIC])
+            st.markdown(t.md("drift.accuracy", run=champion, metric=name, now=now, then=then))
+            parts.note(t.md("drift.newer", run=run.run_id, gain=gain))
+            return
+    parts.note(t.md("drift.unmeasured", run=champion))
 
 
 def told(s: Scene, found: Drift) -> None:

@@ -748,7 +748,9 @@ def test_a_thumb_goes_to_the_ledger_once_and_stays(opened: Opened, new_store: Ca
     ]
 
 
-def test_pulse_says_what_moved_since_the_champion_learned(opened: Opened, new_store: Callable[..., Any]) -> None:
+def test_pulse_says_what_moved_since_the_champion_learned(
+    opened: Opened, new_store: Callable[..., Any], write_run: Callable[..., Any]
+) -> None:
     own = new_store()
     test = opened(own.home, "pulse")
     assert EN("drift.same", run=own.run_id) in said(test)
@@ -774,6 +776,22 @@ def test_pulse_says_what_moved_since_the_champion_learned(opened: Opened, new_st
         )
     moved = opened(own.home, "pulse")
     assert not moved.exception
+    assert EN.md("drift.unmeasured", run=own.run_id) in notes(moved)
     assert "has shifted since then" in said(moved) and "kinds of behaviour" in said(moved)
+    with Ledger.open(own.home) as ledger:
+        newer = runs.new_run(
+            ledger, own.home, dataset="tiny", build_id=made.build_id, job_id=None, config={"seed": 0}, now=now
+        )
+        folder = runs.run_folder(own.home, newer)
+        write_run(folder, build=made.path, build_id=made.build_id)
+        evaluation = json.loads((folder / "evaluation.json").read_text())
+        m = {"estimate": 0.1, "low": 0.05, "high": 0.15, "n": 48}
+        evaluation["rival"] = {"run_id": own.run_id, "metrics": {"ndcg@10": m}, "gain": {"ndcg@10": m}}
+        (folder / "evaluation.json").write_text(json.dumps(evaluation))
+        runs.finish_run(ledger, newer, summary={}, now=now)
+    measured = opened(own.home, "pulse")
+    gain = EN("value.signed_interval", **m)
+    assert EN.md("drift.newer", run=newer, gain=gain) in notes(measured)
+    assert f"{own.run_id} has NDCG@10 0.100 [0.050, 0.150]" in said(measured).replace("\\", "")
     (table,) = [one.value for one in moved.dataframe if "psi" in one.value.columns]
     assert list(table["aspect"]) == [EN(f"aspect.{name}") for name in ("categories", "kinds", "values")][: len(table)]
