@@ -2,9 +2,9 @@
 
 An aspect's distance is the population stability index, the sum over its bins of (p - q) ln(p / q), with the convention
 that from .1 on it has moved and from .25 on it has shifted (Siddiqi, "Credit Risk Scorecards", 2006, ch. 11). A user's
-events of one side go together, so what chance gives is found by dealing the sides out anew among those: an aspect that
-does not pass it has not moved, whatever its index. Items that came out since are told apart, as a share of the newer
-events.
+events of one side go together, so what chance gives is found by dealing such sides out anew, each as large as a newer
+one is: an aspect that does not pass it has not moved, whatever its index. Items that came out since are told apart, as
+a share of the newer events.
 """
 
 from collections.abc import Sequence
@@ -111,12 +111,24 @@ def psi(before: Floats, since: Floats) -> Floats:
 
 
 def _aspect(name: str, bins: Sequence[str], table: Floats, newer: npt.NDArray[np.bool_], *, seed: int) -> Aspect:
-    """table (units, B): counts of each user's events on each side; newer (units,): which side."""
+    """table (units, B): counts of each user's events on each side; newer (units,): which side.
+
+    What chance gives is the index between all of it and as many newer sides dealt anew, each of as many events as it
+    has: from a side drawn among those that have them. Few events of few users wander far by themselves.
+    """
     total = table.sum(0)
     since = table[newer].sum(0)
     rng = np.random.default_rng(seed)
-    dealt = np.stack([table[rng.permutation(newer)].sum(0) for _ in range(DEALS)])
-    chance = float(np.quantile(psi(total - dealt, dealt), CHANCE))
+    sizes = np.sort(np.rint(table[newer].sum(1)).astype(np.int64))
+    order = np.argsort(table.sum(1), kind="stable")  # the sides by how many events they have
+    first = np.searchsorted(table[order].sum(1) + 0.5, sizes)  # the smallest that has as many
+    first = np.minimum(first, len(order) - 1)
+    likely = table / np.maximum(table.sum(1, keepdims=True), 1e-12)
+    dealt = np.empty((DEALS, table.shape[1]))
+    for deal in range(DEALS):
+        drawn = order[rng.integers(first, len(order))]
+        dealt[deal] = rng.multinomial(sizes, likely[drawn]).sum(0)
+    chance = float(np.quantile(psi(np.maximum(total - dealt, 0.0), dealt), CHANCE))
     before = total - since
     shares = list(zip(bins, (before / before.sum()).tolist(), (since / since.sum()).tolist(), strict=True))
     shares.sort(key=lambda one: -abs(one[2] - one[1]))

@@ -5,6 +5,10 @@ and never covers zero, so intervals are made here: users are drawn anew, the sam
 gap of group means is taken each time. A gap comes with the smallest one that this many users would have shown in 80%
 of cases, with a p-value corrected for the number of gaps looked at (Holm 1979), and with the gap that remains between
 users of like activity. Groups too small to show are suppressed, with as many more as keep them from being worked out.
+
+Users drawn anew from a small group say nothing of what it did not happen to hold: twelve users without a hit would have
+no hit for certain. So p is by dealing the pair's users out anew (a permutation test; for large groups its normal form),
+and below `SMALL` users no interval is narrower than the spread of all users together would make it.
 """
 
 import math
@@ -21,9 +25,13 @@ from scipy.stats import norm
 from core.predict.intervals import POWER_FACTOR, RESAMPLES, bounds, resampled_sums
 from core.trust.groups import UNKNOWN, pairs, suppressed_groups
 
+SMALL: Final = 50  # users, below which a group's own spread is not taken at its word
+LARGE: Final = 150  # users, from which on a permutation test's normal form is the same
+DEALS: Final = 5000  # of a permutation test
 METRICS: Final = ("ndcg@10", "hr@10")
 ACTIVITY: Final = "activity"
 
+_Z: Final = 1.959964
 Floats = npt.NDArray[np.float64]
 
 
@@ -97,23 +105,32 @@ def _one_attribute(
     for metric in METRICS:
         drawn = _drawn_means(table, cells, metric, resamples=resamples, seed=seed)
         low, high = bounds(drawn.of_groups)
+        spread = float(table[metric].std(ddof=1)) if len(table) > 1 else math.nan
+        values = {group: table.loc[table[name] == group, metric].to_numpy(dtype=np.float64) for group in shown}
         for row, group in enumerate(all_groups):
             visible = group in shown
+            least = _Z * spread / math.sqrt(sizes[group]) if visible and sizes[group] < SMALL else 0.0
+            estimate = float(measured[metric][group]) if visible else math.nan
             groups.append(
                 {
                     "metric": metric,
                     "attribute": name,
                     "group": group,
                     "n": pd.NA if group in hidden else sizes[group],
-                    "estimate": float(measured[metric][group]) if visible else math.nan,
-                    "low": float(low[row]) if visible else math.nan,
-                    "high": float(high[row]) if visible else math.nan,
+                    "estimate": estimate,
+                    "low": max(min(float(low[row]), estimate - least), 0.0) if visible else math.nan,
+                    "high": min(max(float(high[row]), estimate + least), 1.0) if visible else math.nan,
                     "suppressed": group in hidden,
                 }
             )
         for a, b in compared:
             gap = float(measured[metric][a] - measured[metric][b])
-            found = _gap_interval(gap, drawn, all_groups.index(a), all_groups.index(b))
+            found = _gap_interval(drawn, all_groups.index(a), all_groups.index(b))
+            error = _pooled_error(values[a], values[b])
+            if min(sizes[a], sizes[b]) < SMALL:
+                found["low"] = min(found["low"], gap - _Z * error)
+                found["high"] = max(found["high"], gap + _Z * error)
+            found |= {"detectable": POWER_FACTOR * error, "p": _p_value(values[a], values[b], gap, error, seed=seed)}
             named = {"metric": metric, "attribute": name, "a": a, "b": b}
             gaps.append({**named, "gap": gap, "n": sizes[a] + sizes[b], **found})
     return groups, gaps
@@ -194,17 +211,39 @@ def _drawn_means(table: pd.DataFrame, cells: _Cells, metric: str, *, resamples: 
     )
 
 
-def _gap_interval(gap: float, drawn: _Drawn, a: int, b: int) -> dict[str, Any]:
+def _gap_interval(drawn: _Drawn, a: int, b: int) -> dict[str, Any]:
     differences = drawn.of_groups[:, a] - drawn.of_groups[:, b]
     low, high = bounds(differences)
-    error = float(np.nanstd(differences, ddof=1)) if (~np.isnan(differences)).sum() > 1 else math.nan
-    p = float(2 * norm.sf(abs(gap) / error)) if error > 0 else math.nan
-    out: dict[str, Any] = {"low": float(low), "high": float(high), "detectable": POWER_FACTOR * error, "p": p}
+    out: dict[str, Any] = {"low": float(low), "high": float(high)}
     if not drawn.controlled:
         return out | dict.fromkeys(("adjusted", "adjusted_low", "adjusted_high"), math.nan)
     low, high = bounds(_adjusted(drawn.sums, drawn.counts, a, b))
     adjusted = float(_adjusted(drawn.whole_sums, drawn.whole_counts, a, b)[0])
     return out | {"adjusted": adjusted, "adjusted_low": float(low), "adjusted_high": float(high)}
+
+
+def _pooled_error(a: Floats, b: Floats) -> float:
+    """The standard error of mean(a) - mean(b), by the spread within groups that both are taken to share."""
+    if len(a) + len(b) < 3:
+        return math.nan
+    within = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()) / (len(a) + len(b) - 2)
+    return math.sqrt(within * (1 / len(a) + 1 / len(b)))
+
+
+def _p_value(a: Floats, b: Floats, gap: float, error: float, *, seed: int) -> float:
+    """Two-sided, of mean(a) - mean(b) = gap where who is in which group were dealt anew; NaN where all are alike."""
+    if not error > 0:
+        return math.nan
+    n, both = min(len(a), len(b)), np.concatenate([a, b])
+    if n >= LARGE:
+        return float(2 * norm.sf(abs(gap) / error))
+    rng = np.random.default_rng(seed)
+    if len(both) > SMALL * n:  # drawing some of so many twice makes no difference
+        total = np.concatenate([both[rng.integers(len(both), size=(500, n))].sum(axis=1) for _ in range(DEALS // 500)])
+    else:
+        total = np.array([rng.choice(both, n, replace=False, shuffle=False).sum() for _ in range(DEALS)])
+    dealt = np.abs(total / n - (both.sum() - total) / (len(both) - n))
+    return float((1 + (dealt >= abs(gap) - 1e-12).sum()) / (1 + DEALS))
 
 
 def _adjusted(sums: Floats, counts: Floats, a: int, b: int) -> Floats:

@@ -3,8 +3,9 @@
 A slate is answered when its user clicks, favourites or rates one of its items under the slate's name. The figure is the
 share of a user's slates, averaged over users, so that who sees many counts once; its interval is over users. While a
 split is in force the arms are dealt by a hash, so that what differs between them is the run's doing; their users are
-others, so a gap's interval draws both anew. Every slate was the only one that its user could have got (propensity 1),
-so nothing is weighed.
+others, so a gap's interval draws both anew. A change of share begins it anew: whoever it moved has met both arms, and
+before it the arms stood at other odds, so that a trend in time would look like a gain. Every slate was the only one
+that its user could have got (propensity 1), so nothing is weighed.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The champion's outcome first, then the challenger's, of what was shown since a moment: since the split began,
+    """The champion's outcome first, then the challenger's, of what was shown since a moment: since the share was set,
     else since the champion serves. weeks: the champion's own by week, (the week's Monday, its Measure)."""
 
     since: datetime
@@ -62,11 +63,7 @@ def outcomes(ledger: Ledger, dataset: str, *, seed: int = 0) -> Outcomes | None:
     runs = [history[0].run_id]
     if standing is not None:
         runs.append(standing.run_id)
-        since = min(
-            row.at
-            for row in traffic.splits(ledger, dataset)
-            if (row.run_id, row.champion_version) == (standing.run_id, standing.champion_version)
-        )
+        since = standing.at
     made = slates(feedback.of_slates(ledger, dataset, since=since))
     arms: list[Outcome] = []
     for run_id in runs:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
@@ -125,13 +126,14 @@ def main() -> None:
     config = load_config(overrides=[tuple(setting.split("=", 1)) for setting in asked.set])
     world = world_of(newest(asked.home, asked.dataset))
     draws = [draw_figures(world, draw, config, cache=Settings().cache) for draw in asked.draws]
-    users = {name: np.concatenate([one[name] for one in draws]) for name in draws[0]}
+    # A user of several draws is one user: what they were found by in each is averaged first.
+    users = {name: pd.concat([one[name] for one in draws]).groupby(level=0).mean() for name in draws[0]}
     told = {name: bootstrap_mean(values, seed=0) for name, values in users.items() if not name.startswith("moved")}
     gains = {
         name: paired_gap(users[name], users[f"{name}; {NEAR}"], seed=0) for name in told if f"{name}; {NEAR}" in told
     }
     moved = {move: {what: float(users[f"moved {move:g}, {what}"].mean()) for what in CURVE} for move in MOVES}
-    title = f"{asked.dataset}, draws {asked.draws}, seed {config.seed}; n counts a user once a draw"
+    title = f"{asked.dataset}, draws {asked.draws}, seed {config.seed}; n users, each the mean of their draws"
     rows = [(name, interval(measure)) for name, measure in told.items()]
     rows += [(f"{name}: gain over neighbours", interval(gain)) for name, gain in gains.items()]
     Console().print(table(("", "95% over users"), rows, title=title))
@@ -152,8 +154,8 @@ def take_out(world: World, draw: int) -> tuple[Histories, Any]:
     return world.histories.events(~cold[world.histories.item]), cold
 
 
-def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -> Mapping[str, Any]:
-    """Per-user figures of one draw, by name."""
+def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -> Mapping[str, pd.Series]:
+    """Per-user figures of one draw, by name and then by user."""
     left, cold = take_out(world, draw)
     split = leave_last_out(left, world.task)
     source = weights_folder(config.text.model, cache=cache)
@@ -176,14 +178,15 @@ def draw_figures(world: World, draw: int, config: TrainConfig, *, cache: Path) -
     for move in MOVES:
         of_cold = asked.figures(scores + move * untrained)
         told |= {f"moved {move:g}, {what}": of_cold[what] for what in (AMONG_ALL, HR_FIFTY, IN_FIFTY)}
-        told[f"moved {move:g}, {WARM}"] = torch.from_numpy(of_warm(warm + move * untrained))
     mixed = torch.randperm(len(cold), generator=torch.Generator().manual_seed(draw))
     shuffled = place_cold_items(retold(placed, mixed), split.valid, seed=config.seed, log=Quiet().log)
     false = shuffled.logits(asked.context)
     told |= {f"{name}; shuffled": figure for name, figure in asked.figures(false).items()}
-    return {name: figure.numpy() for name, figure in told.items()} | {
-        WARM: of_warm(warm),
-        "warm, cold left out": of_warm(warm.masked_fill(~placed.catalogue.trained, -1e9)),
+    known = {f"moved {move:g}, {WARM}": of_warm(warm + move * untrained) for move in MOVES}
+    known |= {WARM: of_warm(warm), "warm, cold left out": of_warm(warm.masked_fill(~placed.catalogue.trained, -1e9))}
+    warm_users = np.unique(split.test.user)
+    return {name: pd.Series(figure.numpy(), index=asked.user) for name, figure in told.items()} | {
+        name: pd.Series(figure, index=warm_users) for name, figure in known.items()
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.trust.drift import LEAST_EVENTS, drift_since, psi
+from core.trust.drift import LEAST_EVENTS, _aspect, drift_since, psi
 from data.ingest import ingest
 from data.spec import parse_spec
 from data.warehouse import Warehouse
@@ -59,6 +59,19 @@ def test_the_index_is_the_one_by_hand() -> None:
     by_hand = 2 * (q - p) * math.log(q / p)
     assert psi(np.array([10.0, 20.0]), np.array([20.0, 10.0])) == pytest.approx(by_hand)
     assert psi(np.array([3.0, 5.0]), np.array([3.0, 5.0])) == 0
+
+
+def test_a_small_newer_side_of_steady_tastes_is_steady() -> None:
+    rng = np.random.default_rng(0)
+    verdicts = []
+    for _ in range(10):
+        tastes = rng.dirichlet(np.full(20, 0.3), size=600)
+        older = np.stack([rng.multinomial(25, taste) for taste in tastes])
+        newer = np.stack([rng.multinomial(5, taste) for taste in tastes[:25]])
+        table = np.concatenate([older, newer]).astype(np.float64)
+        side = np.arange(625) >= 600
+        verdicts.append(_aspect("taste", [str(b) for b in range(20)], table, side, seed=0).verdict)
+    assert verdicts == ["steady"] * 10
 
 
 def test_sides_that_differ_by_chance_are_steady(tmp_path: Path) -> None:
