@@ -9,6 +9,7 @@ which other work on the machine does not change.
 
 import argparse
 import json
+import pickle
 import sys
 import time
 from collections.abc import Callable
@@ -52,12 +53,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--keep", type=Path, help="a file for the champion and the full retrain: the update alone is anew"
+    )
     asked = parser.parse_args()
     config = load_config(overrides=[*(tuple(one.split("=", 1)) for one in asked.set), ("seed", asked.seed)])
     sizes = synthetic.World(n_users=asked.users, n_items=asked.items, n_events=asked.events, **DRIFT)
     with TemporaryDirectory() as folder:
         world = made(Path(folder), sizes, seed=asked.seed)
-    told = compare(world, config)
+    told = compare(world, config, keep=asked.keep)
     show(told)
     if asked.out is not None:
         asked.out.write_text(json.dumps(told | {"config": config.model_dump(), "world": vars(sizes)}, indent=1))
@@ -71,8 +75,9 @@ def made(folder: Path, sizes: synthetic.World, *, seed: int) -> World:
     return world_of(result.path)
 
 
-def compare(world: World, config: TrainConfig) -> dict[str, Any]:
-    """Figures of the stale champion, the update and the full retrain, and the gaps between them."""
+def compare(world: World, config: TrainConfig, *, keep: Path | None = None) -> dict[str, Any]:
+    """Figures of the stale champion, the update and the full retrain, and the gaps between them. keep: where the two
+    that an update is compared with are read from, or written to, for one world and recipe."""
     histories = world.histories
     before, until = np.quantile(histories.ts, CUTS)
     past, present = histories.events(histories.ts <= before), histories.events(histories.ts <= until)
@@ -84,8 +89,13 @@ def compare(world: World, config: TrainConfig) -> dict[str, Any]:
         split = leave_last_out(seen, world.task)
         return fit(split, world.catalogue, texts, config, kinds=kinds, language_model=source, follow=Quiet())
 
-    champion, _ = timed("champion", lambda: anew(past))
-    full, full_took = timed("full retrain", lambda: anew(present))
+    if keep is not None and keep.is_file():
+        champion, full, full_took = pickle.loads(keep.read_bytes())
+    else:
+        champion, _ = timed("champion", lambda: anew(past))
+        full, full_took = timed("full retrain", lambda: anew(present))
+        if keep is not None:
+            keep.write_bytes(pickle.dumps((champion, full, full_took)))
 
     def from_champion() -> Fitted:
         start = onward(champion.served, world.catalogue.keys, kinds=kinds, language=champion.language)
