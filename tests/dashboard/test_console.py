@@ -65,14 +65,14 @@ def said(test: AppTest) -> str:
     return "\n".join(str(e.value) for kind in (test.title, test.markdown, test.caption, test.error) for e in kind)
 
 
-def promote(store: Any, *, reason: str, version: int | None) -> None:
-    """Someone else makes the store's run champion."""
+def promote(store: Any, *, reason: str, version: int | None, run_id: str | None = None) -> None:
+    """Someone else makes a run champion, the store's own unless told otherwise."""
     with Ledger.open(store.home) as ledger:
         now = datetime.now(UTC)
         registry.promote(
             ledger,
             dataset="tiny",
-            run_id=store.run_id,
+            run_id=run_id or store.run_id,
             actor="someone",
             reason=reason,
             expected_version=version,
@@ -618,12 +618,13 @@ def test_a_promotion_that_came_second_changes_nothing_and_says_so(
     test.text_input(key="promote-reason").set_value("mine").run()
     assert test.button(key="promote").disabled, "a reason alone is no override"
     test.checkbox(key="promote-override").check().run()
-    promote(own, reason="theirs", version=1)
+    promote(own, reason="theirs", version=1, run_id=rival)
     test.button(key="promote").click().run()
     assert not test.exception
     assert "changed meanwhile" in test.error[0].value
     with Ledger.open(own.home) as ledger:
-        assert registry.champion(ledger, "tiny") == own.run_id
+        assert [row.actor for row in registry.promotions(ledger, "tiny")][0] == "someone"
+        assert registry.champion_version(ledger, "tiny") == 2
 
 
 def test_the_evidence_is_overridden_knowingly_and_the_way_back_is_open(
@@ -644,7 +645,7 @@ def test_the_evidence_is_overridden_knowingly_and_the_way_back_is_open(
     assert not test.exception and not test.error
     (history,) = [one.value for one in test.dataframe if "action" in one.value.columns]
     assert history["action"].tolist() == ["overridden", "promoted"]
-    assert history["evidence"].tolist()[0].startswith("failed: Accuracy")
+    assert history["evidence"].tolist()[0].startswith("failed: accuracy")
     test.text_input(key="rollback-reason").set_value("it was no good").run()
     test.button(key="rollback").click().run()
     assert not test.exception and not test.error
