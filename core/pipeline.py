@@ -22,6 +22,7 @@ from core.learn.config import TrainConfig
 from core.learn.curves import Curves, WandbRun
 from core.learn.pretrain import STAGE as PRETRAIN
 from core.learn.pretrain import pretrain
+from core.learn.sequences import IntArray
 from core.learn.splits import judged
 from core.learn.train import Stopped
 from core.learn.weights import weights_folder
@@ -36,7 +37,7 @@ from core.ops.worker import JobContext
 from core.ops.worker import Stopped as JobStopped
 from core.predict.behaviour_figures import behaviour_figures
 from core.predict.behaviour_fit import fit_behaviour, log_of
-from core.predict.carried import PRETRAINED, Carried, Weights
+from core.predict.carried import PRETRAINED, Carried, Weights, asked_anew, write_learned
 from core.predict.fit import UPDATE, Fitted, fit, fit_onward, pick_device
 from core.predict.measure import Rival, evaluate_split
 from core.predict.onward import Texts, as_it_stands, kinds_onward
@@ -180,12 +181,13 @@ def _train(
     if parent is None:
         material = _material(warehouse, config, progress)
         fitted, pretrained = _fit_anew(material, config, progress, folder, weights=weights)
-        rival = None
+        rival, before = None, None
     else:
-        material, fitted, rival = _fit_onward(
+        material, fitted, rival, before = _fit_onward(
             context, config, progress, warehouse, folder, parent=parent, weights=weights
         )
     split = material.split
+    write_learned(folder, split.train, before)
     served = replace(fitted.served, run_id=folder.name, build_id=facts.build_id)
     if fitted.language is not None:
         fitted.language.save(folder)
@@ -203,7 +205,7 @@ def _train(
             )
         if not len(asked.test):
             progress.log("nobody has events enough to be asked: the run is not measured, and its figures are missing")
-        serving = rival or _rival(context, config, progress, material, facts.build_id, weights=weights)
+        serving = rival or _rival(context, config, progress, material, warehouse, weights=weights)
         evaluation, users = evaluate_split(
             served,
             asked,
@@ -310,11 +312,18 @@ def _fit_onward(
     *,
     parent: str,
     weights: Weights,
-) -> tuple[Material, Fitted, Rival]:
-    """A model that goes on from another run's, on this build, and that run's as it stands there. Raises UnknownRun,
-    RunUnfinished, DamagedArtefact."""
+) -> tuple[Material, Fitted, Rival, IntArray]:
+    """A model that goes on from another run's, on this build and asked about what that has not learned from; that run's
+    as it stands there; and until when it learned from each user. Raises UnknownRun, RunUnfinished, DamagedArtefact."""
     carried = Carried.open(context.ledger, context.home, parent)
     material = _material(warehouse, config, progress, served=carried.served)
+    keys = reads.user_table(warehouse)["key"].to_pylist()
+    learned, n_asked = carried.learned(keys, material.histories), len(material.split.test)
+    material = replace(
+        material, split=asked_anew(material.split, learned), learned=asked_anew(material.learned, learned)
+    )
+    if known := n_asked - len(material.split.test):
+        progress.log(f"{known} of {n_asked} test questions are not asked: {parent} learned from their answers")
     device = pick_device(config.device)
     with progress.stage("text") if config.text.tune != "none" else nullcontext():
         now = Texts(material.catalogue.keys, material.texts)
@@ -324,20 +333,25 @@ def _fit_onward(
     fitted = fit_onward(
         material.learned, material.catalogue, config, start, follow=progress, checkpoints=folder / "checkpoints"
     )
-    return material, fitted, Rival(carried.row.run_id, stood)
+    return material, fitted, Rival(carried.row.run_id, stood, learned), carried.moments(keys)
 
 
 def _rival(
-    context: JobContext, config: TrainConfig, progress: Progress, material: Material, build_id: str, *, weights: Weights
+    context: JobContext,
+    config: TrainConfig,
+    progress: Progress,
+    material: Material,
+    warehouse: Warehouse,
+    *,
+    weights: Weights,
 ) -> Rival | None:
     """The data set's champion as it stands on this build, where it was trained on another one by the same protocol; on
     its own build it was measured when it was trained. One that cannot be carried here is told in the log."""
-    dataset = context.dataset or build_of(context.ledger, build_id).dataset
-    run_id = champion(context.ledger, dataset)
+    run_id = champion(context.ledger, warehouse.facts.dataset)
     if run_id is None:
         return None
     row = run_of(context.ledger, run_id)
-    if row.build_id == build_id or row.protocol != config.protocol:
+    if row.build_id == warehouse.facts.build_id or row.protocol != config.protocol:
         return None
     try:
         carried = Carried.open(context.ledger, context.home, run_id)
@@ -348,4 +362,4 @@ def _rival(
     except LodestarError as error:
         progress.log(f"champion {run_id} is not measured on this build: {error.message}")
         return None
-    return Rival(run_id, model)
+    return Rival(run_id, model, carried.learned(reads.user_table(warehouse)["key"].to_pylist(), material.histories))

@@ -31,19 +31,22 @@ def section(s: Scene) -> None:
     if not any(arm.slates for arm in found.arms):
         parts.note(t.md("outcome.none", at=found.since))
         return
-    st.markdown(t.md("outcome.champion", at=found.since, run=champion.run_id, slates=champion.slates, **champion.share))
+    if champion.slates:
+        shown = {"at": found.since, "run": champion.run_id, "slates": champion.slates}
+        st.markdown(t.md("outcome.champion", **shown, **champion.share))
     for other in others:
-        st.markdown(against(s, other))
+        st.markdown(against(s, champion, other))
     if others:
         rows = {arm.run_id: [arm.share, arm.gap] for arm in found.arms}
         parts.measures(t, rows, heads=(t("column.run"), t("outcome.answered"), t("outcome.less")))
     by_week(s, found)
 
 
-def against(s: Scene, other: Outcome) -> str:
+def against(s: Scene, champion: Outcome, other: Outcome) -> str:
     """Whether the challenger's lists are answered more often than the champion's, as far as can be told."""
-    if other.gap is None or not other.users:
-        return s.t.md("outcome.nothing", run=other.run_id)
+    silent = next((arm for arm in (champion, other) if not arm.users), None)
+    if silent is not None or other.gap is None:
+        return s.t.md("outcome.nothing", run=(silent or other).run_id)
     return s.t.md(f"outcome.{findings.verdict(other.gap)}", run=other.run_id, **other.gap)
 
 

@@ -12,6 +12,7 @@ from core.ops import roles
 from dashboard import loaders, parts, state
 from dashboard.desk import actor
 from dashboard.scene import header, opening
+from dashboard.settings import Settings
 from dashboard.theme import style
 from data.errors import LodestarError
 
@@ -43,6 +44,7 @@ def main() -> None:
         size="large",
         icon_image=str(STATIC / "lodestar-mark.svg"),
     )
+    role = role_here(found)
     pages = {
         t(f"nav.{section}"): [
             st.Page(
@@ -51,6 +53,7 @@ def main() -> None:
                 icon=f":material/{icon}:",
                 url_path="start" if name == FIRST else name,
                 default=name == FIRST,
+                visibility="visible" if name not in ASKED or roles.may(role, ASKED[name]) else "hidden",
             )
             for name, icon in entries
         ]
@@ -68,6 +71,14 @@ def main() -> None:
         page.run()
     except LodestarError as error:
         parts.problem(t, error)
+
+
+def role_here(found: Settings) -> roles.Role:
+    """What whoever runs the console is here; a reader where the ledger cannot be asked, which the header then says."""
+    try:
+        return roles.role_of(loaders.ledger(found.ledger_at, found.home), actor())
+    except LodestarError:
+        return roles.Role.READER
 
 
 main()

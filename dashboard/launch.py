@@ -111,14 +111,21 @@ def _launched(
     environment = child_environment(settings, port=port)
     spare = Spare(argv_of("spare"), children["web"].log, environment)
     with attentive() as attention, closing(spare), _stopped_at_the_end(settings.home, children, attention, say=say):
-        told, web_due_s = False, time.monotonic() + _WEB_UP_WITHIN_S
+        told, trouble, web_due_s = False, "", time.monotonic() + _WEB_UP_WITHIN_S
         while not attention.told_to_stop:
-            with suppress(*([StoreError, OSError] if told else [])):  # a full disk, say: the next round tries again
+            try:
                 for child in children.values():
                     _tend(child, settings.home, environment, spare, say=say)
                 if told:
                     spare.tend()
                 _note(settings.home, children, spare, port=port)
+                trouble = ""
+            except (StoreError, OSError) as error:  # a full disk, say
+                if not told:
+                    raise
+                if str(error) != trouble:
+                    say(f"{error}; tried again until it works")
+                trouble = str(error)
             if not told and _listens(port):
                 told = True
                 say(f"Lodestar is at {address(port)} (Ctrl-C stops it)")

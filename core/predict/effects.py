@@ -14,7 +14,8 @@ LANGUAGE_EFFECTS: Mapping[str, str] = {
     "lora_vs_frozen": "frozen",
 }
 RIVAL = "rival"  # another run, as it stands on this one's build: the champion, or what training went on from
-SIDES = frozenset({KNOWN, "shuffled", "zeroed", RIVAL})  # of an effect, and no component of anything
+BESIDE = "beside"  # this run on the questions that the rival was asked
+SIDES = frozenset({KNOWN, "shuffled", "zeroed", RIVAL, BESIDE})  # of an effect, and no component of anything
 
 
 def component_names(columns: Iterable[str]) -> list[str]:

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from core.learn.model import Recommender
 from core.learn.scoring import neural_scores
-from core.learn.sequences import Histories, Queries, Split
-from core.predict.carried import renumbered
-from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, RIVAL, SIDES
+from core.learn.sequences import Histories, IntArray, Queries, Split
+from core.predict.carried import not_learned, renumbered
+from core.predict.effects import BESIDE, KNOWN, LANGUAGE_EFFECTS, RIVAL, SIDES
 from core.predict.evaluate import (
     Figures,
     Scored,
@@ -29,14 +30,17 @@ from core.predict.served import ServedModel
 
 SERVED = "served"
 UNMASKED = "unmasked"
+PAIRED = ("hr@10", "ndcg@10")  # kept by user of a rival, and of the run on the same questions
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Another run's model over the same catalogue."""
+    """Another run's model over the same catalogue, and how many of each user's first events it learned from (U,): it
+    is asked only about what came after them."""
 
     run_id: str
     served: ServedModel
+    learned: IntArray
 
 
 def evaluate_split(
@@ -52,7 +56,7 @@ def evaluate_split(
     """Figures of the served score and of each component on the test queries, and the table of tested users.
 
     frozen: the first stage's network, when the run tuned its language model after it; rival: another run to measure on
-    the same questions, whose kinds are numbered as `kinds`.
+    the same questions, but for those whose answers it learned from, whose kinds are numbered as `kinds`.
     """
     queries, n_items = split.test, served.n_items
     texts = _other_texts(served, language, seed=seed)
@@ -79,16 +83,40 @@ def evaluate_split(
             if other in everything
         },
     }
-    if rival is not None:
-        model = rival.served
-        own = renumbered(queries, kinds, model)
-        stood = in_blocks(
-            own, lambda some: {RIVAL: score_queries(model.logits(some.context), some, task=model.task)}, n_items=n_items
-        )[RIVAL]
-        kept[RIVAL] = stood
-        gain = compare(scored[SERVED], stood, queries, seed=seed)
-        evaluation[RIVAL] = {"run_id": rival.run_id, "metrics": told(stood), "gain": gain}
-    return evaluation, user_table(kept, queries, served=SERVED)
+    table = user_table(kept, queries, served=SERVED)
+    fresh = np.zeros(0, np.int64) if rival is None else not_learned(queries, rival.learned)
+    if rival is not None and len(fresh):
+        some = queries.take(fresh)
+        pair = _side_by_side(served, rival.served, some, kinds=kinds)
+        evaluation[RIVAL] = {
+            "run_id": rival.run_id,
+            "n_queries": len(some),
+            "metrics": figures(pair[RIVAL], some, train=split.train, n_items=n_items, seed=seed),
+            "gain": compare(pair[BESIDE], pair[RIVAL], some, seed=seed),
+        }
+        beside = user_table(pair, some, served=RIVAL)
+        theirs = {metric: f"{RIVAL}:{metric}" for metric in PAIRED}
+        columns = ["user_id", *(f"{BESIDE}:{metric}" for metric in PAIRED), *PAIRED]
+        table = table.merge(beside[columns].rename(columns=theirs), on="user_id", how="left")
+    return evaluation, table
+
+
+def _side_by_side(
+    served: ServedModel, other: ServedModel, questions: Queries, *, kinds: Sequence[str]
+) -> dict[str, Scored]:
+    """Both models' answers to the same questions, whose kinds are numbered as `kinds`."""
+
+    def answer(model: ServedModel, name: str, asked: Queries) -> Scored:
+        return in_blocks(
+            asked,
+            lambda some: {name: score_queries(model.logits(some.context), some, task=model.task)},
+            n_items=model.n_items,
+        )[name]
+
+    return {
+        BESIDE: answer(served, BESIDE, questions),
+        RIVAL: answer(other, RIVAL, renumbered(questions, kinds, other)),
+    }
 
 
 def _answers(

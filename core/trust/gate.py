@@ -25,7 +25,7 @@ from core.ops.builds import build_of, current_build
 from core.ops.ledger import Ledger
 from core.ops.registry import champion, count_test_reads
 from core.ops.runs import RunRow, run_folder, run_of
-from core.predict.effects import RIVAL
+from core.predict.effects import BESIDE, RIVAL
 from core.predict.intervals import LARGE, POWER_FACTOR, RESAMPLES, Measure, bounds, paired_gap, resampled_sums
 from core.predict.significance import holm
 from core.trust.drift import drift_since
@@ -113,7 +113,7 @@ def gather(ledger: Ledger, home: Path, run: RunRow, *, now: datetime, seed: int 
         mine, theirs = tested_users(home, run.run_id), tested_users(home, holder.run_id)
         apart = apart_by(run, holder, mine, theirs)
         if apart == "build" and run.protocol == holder.protocol and rival_of(home, run) == holder.run_id:
-            theirs, apart = tested_rival(home, run.run_id), None
+            (mine, theirs), apart = tested_beside(home, run.run_id), None
         if apart or mine is None or theirs is None:
             checks = [_apart(name, apart) for name in ("accuracy", "fairness")]
         else:
@@ -141,12 +141,17 @@ def rival_of(home: Path, run: RunRow) -> str | None:
     return rival
 
 
-def tested_rival(home: Path, run_id: str) -> pd.DataFrame:
-    """The same of that other run, as it stood on this one's build and test users."""
-    table = pd.read_parquet(run_folder(home, run_id) / "users.parquet")
-    columns = {f"{RIVAL}:{name}": name for name in (JUDGED, SHOWN)}
-    kept = table[["user_id", "queries", *columns]].rename(columns=columns)
-    return kept.sort_values("user_id", ignore_index=True)
+def tested_beside(home: Path, run_id: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same of a run and of that other one as it stood on this one's build, on the questions that both were asked;
+    users whose every answer the other had learned from are left out."""
+    table = pd.read_parquet(run_folder(home, run_id) / "users.parquet").sort_values("user_id", ignore_index=True)
+    table = table.dropna(subset=[f"{RIVAL}:{JUDGED}"])
+
+    def of(side: str) -> pd.DataFrame:
+        columns = {f"{side}:{name}": name for name in (JUDGED, SHOWN)}
+        return table[["user_id", *columns]].rename(columns=columns).reset_index(drop=True)
+
+    return of(BESIDE), of(RIVAL)
 
 
 def apart_by(run: RunRow, other: RunRow, mine: pd.DataFrame | None, theirs: pd.DataFrame | None) -> str | None:

@@ -40,6 +40,7 @@ from core.ops.processes import Process
 from core.ops.registry import count_test_reads
 from core.ops.runs import finished_run, new_run, run_folder
 from core.ops.worker import JobContext, Stopped
+from core.predict import carried
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, component_names
 from core.predict.intervals import paired_gap
 from core.predict.measure import evaluate_split
@@ -734,6 +735,14 @@ def test_training_goes_on_from_a_run_with_what_came_back(
         users = pq.read_table(folder / "users.parquet").to_pandas()
         assert told["rival"]["metrics"]["ndcg@10"]["estimate"] == pytest.approx(users["rival:ndcg@10"].mean())
         assert told["rival"]["run_id"] == made.run_id and "rival" not in told["components"]
+        assert told["rival"]["n_queries"] == told["n_queries"], "one question a user: its answer was never learned from"
+        assert users["beside:ndcg@10"].equals(users["ndcg@10"])
+        kept = carried.Carried.open(made.ledger, made.home, made.run_id).until
+        later = carried.Carried.open(made.ledger, made.home, told["run_id"]).until
+        assert set(kept) < set(later) and all(later[user] >= until for user, until in kept.items())
+        with monkeypatch.context() as older:  # a run from before that was kept
+            older.setattr(carried, "LEARNED", "none.parquet")
+            assert carried.Carried.open(made.ledger, made.home, made.run_id).until == kept
         why = {"actor": "ann", "reason": "first", "expected_version": None, "now": NOW}
         registry.promote(made.ledger, dataset="synthetic", run_id=made.run_id, **why)
         row = finished_run(made.ledger, made.home, told["run_id"])

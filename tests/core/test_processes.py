@@ -54,4 +54,5 @@ def test_what_a_dead_leader_left_in_its_group_is_ended() -> None:
 
 def test_what_cannot_yield_goes_on(tmp_path: Path) -> None:
     refused = f"import core.ops.processes as p; from pathlib import Path; p._PROC = Path({str(tmp_path)!r}); {TOLD}"
-    subprocess.run([sys.executable, "-c", refused], check=True, start_new_session=True)
+    done = subprocess.run([sys.executable, "-c", refused], capture_output=True, text=True, start_new_session=True)
+    assert done.returncode == 0 and int(done.stdout.split()[0]) == os.nice(0) + NICENESS, done.stderr

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from core.learn.config import PRESETS, TrainConfig, load_config
-from core.ops import feedback, jobs, registry, runs, traffic
+from core.ops import feedback, jobs, registry, roles, runs, traffic
 from core.ops.builds import current_build, record_build
 from core.ops.feedback import Feedback
 from core.ops.ledger import Ledger
@@ -717,6 +717,23 @@ def test_a_run_without_a_rival_says_how_to_get_one(opened: Opened, store: Any) -
     test = opened(store.home, "models")
     assert EN("contest.alone") in said(test)
     assert "lodestar train" in [block.value for block in test.code]
+
+
+def test_a_page_that_a_role_forbids_is_not_offered_and_says_why_when_asked_for(
+    opened: Opened, new_store: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = new_store()
+    with Ledger.open(own.home) as ledger:
+        roles.grant(ledger, "ann", "admin", by="ann", now=datetime.now(UTC))
+        roles.grant(ledger, "zoe", "analyst", by="ann", now=datetime.now(UTC))
+    for who, refused in (("eve", {"profile", "guide", "publish"}), ("zoe", {"publish"}), ("ann", set())):
+        monkeypatch.setattr(desk, "actor", lambda who=who: who)
+        for page in PAGES:
+            test = opened(own.home, page, user="u7")
+            assert not test.exception
+            told = [one.value for one in test.error]
+            assert bool(told) == (page in refused), (who, page, told)
+            assert all("may not" in one and "roles grant" in one for one in told)
 
 
 def test_every_page_asks_one_thing_at_most(opened: Opened, store: Any) -> None:

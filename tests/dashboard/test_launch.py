@@ -193,10 +193,11 @@ def test_a_full_disk_ends_no_console(start: Callable[..., App]) -> None:
     before = app.up()
     (app.home / "full").touch()
     os.kill(before["scorer"], signal.SIGKILL)
-    time.sleep(1.5)
+    until(lambda: "tried again until it works" in app.out.read_text())
     assert app.process.poll() is None and started_at(before["web"]) is not None
     (app.home / "full").unlink()
     until(lambda: app.noted().get("scorer", before["scorer"]) != before["scorer"])
+    assert app.out.read_text().count("tried again until it works") == 1, "said once, not in every round"
     assert app.stop() == 0
 
 
