@@ -6,6 +6,7 @@ slates as a whole. What the language model adds is measured by taking it away: f
 weights zeroed, the texts shuffled among items. Queries are scored in blocks, so that memory does not grow with them.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,8 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scored:
-    """One component's answer to Q queries: rank (T,) of each target, top (Q, 20) item ids, best first."""
+    """One component's answer to Q queries: rank (T,) of each target, top (Q, 20) item ids, best first, -1 where no more
+    can be shown."""
 
     rank: Ranks
     top: IntArray
@@ -37,7 +39,8 @@ class Scored:
 def score_queries(scores: Tensor, queries: Queries, *, task: Task, masked: bool | None = None) -> Scored:
     """Ranks and slates from (Q, I) scores; see `core.learn.ranking` for masking and ties."""
     shown = mask_seen(scores, queries, task=task, masked=masked)
-    top = shown.topk(min(max(CUTS), scores.shape[1]), dim=1).indices.numpy()
+    best = shown.topk(min(max(CUTS), scores.shape[1]), dim=1)
+    top = best.indices.masked_fill(best.values == -torch.inf, -1).numpy()
     return Scored(ranks(shown, queries, task=task, masked=False), top)
 
 
@@ -88,10 +91,14 @@ def figures(scored: Scored, queries: Queries, *, train: Histories, n_items: int,
     }
     if len(queries):
         shown = scored.top[:, :10]
-        exposure = np.bincount(shown.ravel(), minlength=n_items)
+        shown = shown[shown >= 0]
+        exposure = np.bincount(shown, minlength=n_items)
         share = (np.bincount(train.item, minlength=n_items) + 1) / (len(train.item) + n_items)
         out["coverage@10"] = {"estimate": float((exposure > 0).mean()), "n": n_items}
-        out["novelty@10"] = {"estimate": float(-np.log2(share[shown]).mean()), "n": int(shown.size)}
+        out["novelty@10"] = {
+            "estimate": float(-np.log2(share[shown]).mean()) if shown.size else math.nan,
+            "n": int(shown.size),
+        }
         out["gini@10"] = {"estimate": gini(exposure), "n": n_items}
     return out
 
@@ -138,7 +145,8 @@ def slices(scored: Scored, queries: Queries, *, train: Histories, n_items: int, 
 
 def compare(better: Scored, worse: Scored, queries: Queries, *, seed: int) -> Figures:
     """Paired gain of one scoring over another, per user, with intervals; and how much of the top ten they share."""
-    shared = [len(np.intersect1d(a, b)) / 10 for a, b in zip(better.top[:, :10], worse.top[:, :10], strict=True)]
+    pairs = [(a[a >= 0], b[b >= 0]) for a, b in zip(better.top[:, :10], worse.top[:, :10], strict=True)]
+    shared = [len(np.intersect1d(a, b)) / max(len(a), len(b), 1) for a, b in pairs]
 
     def gain(metric: Callable[..., Ranks]) -> Measure:
         a, b = (by_user(metric(one.rank, queries, k=10), queries) for one in (better, worse))

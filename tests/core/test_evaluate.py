@@ -114,3 +114,16 @@ def test_nobody_to_ask_gives_no_number(train: Histories) -> None:
     assert told["ndcg@10"]["n"] == 0
     assert math.isnan(told["ndcg@10"]["estimate"])
     assert user_table({"served": none["one"]}, nobody, served="served").empty
+
+
+def test_what_cannot_be_shown_is_on_no_slate(queries: Queries, train: Histories) -> None:
+    """Three items are left to show, whatever fills the rest of a top ten."""
+    scores = torch.full((6, N_ITEMS), -torch.inf)
+    scores[:, [20, 21, 22]] = torch.tensor([3.0, 2.0, 1.0])
+    some = score_queries(scores, queries, task="next-any")
+    assert some.top[0].tolist() == [20, 21, 22, *[-1] * 17]
+    told = figures(some, queries, train=train, n_items=N_ITEMS, seed=0)
+    assert told["coverage@10"]["estimate"] == 3 / N_ITEMS and told["novelty@10"]["n"] == 18
+    scores[:, 22], scores[:, 23] = -torch.inf, 0.5
+    other = score_queries(scores, queries, task="next-any")
+    assert compare(some, other, queries, seed=0)["top10_shared"]["estimate"] == pytest.approx(2 / 3)
