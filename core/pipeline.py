@@ -330,10 +330,11 @@ def _fit_onward(
         start = carried.start(now, kinds=material.kinds, weights=weights, device=device)
     stood = as_it_stands(carried.served, start, material.catalogue)
     progress.log(f"goes on from {carried.row.run_id} on {carried.row.build_id}")
+    until = carried.moments(keys)
     fitted = fit_onward(
-        material.learned, material.catalogue, config, start, follow=progress, checkpoints=folder / "checkpoints"
+        material.learned, material.catalogue, config, start, until, follow=progress, checkpoints=folder / "checkpoints"
     )
-    return material, fitted, Rival(carried.row.run_id, stood, learned), carried.moments(keys)
+    return material, fitted, Rival(carried.row.run_id, stood, learned), until
 
 
 def _rival(

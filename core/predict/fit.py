@@ -5,6 +5,7 @@ neither.
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from core.learn.gradients import check_compiler
 from core.learn.memory import check_budget
 from core.learn.model import Recommender
 from core.learn.scoring import user_states
-from core.learn.sequences import Split
+from core.learn.sequences import IntArray, Split
 from core.learn.text import TextEncoder
 from core.learn.train import MAX_VALIDATION, Monitor, Stage, Trainer
 from core.learn.whitening import fit_whitening
@@ -38,8 +39,9 @@ from data.errors import InvalidConfig
 MAX_QUERIES = 4000  # validation questions that the blend is fitted on
 MAX_CELLS = 8_000_000  # and one component's scores of their choices
 UPDATE = "update"  # the stage that trains a served model onward
-UPDATE_EPOCHS = 3
-UPDATE_LR = 0.5  # of the recipe's rate
+UPDATE_EPOCHS = 5
+UPDATE_BATCH = 0.25  # of the recipe's batch: what training onward lacks is steps, and small ones cost little more
+KNOWN_WEIGHT = 0.3  # of a history with nothing new, where each new event weighs 1
 READINGS_A_STEP = 5  # forward with a graph, backward (two), the catalogue read anew; and some room
 
 
@@ -111,21 +113,35 @@ def fit_onward(
     catalogue: Catalogue,
     config: TrainConfig,
     start: Onward,
+    until: IntArray,
     *,
     follow: Follower,
     checkpoints: Path | None = None,
 ) -> Fitted:
     """The same from a served model that was brought to this catalogue: its network is trained on for a few epochs, its
-    language model stays as it is, and its closed forms are fitted anew as they were chosen. Raises as `fit`."""
+    language model stays as it is, and its closed forms are fitted anew as they were chosen. Histories are drawn by how
+    much is new in them: until (U,), in seconds, is when each user was learned from before. Raises as `fit`."""
     language_dim = 0 if start.language is None else start.language.frozen.shape[1]
     split, device = _begun(split, len(catalogue), config, language_dim=language_dim)
-    config = config.model_copy(update={"epochs": min(UPDATE_EPOCHS, config.epochs), "lr": UPDATE_LR * config.lr})
+    shorter = {
+        "epochs": min(UPDATE_EPOCHS, config.epochs),
+        "batch_tokens": math.ceil(UPDATE_BATCH * config.batch_tokens),
+    }
+    config = config.model_copy(update=shorter)
     network = start.network.to(device)
-    train = _Stages(network, split, start.vocabulary, config, follow, checkpoints)
+    train = _Stages(network, by_what_is_new(split, until), start.vocabulary, config, follow, checkpoints)
     train.run(UPDATE)
     return Fitted(
         train.completed(catalogue, start.language, like=start.closed), start.language, None, train.ended, device
     )
+
+
+def by_what_is_new(split: Split, until: IntArray) -> Split:
+    """The split, its histories drawn by how many of their events are later than `until` (U,), old ones seldom."""
+    train, users = split.train, split.sampling.users
+    new = np.bincount(train.owner[train.ts > until[train.owner]], minlength=len(train))
+    weights = new.astype(np.float64) + KNOWN_WEIGHT
+    return replace(split, sampling=replace(split.sampling, users=weights if users is None else weights * users))
 
 
 def _begun(split: Split, n_items: int, config: TrainConfig, *, language_dim: int) -> tuple[Split, str]:

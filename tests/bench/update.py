@@ -2,9 +2,9 @@
 
 A world whose tastes drift and in which items come out all the time (`data.synthetic`), cut at two moments: the champion
 learns from what came before the first, the update goes on from it with what came until the second, and the full retrain
-learns from all that anew. Each is asked, with everything until the second moment, for what users took first after it
-(NDCG@10). Differences are paired over users; seconds are those of fitting, and those of the processors beside them,
-which other work on the machine does not change.
+learns from all that anew. Each is asked for every event of the next period, as long as the one between the moments,
+with all that its user did before it (NDCG@10). Differences are paired over users, who count once each; seconds are
+those of fitting, and those of the processors beside them, which other work on the machine does not change.
 """
 
 import argparse
@@ -26,6 +26,8 @@ from core.learn.ranking import ndcg, ranks
 from core.learn.sequences import Histories, Queries
 from core.learn.splits import leave_last_out
 from core.learn.weights import weights_folder
+from core.predict.carried import last_moments
+from core.predict.evaluate import by_user
 from core.predict.fit import Fitted, fit, fit_onward
 from core.predict.intervals import bootstrap_mean, paired_gap
 from core.predict.onward import onward
@@ -39,7 +41,7 @@ from data.spec import load_spec
 from tests.bench.__main__ import matmul_seconds
 from tests.bench.cold import Quiet, World, world_of
 
-CUTS = (0.6, 0.7)  # shares of the events that come before each moment
+CUTS = (0.6, 0.7, 0.8)  # shares of the events before the champion's end, before the update's, and before the last asked
 
 DRIFT = {"drifting_share": 0.6, "launched_share": 0.6}
 
@@ -79,9 +81,9 @@ def compare(world: World, config: TrainConfig, *, keep: Path | None = None) -> d
     """Figures of the stale champion, the update and the full retrain, and the gaps between them. keep: where the two
     that an update is compared with are read from, or written to, for one world and recipe."""
     histories = world.histories
-    before, until = np.quantile(histories.ts, CUTS)
+    before, until, end = np.quantile(histories.ts, CUTS)
     past, present = histories.events(histories.ts <= before), histories.events(histories.ts <= until)
-    asked = next_ones(histories, present)
+    asked = of_period(histories, until, end)
     source = weights_folder(config.text.model, cache=Settings().cache)
     texts, kinds = world.texts, world.kinds
 
@@ -99,7 +101,8 @@ def compare(world: World, config: TrainConfig, *, keep: Path | None = None) -> d
 
     def from_champion() -> Fitted:
         start = onward(champion.served, world.catalogue.keys, kinds=kinds, language=champion.language)
-        return fit_onward(leave_last_out(present, world.task), world.catalogue, config, start, follow=Quiet())
+        split, learned = leave_last_out(present, world.task), last_moments(leave_last_out(past, world.task).train)
+        return fit_onward(split, world.catalogue, config, start, learned, follow=Quiet())
 
     update, update_took = timed("update", from_champion)
     users = {
@@ -119,19 +122,16 @@ def compare(world: World, config: TrainConfig, *, keep: Path | None = None) -> d
     }
 
 
-def next_ones(histories: Histories, present: Histories) -> Queries:
-    """Each user's first event after their part of `present`, asked with that part; users without either are left
-    out."""
-    lengths = present.lengths
-    there = np.flatnonzero((histories.lengths > lengths) & (lengths > 0))
-    target = histories.item[histories.offsets[there] + lengths[there]]
-    return Queries(there, present.take(there), np.arange(len(there) + 1), target)
+def of_period(histories: Histories, begin: float, end: float) -> Queries:
+    """Every event after `begin` and not after `end`, asked with what came before it in its history."""
+    rows = np.flatnonzero((histories.ts > begin) & (histories.ts <= end))
+    return Queries(histories.owner[rows], histories.before(rows), np.arange(len(rows) + 1), histories.item[rows])
 
 
 def figures(served: ServedModel, asked: Queries) -> Any:
-    """(Q,) NDCG@10, scored in blocks."""
+    """(U,) NDCG@10 of each asked user, scored in blocks."""
     parts = [ndcg(ranks(served.logits(q.context), q, task=served.task), q, k=10) for q in asked.blocks(4000)]
-    return np.concatenate(parts)
+    return by_user(np.concatenate(parts), asked)
 
 
 def timed(name: str, work: Callable[[], Fitted]) -> tuple[Fitted, dict[str, float]]:

@@ -1,13 +1,15 @@
 """On a newer build a run is asked only about what neither it nor what it went on from has learned."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from core.learn.sequences import Histories, IntArray
+from core.learn.sequences import Histories, IntArray, Sampling
 from core.learn.splits import leave_last_out
 from core.predict.carried import LEARNED, NEVER, asked_anew, last_moments, not_learned, write_learned
+from core.predict.fit import KNOWN_WEIGHT, by_what_is_new
 
 
 def histories(*lengths: int) -> Histories:
@@ -58,3 +60,14 @@ def test_what_a_run_went_on_from_had_learned_is_kept_with_it(tmp_path: Path) -> 
     assert pq.read_table(tmp_path / LEARNED)["until"].to_pylist() == [7200, NEVER, 3600]
     write_learned(tmp_path, train, before=np.array([3600, NEVER, 36_000]))
     assert pq.read_table(tmp_path / LEARNED)["until"].to_pylist() == [7200, NEVER, 36_000]
+
+
+def test_training_onward_draws_histories_by_what_is_new_in_them() -> None:
+    before, now = histories(6, 10, 0), histories(6, 14, 3)
+    split = leave_last_out(now, "next-any")
+    until = last_moments(leave_last_out(before, "next-any").train)
+    users = by_what_is_new(split, until).sampling.users
+    assert users is not None and users.tolist() == [KNOWN_WEIGHT, 4 + KNOWN_WEIGHT, 1 + KNOWN_WEIGHT]
+    balanced = replace(split, sampling=Sampling(users=np.array([2.0, 1.0, 0.0])))
+    users = by_what_is_new(balanced, until).sampling.users
+    assert users is not None and users.tolist() == [2 * KNOWN_WEIGHT, 4 + KNOWN_WEIGHT, 0.0], "the recipe's own weights"

@@ -42,6 +42,7 @@ from core.ops.runs import finished_run, new_run, run_folder
 from core.ops.worker import JobContext, Stopped
 from core.predict import carried
 from core.predict.effects import KNOWN, LANGUAGE_EFFECTS, component_names
+from core.predict.fit import UPDATE_EPOCHS
 from core.predict.intervals import paired_gap
 from core.predict.measure import evaluate_split
 from core.predict.onward import Language, Texts, as_it_stands, onward, read_onward
@@ -723,7 +724,11 @@ def test_training_goes_on_from_a_run_with_what_came_back(
     told = pipeline.train_run(context, cache=made.home / "cache", offline=True)
     folder = made.home / "runs" / told["run_id"]
     verify_manifest(folder)
-    assert told["onward"] == made.run_id and set(told["epochs"]) == {"update"} and told["epochs"]["update"] <= 3
+    assert (
+        told["onward"] == made.run_id
+        and set(told["epochs"]) == {"update"}
+        and told["epochs"]["update"] <= UPDATE_EPOCHS
+    )
     assert told["language_model"] != {}
     with answers.open_run(made.ledger, made.home, told["run_id"]) as run, Warehouse.open(made.build) as before:
         old = ServedModel.load(made.folder, before)
