@@ -47,9 +47,9 @@ def moment(told: object) -> datetime | None:
 def _delimited(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
     if path.suffix.lower() in (".json", ".parquet", ".pq"):
         raise UnreadableFile(f"{path.name} holds no acts that can be read", remedy="bring CSV, TSV or .jsonl")
-    head = first_bytes(path)
-    header, delimiter = header_of(path, head, NEEDED)
-    check_columns(path, header, [name for name in OPTIONAL if name in header])
+    head = first_bytes(path, name=path.name)
+    header, delimiter = header_of(path.name, head, NEEDED)
+    check_columns(path.name, header, [name for name in OPTIONAL if name in header])
     wanted = {name: header.index(name) for name in (*NEEDED, *OPTIONAL) if name in header}
     rejects: list[Reject] = []
     with path.open("rb") as stream:

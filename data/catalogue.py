@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data.rows import Staged, stage
+from data.rows import stage
 from data.spec import DatasetSpec, ItemsSection, template_fields
+from data.staging import Source, Staged
 from data.warehouse import Connection
 
 UNKNOWN = "unknown"
@@ -50,8 +51,9 @@ class Listing:
     refused: list[tuple[str, int, str | None, str, str]] = field(default_factory=list)
 
 
-def list_items(connection: Connection, spec: DatasetSpec, files: Sequence[Path]) -> Listing:
-    """The caller's items. `files` are the catalogue's, or the events' when the spec names no item files.
+def list_items(connection: Connection, spec: DatasetSpec, sources: Sequence[Source], *, scratch: Path) -> Listing:
+    """The caller's items. `sources` are the catalogue's, or the events' when the spec names none of items; scratch
+    as in `stage`.
 
     Raises MissingColumn and UnreadableFile.
     """
@@ -64,23 +66,25 @@ def list_items(connection: Connection, spec: DatasetSpec, files: Sequence[Path])
     return _listing(
         connection,
         "raw_items",
-        files,
+        sources,
         key=key,
         wanted=wanted,
-        once_per_key=bool(section.files),
+        once_per_key=section.named,
+        scratch=scratch,
         list_separator=section.categories_separator,
     )
 
 
-def list_users(connection: Connection, spec: DatasetSpec, files: Sequence[Path]) -> Listing:
-    """The caller's users and their declared attributes; `files` as in `list_items`. Same errors."""
+def list_users(connection: Connection, spec: DatasetSpec, sources: Sequence[Source], *, scratch: Path) -> Listing:
+    """The caller's users and their declared attributes; `sources` as in `list_items`. Same errors."""
     section = spec.users
     if section is None:
         return Listing()
     key = section.key or spec.events.user
-    sources = [binning.source for binning in spec.derive.values()]
-    wanted = [*section.attributes, *sources]
-    return _listing(connection, "raw_users", files, key=key, wanted=wanted, once_per_key=bool(section.files))
+    wanted = [*section.attributes, *(binning.source for binning in spec.derive.values())]
+    return _listing(
+        connection, "raw_users", sources, key=key, wanted=wanted, once_per_key=section.named, scratch=scratch
+    )
 
 
 def items_table(spec: DatasetSpec, listing: Listing, unlisted: Iterable[str]) -> pa.Table:
@@ -130,15 +134,18 @@ def render(template: str, values: Mapping[str, str]) -> str:
 def _listing(
     connection: Connection,
     table: str,
-    files: Sequence[Path],
+    sources: Sequence[Source],
     *,
     key: str,
     wanted: Sequence[str],
     once_per_key: bool,
+    scratch: Path,
     list_separator: str = "|",
 ) -> Listing:
     names = list(dict.fromkeys(wanted))
-    staged = stage(connection, table, files, columns=[key], rest=names, list_separator=list_separator)
+    staged = stage(
+        connection, table, sources, columns=[key], rest=names, list_separator=list_separator, scratch=scratch
+    )
     listing = Listing()
     faults: list[tuple[int, str, str]] = []
     rows = connection.sql(f"SELECT rowid AS row_no, f0, rest FROM {table} ORDER BY rowid")  # noqa: S608 - own name
@@ -166,7 +173,7 @@ def _listing(
 
 def _refuse(listing: Listing, staged: Staged, key: str, faults: Sequence[tuple[int, str, str]]) -> None:
     for file in staged.files:
-        listing.refused += [(file.path.name, reject.line, None, reject.reason, reject.raw) for reject in file.rejects]
+        listing.refused += [(file.name, reject.line, None, reject.reason, reject.raw) for reject in file.rejects]
     names, lines = staged.locate(np.array([number for number, _, _ in faults], dtype=np.int64))
     for name, line, (_, reason, raw) in zip(names, lines.tolist(), faults, strict=True):
         listing.refused.append((name, line, key, reason, raw))

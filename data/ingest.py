@@ -21,10 +21,12 @@ import pyarrow.compute as pc
 
 from data.catalogue import items_table, list_items, list_users, users_table
 from data.errors import InvalidSpec, StoreError, UnreadableFile
+from data.places import sources_of
 from data.publish import full_disk_reported, move_whole, sha256_of, temporary_folder, write_whole
 from data.quarantine import event_refusals, listing_refusals, write_quarantine
-from data.rows import Staged, stage, stage_feedback
-from data.spec import DatasetSpec, EventsSection
+from data.rows import stage, stage_feedback
+from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
+from data.staging import Source, Staged
 from data.warehouse import (
     SCHEMA_VERSION,
     BuildFacts,
@@ -122,12 +124,14 @@ def _make(
     feedback: pa.Table | None,
 ) -> pa.Table:
     """Fill the build file at `made`; the refused rows of all files."""
+    scratch = made.parent / "scratch"
+    scratch.mkdir()
     tell(0.02, "reading events")
-    event_files = _paths(spec.events.files, base)
-    staged = _check_events(connection, spec.events, event_files, now, feedback)
+    sources = sources_of(spec.events, base)
+    staged = _check_events(connection, spec.events, sources, now, feedback, scratch=scratch)
     tell(0.45, "reading items and users")
-    items = list_items(connection, spec, _catalogue_paths(spec.items, base, event_files))
-    users = list_users(connection, spec, _catalogue_paths(spec.users, base, event_files))
+    items = list_items(connection, spec, _listed(spec.items, base, sources), scratch=scratch)
+    users = list_users(connection, spec, _listed(spec.users, base, sources), scratch=scratch)
     events_refused = event_refusals(connection, staged, spec.events)
     accepted = _count(connection, "SELECT count(*) FROM accepted")
     if accepted == 0:
@@ -172,19 +176,26 @@ def publish_build(made: Path, home: Path, refused: pa.Table) -> tuple[Path, Path
 
 
 def _check_events(
-    connection: Connection, section: EventsSection, files: Sequence[Path], now: datetime, feedback: pa.Table | None
+    connection: Connection,
+    section: EventsSection,
+    sources: Sequence[Source],
+    now: datetime,
+    feedback: pa.Table | None,
+    *,
+    scratch: Path,
 ) -> Staged:
     """Leaves tables `checked` (every staged row, with a reason or none) and `accepted` (rowid = event_id)."""
     staged = stage(
         connection,
         "raw_events",
-        files,
+        sources,
         columns=[section.user, section.item, section.ts, section.kind, section.value],
         rest=section.context,
+        scratch=scratch,
     )
     if staged.read == 0:
         raise UnreadableFile(
-            f"{', '.join(path.name for path in files)}: a header and no rows",
+            f"{', '.join(source.name for source in sources)}: a header and no rows",
             remedy="export the events again",
         )
     unit = section.ts_unit or _guessed_unit(connection, section.ts)
@@ -285,23 +296,8 @@ def _facts(
     return pa.Table.from_pylist([told])
 
 
-def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
-    """Files of a spec, relative to `base`; a pattern stands for its sorted matches. Raises UnreadableFile."""
-    found: list[Path] = []
-    for pattern in patterns:
-        if not any(mark in pattern for mark in "*?["):
-            found.append(base / pattern)
-            continue
-        folder = base / Path(pattern).parent
-        matches = sorted(folder.glob(Path(pattern).name))
-        if not matches:
-            raise UnreadableFile(f"no file matches {pattern} in {base}", remedy="check the path in the spec")
-        found.extend(matches)
-    return found
-
-
-def _catalogue_paths(section: Any, base: Path, event_files: list[Path]) -> list[Path]:
-    return _paths(section.files, base) if section and section.files else event_files
+def _listed(section: ItemsSection | UsersSection | None, base: Path, events: list[Source]) -> list[Source]:
+    return sources_of(section, base) if section and section.named else events
 
 
 def _nothing_usable(staged: Staged, refused: pa.Table) -> UnreadableFile:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.catalogue import Listing
-from data.rows import Staged, StagedFile
 from data.spec import EventsSection
+from data.staging import Staged, StagedFile
 from data.textfile import shown
 from data.warehouse import Connection
 
@@ -62,11 +62,11 @@ def event_refusals(connection: Connection, staged: Staged, section: EventsSectio
         for name, line, reason, raw in zip(names, lines.tolist(), reasons, raws, strict=True)
     ]
     unsplit: list[Row] = [
-        ("events", file.path.name, reject.line, None, reject.reason, reject.raw)
+        ("events", file.name, reject.line, None, reject.reason, reject.raw)
         for file in staged.files
         for reject in file.rejects
     ]
-    order = {file.path.name: number for number, file in enumerate(staged.files)}
+    order = {file.name: number for number, file in enumerate(staged.files)}
     return _table(sorted(checked + unsplit, key=lambda row: (order[row[1]], row[2])))
 
 
@@ -94,7 +94,7 @@ def _with_source_text(
     for file in staged.files:
         inside = (row_nos >= file.start) & (row_nos < file.start + file.count)
         mine: list[int] = np.flatnonzero(inside).tolist()
-        if file.header_lines == 0 or not mine:
+        if file.text is None or not mine:
             continue
         held = _lines_of(file, {lines[at] for at in mine})
         for at in mine:
@@ -105,7 +105,8 @@ def _with_source_text(
 def _lines_of(file: StagedFile, wanted: set[int]) -> dict[int, str]:
     last = max(wanted)
     held = {}
-    with file.path.open("rb") as stream:
+    assert file.text is not None, "only lines of text are read again"
+    with file.text.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if number in wanted:
                 held[number] = shown(line.decode("utf-8", errors="replace"))

@@ -65,10 +65,32 @@ class DatasetSection(_Section):
     source: str = "the caller's files"
 
 
-class EventsSection(_Section):
+class _Rows(_Section):
+    """Where a section's rows are: in `files` (paths, patterns, folders; `encoding` where it is not told by the bytes
+    themselves), or in a `database`, of which a `query` is asked."""
+
+    files: Names = ()
+    encoding: str | None = None
+    database: str | None = None
+    query: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.database is None) != (self.query is None):
+            raise ValueError("database and query stand together")
+        if self.files and self.database:
+            raise ValueError("name files or a database, not both")
+        return self
+
+    @property
+    def named(self) -> bool:
+        """Whether the section says where its rows are."""
+        return bool(self.files or self.database)
+
+
+class EventsSection(_Rows):
     """Columns of the behaviour log. `kind` names a column; without it all events are of `kind_value`."""
 
-    files: Names = Field(min_length=1)
     user: str
     item: str
     ts: str
@@ -79,11 +101,16 @@ class EventsSection(_Section):
     context: Names = ()
     drop_duplicates: bool = False  # quarantine a row equal to an earlier one in user, item, time, kind and value
 
+    @model_validator(mode="after")
+    def _has_rows(self) -> Self:
+        if not self.named:
+            raise ValueError("events.files, or events.database with events.query, must say where the events are")
+        return self
 
-class ItemsSection(_Section):
-    """Columns of the catalogue; without `files`, those of each item's first row in the event files."""
 
-    files: Names = ()
+class ItemsSection(_Rows):
+    """Columns of the catalogue; without files or a database, those of each item's first row among the events."""
+
     key: str | None = None  # None: the name of the events' item column
     title: str | None = None
     categories: str | None = None
@@ -101,10 +128,9 @@ class ItemsSection(_Section):
         return template
 
 
-class UsersSection(_Section):
+class UsersSection(_Rows):
     """Columns of the user table; only the attributes declared here enter the store."""
 
-    files: Names = ()
     key: str | None = None
     attributes: Names = ()
 

@@ -20,11 +20,17 @@ _FOREIGN = {  # first bytes -> what the file is
     b"\x1f\x8b": "compressed with gzip",
     b"BZh": "compressed with bzip2",
     b"\xfd7zXZ": "compressed with xz",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"%PDF": "a PDF",
-    b"SQLite format 3": "an SQLite database",
+    b"SQLite format 3": "an SQLite database, which is read by a query",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"ARROW1": "an Arrow file",
+    b"Obj\x01": "an Avro file",
+    b"ORC": "an ORC file",
 }
+_TAR = (257, b"ustar")  # where its mark stands
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,9 @@ class Reject:
     raw: str
 
 
-def first_bytes(path: Path) -> bytes:
-    """The first megabyte of a file that may hold rows. Raises UnreadableFile for what surely does not."""
+def first_bytes(path: Path, *, name: str) -> bytes:
+    """The first megabyte of a text file that people know as `name`. Raises UnreadableFile for what surely holds no
+    rows."""
     try:
         with path.open("rb") as stream:
             head = stream.read(1 << 20)
@@ -47,34 +54,43 @@ def first_bytes(path: Path) -> bytes:
             remedy="check the spec's path, and its permissions",
         ) from error
     if not head.strip():
-        raise UnreadableFile(f"{path.name} is empty", remedy="export it again; a header and rows are needed")
-    for magic, what in _FOREIGN.items():
-        if head.startswith(magic):
-            raise UnreadableFile(f"{path.name} is {what}", remedy="bring CSV or TSV as plain UTF-8 text, or Parquet")
-    if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
-        raise UnreadableFile(f"{path.name} is JSON", remedy="bring CSV, TSV or Parquet")
+        raise UnreadableFile(f"{name} is empty", remedy="export it again; a header and rows are needed")
+    refuse_foreign(head, name=name)
     return head
 
 
-def header_of(path: Path, head: bytes, wanted: Sequence[str]) -> tuple[list[str], str]:
-    """Column names and delimiter of a text file. Raises UnreadableFile and MissingColumn (of those wanted)."""
+def refuse_foreign(head: bytes, *, name: str) -> None:
+    """Raise UnreadableFile for the first bytes of what is no text of rows, though perhaps a kind that holds some."""
+    found = [what for magic, what in _FOREIGN.items() if head.startswith(magic)]
+    found += ["a tar archive"] if head.startswith(_TAR[1], _TAR[0]) else []
+    if found:
+        raise UnreadableFile(f"{name} is {found[0]}", remedy="bring CSV, TSV or JSON lines, or Parquet")
+    if head.lstrip().startswith((b"[{", b"[\n", b"[\r")):
+        raise UnreadableFile(
+            f"{name} is one JSON array", remedy="write an object a line: jq -c '.[]' FILE > FILE.jsonl"
+        )
+
+
+def header_of(name: str, head: bytes, wanted: Sequence[str]) -> tuple[list[str], str]:
+    """Column names and delimiter of a text file that people know as `name`. Raises UnreadableFile, and MissingColumn of
+    those wanted."""
     line = head.split(b"\n", 1)[0].removesuffix(b"\r")
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableFile(
-            f"{path.name} is not UTF-8 text", remedy="save it as UTF-8 CSV or TSV, or bring Parquet"
+            f"{name} is not UTF-8 text", remedy="save it as UTF-8 CSV or TSV, or bring Parquet"
         ) from error
     if "\0" in text or "\r" in text:
         raise UnreadableFile(
-            f"{path.name} does not begin with a line of column names",
+            f"{name} does not begin with a line of column names",
             remedy="save it as UTF-8 CSV or TSV with line feeds, or bring Parquet",
         )
-    candidates = "\t" if path.suffix.lower() in (".tsv", ".tab") else ",\t;|"
-    headers = {mark: [name.strip() for name in next(csv.reader([text], delimiter=mark), [])] for mark in candidates}
+    candidates = "\t" if {".tsv", ".tab"} & {suffix.lower() for suffix in Path(name).suffixes} else ",\t;|"
+    headers = {mark: _split_header(text, mark) for mark in candidates}
     delimiter = max(headers, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
     header = headers[delimiter]
-    check_columns(path, header, wanted)
+    check_columns(name, header, wanted)
     return header, delimiter
 
 
@@ -82,19 +98,19 @@ def _split_header(text: str, delimiter: str) -> list[str]:
     return [name.strip() for name in next(csv.reader([text], delimiter=delimiter), [])]
 
 
-def check_columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> None:
+def check_columns(source: str, header: Sequence[str], wanted: Sequence[str]) -> None:
     """Raise MissingColumn, or UnreadableFile where a wanted name stands twice."""
     for name in wanted:
         if name not in header:
             there = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
             raise MissingColumn(
-                f"{path.name} has no column {name!r}; it has: {there}",
+                f"{source} has no column {name!r}; it has: {there}",
                 remedy="name one of its columns instead (the first line of a text file holds the names)",
             )
     doubled = [name for name in wanted if header.count(name) > 1]
     if doubled:
         raise UnreadableFile(
-            f"{path.name} has two columns named {doubled[0]!r}",
+            f"{source} has two columns named {doubled[0]!r}",
             remedy="rename one, so that it is clear which is meant",
         )
 

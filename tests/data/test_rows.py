@@ -4,15 +4,23 @@ import numpy as np
 import pytest
 
 from data import rows as rows_module
-from data.rows import Staged, stage
+from data.rows import stage
+from data.staging import Source, Staged
 from data.textfile import Shape, shape_of
 from data.warehouse import build_connection
+
+
+def scratch(path: Path) -> Path:
+    """A folder beside a file, for what is written on the way."""
+    folder = path.parent / "scratch"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def staged(path: Path, *columns: str) -> tuple[Staged, list[dict[str, str]], list[int]]:
     """The staging, its rows, and the line of each."""
     with build_connection(None, threads=1) as connection:
-        found = stage(connection, "raw", [path], columns=list(columns))
+        found = stage(connection, "raw", [Source(path.name, path)], columns=list(columns), scratch=scratch(path))
         rows = connection.sql("SELECT rowid AS at, * FROM raw ORDER BY rowid").to_arrow_table()
     _, lines = found.locate(rows["at"].to_numpy().astype(np.int64))
     return found, rows.drop_columns(["at", "rest", "file"]).to_pylist(), lines.tolist()

@@ -1,0 +1,191 @@
+"""From a file as it comes to lines of UTF-8: decompressed and transcoded, every line keeping its number.
+
+What is plain UTF-8 is read where it lies. Anything else is written once into a folder of the ingest, so that every
+reader after this one sees the same kind of file. Bytes that the encoding does not know become a byte that UTF-8 does
+not know either: their line is refused there like any other that is no text, and no other line moves. What an encoding
+is guessed from is told; where a guess could be wrong without anyone noticing, the caller is asked to say it.
+"""
+
+import bz2
+import codecs
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+from charset_normalizer import from_bytes
+
+from data.errors import UnreadableFile
+from data.textfile import refuse_foreign
+
+SAMPLE_BYTES = 1 << 20  # that an encoding is guessed from
+MOST_TIMES = 1_000  # that a file may grow when it is decompressed, once it is over MOST_FREE
+MOST_FREE = 1 << 30
+_CHUNK_BYTES = 1 << 22
+_UNKNOWN = "\udcff"  # encodes (surrogateescape) as the byte FF, which no UTF-8 text holds
+_OPENERS: dict[bytes, tuple[str, Callable[[Path], Any]]] = {
+    b"\x1f\x8b": ("gzip", gzip.GzipFile),
+    b"\x28\xb5\x2f\xfd": ("zstd", lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ": ("xz", lzma.LZMAFile),
+}
+_BOMS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_CHINESE = frozenset({"gb18030", "gbk", "gb2312", "hz"})  # all of which GB18030 reads
+_CANDIDATES = ["gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254"]
+_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowInvalid)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file of UTF-8 lines at `text`, and what was done to come there: the compression (None), and the encoding with
+    why it was taken."""
+
+    text: Path
+    compression: str | None
+    encoding: str
+    why: str
+
+
+def decode(path: Path, *, into: Path, encoding: str | None = None) -> Decoded:
+    """The lines of `path`, which is left as it is; a copy, where one is needed, lies in the folder `into`.
+
+    encoding: what the caller says it is. Raises UnreadableFile: no such file, a stream cut off or damaged, one that
+    grows beyond belief, an encoding that Python does not know or that cannot be told.
+    """
+    compression = compression_of(path)
+    head = _head(path, compression)
+    refuse_foreign(head, name=path.name)
+    found, why = guessed_encoding(path, head) if encoding is None else (_known(path, encoding), "as the spec says")
+    if compression is None and found == "utf-8":
+        return Decoded(path, None, found, why)
+    target = into / f"{len(list(into.iterdir()))}-{path.name}.txt"
+    with target.open("wb") as stream:
+        for text in _texts(path, compression, found):
+            stream.write(text)
+    return Decoded(target, compression, found, why)
+
+
+def compression_of(path: Path) -> str | None:
+    """gzip, zstd, bzip2 or xz by the first bytes; None for all else. Raises UnreadableFile."""
+    with _opened(path, None) as stream:
+        first = stream.read(8)
+    return next((name for magic, (name, _) in _OPENERS.items() if first.startswith(magic)), None)
+
+
+def guessed_encoding(path: Path, head: bytes) -> tuple[str, str]:
+    """The encoding of a file by its first bytes, and why. Raises UnreadableFile where it cannot be told.
+
+    UTF-8 where half of the lines with other than ASCII characters are: those that are not are refused one by one. Else
+    GB18030 is taken when they read as Chinese in it; another encoding has to be said.
+    """
+    for mark, name in _BOMS.items():
+        if head.startswith(mark):
+            return name, "its byte order mark"
+    if (wide := _wide(head)) is not None:
+        return wide, "every other byte is 0"
+    whole = head if len(head) < SAMPLE_BYTES else head[: head.rfind(b"\n") + 1]
+    lines = [line for line in whole.split(b"\n") if not line.isascii()]
+    if not lines:
+        return "utf-8", "ASCII alone" if len(head) < SAMPLE_BYTES else "ASCII alone in the first megabyte"
+    if 2 * sum(_reads(line, "utf-8") for line in lines) >= len(lines):
+        return "utf-8", "its lines beyond ASCII are"
+    sound = [line for line in lines if _reads(line, "gb18030")]
+    if len(sound) > 1 and 2 * len(sound) >= len(lines) and _likely(sound) in _CHINESE:
+        return "gb18030", f"{len(sound)} lines beyond ASCII are not UTF-8 and read as Chinese"
+    likely = _likely(lines)
+    raise UnreadableFile(
+        f"{path.name} is not UTF-8 text" + (f"; it looks like {likely}" if likely else ""),
+        remedy=f'say it beside the file\'s name in the spec (encoding = "{likely or "cp1252"}"), or save it as UTF-8',
+    )
+
+
+def _known(path: Path, encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError as error:
+        raise UnreadableFile(
+            f"{encoding!r}, which the spec says of {path.name}, is no encoding", remedy="utf-8, utf-16, gb18030, cp1252"
+        ) from error
+
+
+def _likely(lines: list[bytes]) -> str | None:
+    best = from_bytes(b"\n".join(lines), cp_isolation=_CANDIDATES).best()
+    return None if best is None else best.encoding
+
+
+def _reads(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 without a mark: of a text in it, nearly every second byte of the ASCII characters is 0."""
+    sample = head[: len(head) // 2 * 2]
+    if len(sample) < 4:
+        return None
+    even, odd = (sample[start::2].count(0) / (len(sample) // 2) for start in (0, 1))
+    if odd > 0.5 > 0.05 > even:
+        return "utf-16-le"
+    return "utf-16-be" if even > 0.5 > 0.05 > odd else None
+
+
+def _head(path: Path, compression: str | None) -> bytes:
+    with _opened(path, compression) as stream, _damage_told(path):
+        return stream.read(SAMPLE_BYTES)
+
+
+def _texts(path: Path, compression: str | None, encoding: str) -> Iterator[bytes]:
+    """UTF-8 of the whole file, some megabytes at a time; decompressed bytes pass as they are where they are UTF-8."""
+    most = max(MOST_FREE, MOST_TIMES * path.stat().st_size)
+    decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)(errors="replace")
+    seen = 0
+    with _opened(path, compression) as stream:
+        while True:
+            with _damage_told(path):
+                chunk = stream.read(_CHUNK_BYTES)
+            seen += len(chunk)
+            if seen > most:
+                raise UnreadableFile(
+                    f"{path.name} is over {MOST_TIMES} times as large when it is decompressed",
+                    remedy="decompress it yourself, if you trust it",
+                )
+            if decoder is None:
+                yield chunk
+            else:
+                text = decoder.decode(chunk, final=not chunk).removeprefix("\ufeff" if seen == len(chunk) else "")
+                yield text.replace("\ufffd", _UNKNOWN).encode("utf-8", errors="surrogateescape")
+            if not chunk:
+                return
+
+
+def _opened(path: Path, compression: str | None) -> "closing[IO[bytes]]":
+    try:
+        if compression is None:
+            return closing(path.open("rb"))
+        return closing(next(opener for name, opener in _OPENERS.values() if name == compression)(path))
+    except OSError as error:
+        raise UnreadableFile(
+            f"{path} cannot be read: {error.strerror or error}", remedy="check the spec's path, and its permissions"
+        ) from error
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Turns what decompressors raise on damaged bytes into UnreadableFile."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise UnreadableFile(f"{path.name} is damaged or cut off: {error}", remedy="copy or export it again") from error

@@ -1,0 +1,77 @@
+"""Where a spec's rows lie: its paths, patterns, folders and databases as a list of sources in a fixed order."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from data.databases import check_address
+from data.errors import UnreadableFile
+from data.spec import EventsSection, ItemsSection, UsersSection
+from data.staging import Source
+
+_KINDS = frozenset({".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".dat", ".data"})
+_PACKED = frozenset({".gz", ".zst", ".bz2", ".xz"})
+
+
+def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path) -> list[Source]:
+    """The sources of a section, relative to the folder `base`: a pattern stands for its sorted matches, a folder for
+    every file below it. A file is known by its name, or, where two have the same, by its path. Raises UnreadableFile
+    and InvalidSpec."""
+    if section.database is not None:
+        return [_query(section.database, section.query, base)]
+    paths = _paths(section.files, base)
+    twice = Counter(path.name for path in paths)
+    return [
+        Source(path.name if twice[path.name] == 1 else _told(path, base), path, encoding=section.encoding)
+        for path in paths
+    ]
+
+
+def _query(address: str, query: str | None, base: Path) -> Source:
+    check_address(address)
+    parts = urlsplit(address)
+    if parts.scheme == "sqlite":
+        path = base / parts.path.removeprefix("/")  # sqlite:///below and sqlite:////from/the/root
+        return Source(path.name, path, address=address, query=query)
+    return Source(f"{parts.hostname or 'postgresql'}{parts.path}", address=address, query=query)
+
+
+def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
+    found: list[Path] = []
+    for pattern in patterns:
+        place = base / pattern
+        if place.is_dir():
+            found += _below(place)
+        elif any(mark in pattern for mark in "*?[") and not place.exists():
+            root = Path(place.anchor) if Path(pattern).is_absolute() else base
+            matches = [match for match in sorted(root.glob(pattern.removeprefix(place.anchor))) if match.is_file()]
+            found += matches
+            if not matches:
+                raise UnreadableFile(f"no file matches {pattern} in {base}", remedy="check the path in the spec")
+        else:
+            found.append(place)
+    return found
+
+
+def _below(folder: Path) -> list[Path]:
+    """Every file below a folder, hidden ones and marks of other programs (_SUCCESS) aside."""
+    inside = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _aside(path.relative_to(folder))]
+    if not inside:
+        raise UnreadableFile(f"the folder {folder} holds no files", remedy="check the path in the spec")
+    for path in inside:
+        kinds = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED]
+        if not kinds or kinds[-1] not in _KINDS:
+            raise UnreadableFile(
+                f"the folder {folder} holds {path.name}, which is no kind of file that is read",
+                remedy='name the files by a pattern, such as files = "events/*.csv"',
+            )
+    return inside
+
+
+def _aside(inside: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in inside.parts)
+
+
+def _told(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()

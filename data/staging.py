@@ -1,0 +1,130 @@
+"""The staging table: every row of the caller's files as text, in file order, with nothing lost.
+
+One contract for all readers (`data.rows` for delimited text and Parquet, `data.jsonlines`, `data.databases`): a record
+is either staged, and its rowid tells its file and line, or rejected with its line and reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data.textfile import Reject
+from data.warehouse import Connection
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from: a file (`path`, with the encoding that the caller says), or a query to the database at
+    `address`; `name` is what people know it by."""
+
+    name: str
+    path: Path = Path()
+    encoding: str | None = None
+    address: str | None = None
+    query: str | None = None
+
+
+@dataclass
+class StagedFile:
+    """Where one source's rows lie in the staging table: `count` of them from rowid `start`, in its order. text: the
+    UTF-8 lines that it was read from, None where it is no text; decoded: what was done to come there."""
+
+    name: str
+    start: int
+    header_lines: int = 0
+    count: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    lines: npt.NDArray[np.int64] | None = None  # of each staged row; None: a record a line
+    text: Path | None = None
+    decoded: str = ""
+
+    def line_of(self, ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The line of the n-th staged row of this file (of what is no text: its row), counted from 1."""
+        if self.lines is not None:
+            return self.lines[ordinals]
+        records = np.array(sorted(reject.line for reject in self.rejects), dtype=np.int64) - 1 - self.header_lines
+        before = np.searchsorted(records - np.arange(len(records)), ordinals, side="right")
+        return ordinals + before + 1 + self.header_lines
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A staging table: text columns f0, f1, ..., `rest` (list of text), `file`; rowids follow file order."""
+
+    table: str
+    files: tuple[StagedFile, ...]
+
+    @property
+    def read(self) -> int:
+        """Records in the files, headers and blank lines aside: staged and rejected together."""
+        return sum(file.count + len(file.rejects) for file in self.files)
+
+    def locate(self, rowids: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """File name and line of each rowid."""
+        starts = np.array([file.start for file in self.files], dtype=np.int64)
+        which = np.searchsorted(starts, rowids, side="right") - 1
+        lines = np.zeros(len(rowids), dtype=np.int64)
+        for number, file in enumerate(self.files):
+            mine = which == number
+            lines[mine] = file.line_of(rowids[mine] - file.start)
+        return [self.files[number].name for number in which], lines
+
+
+@dataclass(frozen=True)
+class Target:
+    """A staging table being filled: the named columns (None: NULL throughout) become f0, f1, ..., `rest` the list.
+    scratch: a folder for what has to be written on the way."""
+
+    connection: Connection
+    table: str
+    columns: list[str | None]
+    rest: list[str]
+    list_separator: str
+    scratch: Path
+
+    @property
+    def wanted(self) -> list[str]:
+        """Every named column."""
+        return [name for name in self.columns if name is not None] + self.rest
+
+    def picks(self, header: Sequence[str]) -> tuple[list[int | None], list[int]]:
+        """Positions of the wanted columns in a header."""
+        at = {name: number for number, name in enumerate(header)}
+        return [None if name is None else at[name] for name in self.columns], [at[name] for name in self.rest]
+
+    def places(self, header: Sequence[str]) -> list[int]:
+        """The same, all together."""
+        main, rest = self.picks(header)
+        return [number for number in main if number is not None] + rest
+
+    def insert(self, source: str, name: str, header: Sequence[str], texts: Sequence[str], **more: object) -> int:
+        """Insert the wanted columns of a FROM clause, the n-th of which reads `texts[n]`, under a source's name; rows
+        inserted."""
+        main, rest = self.picks(header)
+        chosen = ["NULL" if number is None else texts[number] for number in main]
+        listed = ", ".join(texts[number] for number in rest)
+        # Only generated names (c0, c1, ...) stand in this statement; the caller's are matched above.
+        select = f"SELECT {', '.join(chosen)}, [{listed}], $file FROM {source}"  # noqa: S608
+        rows = self.connection.execute(f"INSERT INTO {self.table} {select}", {"file": name, **more}).fetchall()
+        return int(rows[0][0])
+
+    def append(self, rows: pa.Table) -> None:
+        """Insert rows that have the table's columns."""
+        self.connection.register("batch", rows)
+        self.connection.execute(f"INSERT INTO {self.table} SELECT * FROM batch")  # noqa: S608 - our own name
+        self.connection.unregister("batch")
+
+
+def text_of(name: str, kind: pa.DataType) -> str:
+    """SQL that turns a typed column into the text that a CSV would hold; lists need the parameter $separator."""
+    if pa.types.is_floating(kind):  # a column of whole numbers with gaps comes as 7.0
+        return f"regexp_replace(CAST({name} AS VARCHAR), '\\.0$', '')"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"array_to_string({name}, $separator)"
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):  # keys of some exports: UTF-8, not marked as such
+        return f"decode({name})"
+    return f"CAST({name} AS VARCHAR)"

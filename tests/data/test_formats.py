@@ -1,0 +1,294 @@
+"""Whatever a file comes as, the same rows make the same build, and what is refused keeps its line."""
+
+import bz2
+import gzip
+import json
+import lzma
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data import decoding
+from data.decoding import decode
+from data.errors import InvalidSpec, LodestarError, MissingColumn, UnreadableFile
+from data.ingest import IngestResult, ingest
+from data.spec import parse_spec
+from data.warehouse import Warehouse
+from tests.data.conftest import NOW
+
+SPEC = """
+[dataset]
+name = "shop"
+[events]
+{where}
+user = "user"
+item = "item"
+ts = "ts"
+value = "value"
+"""
+ROWS = [
+    ("安娜", "绿茶", "2024-01-01", "5"),
+    ("bob", "café", "2024-01-02", ""),
+    ("", "绿茶", "2024-01-03", "1"),  # on line 4: no user
+    ("Ünal", "绿茶", "2024-01-04", "2.5"),
+]
+TEXT = "user,item,ts,value\n" + "".join(",".join(row) + "\n" for row in ROWS)
+EVENTS = [("安娜", "绿茶", 5.0), ("bob", "café", None), ("Ünal", "绿茶", 2.5)]
+zstd = pa.Codec("zstd")
+
+
+def made(folder: Path, where: str = 'files = "events.csv"') -> IngestResult:
+    return ingest(parse_spec(SPEC.format(where=where)), base=folder, home=folder / "home", now=NOW)
+
+
+def events(result: IngestResult) -> list[tuple[Any, ...]]:
+    with Warehouse.open(result.path) as warehouse:
+        table = warehouse.run(
+            "SELECT users.key AS user, items.key AS item, value FROM events JOIN users USING (user_id)"
+            " JOIN items USING (item_id) ORDER BY event_id"
+        )
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+def refused(result: IngestResult) -> list[tuple[Any, ...]]:
+    rows = pq.read_table(result.quarantine).to_pylist()
+    return [(row["source"], row["line"], row["reason"], row["raw"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [
+        ("events.csv", lambda raw: raw),
+        ("events.csv.gz", gzip.compress),
+        ("events.csv.gz", lambda raw: gzip.compress(raw[:30]) + gzip.compress(raw[30:])),
+        ("events.csv.zst", lambda raw: zstd.compress(raw, asbytes=True)),
+        ("events.bz2", bz2.compress),
+        ("events", lzma.compress),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "gb18030"])
+def test_compressed_and_in_other_encodings(
+    tmp_path: Path, name: str, packed: Callable[[bytes], bytes], encoding: str
+) -> None:
+    (tmp_path / name).write_bytes(packed(TEXT.encode(encoding)))
+    result = made(tmp_path, f'files = "{name}"')
+    assert events(result) == EVENTS
+    assert refused(result) == [(name, 4, "missing-user", ",绿茶,2024-01-03,1")]
+    assert (result.read, result.accepted) == (4, 3)
+
+
+def test_bytes_that_an_encoding_does_not_know_refuse_their_own_line_alone(tmp_path: Path) -> None:
+    for encoding, broken in (("utf-16-le", b"\x00\xd8"), ("gb18030", b"\xff"), ("utf-8", b"\xff")):
+        lines = [line.encode(encoding) for line in TEXT.splitlines(keepends=True)]
+        lines[2] = lines[2].replace("café".encode(encoding), broken)
+        (tmp_path / "events.csv").write_bytes(b"".join(lines))
+        result = made(tmp_path)
+        assert [row[1:3] for row in refused(result)] == [(3, "bad-encoding"), (4, "missing-user")], encoding
+        assert (result.read, result.accepted) == (4, 2)
+
+
+def test_an_encoding_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+    western = "user,item,ts,value\nÜnal,café crème,2024-01-01,1\nJosé,thé à la menthe,2024-01-02,2\n"
+    (tmp_path / "events.csv").write_bytes(western.encode("cp1252"))
+    with pytest.raises(UnreadableFile, match="not UTF-8") as caught:
+        made(tmp_path)
+    assert "encoding = " in (caught.value.remedy or "")
+    found = made(tmp_path, 'files = "events.csv"\nencoding = "cp1252"')
+    assert [row[:2] for row in events(found)] == [("Ünal", "café crème"), ("José", "thé à la menthe")]
+    with pytest.raises(UnreadableFile, match="is no encoding"):
+        made(tmp_path, 'files = "events.csv"\nencoding = "utf-9"')
+
+
+def test_a_stream_that_is_cut_off_or_grows_beyond_belief(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = TEXT.encode() * 500
+    for packed in (gzip.compress(whole), zstd.compress(whole, asbytes=True), bz2.compress(whole), lzma.compress(whole)):
+        (tmp_path / "events.csv").write_bytes(packed[: len(packed) // 2])
+        with pytest.raises(UnreadableFile, match="damaged or cut off"):
+            made(tmp_path)
+    monkeypatch.setattr(decoding, "MOST_FREE", 1000)
+    (tmp_path / "events.csv").write_bytes(gzip.compress(b"\n" * 10_000_000))
+    with pytest.raises(UnreadableFile, match="times as large"):
+        made(tmp_path)
+    (tmp_path / "events.csv").write_bytes(gzip.compress(gzip.compress(whole)))
+    with pytest.raises(UnreadableFile, match="compressed with gzip"):
+        made(tmp_path)
+
+
+def test_text_is_decoded_alike_wherever_its_chunks_break(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("utf-16", "utf-16-be", "gb18030", "utf-32"):
+        marked = "\ufeff" + TEXT if encoding == "utf-16-be" else TEXT
+        (tmp_path / "t").write_bytes(marked.encode(encoding))
+        for size in (1, 2, 3, 5, 7, 64):
+            monkeypatch.setattr(decoding, "_CHUNK_BYTES", size)
+            assert decode(tmp_path / "t", into=tmp_path).text.read_text(encoding="utf-8") == TEXT, (encoding, size)
+
+
+# ---- JSON lines
+
+
+def lines_of(*rows: object) -> str:
+    return "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows)
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    text = lines_of(
+        {"user": "安娜", "item": "绿茶", "ts": "2024-01-01", "value": 5},
+        "",
+        {"item": "café", "value": None, "ts": 1704153600.0, "user": "bob"},
+        "not json",
+        [1, 2],
+        {"user": None, "item": "x", "ts": "2024-01-01"},
+        '{"user": "a", "item": "b", "ts": "2024-01-01"',
+        {"user": 7.0, "item": 12345678901234567890, "ts": "2024-01-01", "value": "Infinity"},
+        {"user": "Ünal", "item": "绿茶", "ts": "2024-01-04", "value": "2.5", "more": {"a": [1]}},
+        {"user": "a\0b", "item": "b", "ts": "2024-01-01"},
+    )
+    (tmp_path / "events.jsonl").write_text("\ufeff" + text.replace("1704153600.0", '"2024-01-02"'), encoding="utf-8")
+    result = made(tmp_path, 'files = "events.jsonl"')
+    assert events(result) == EVENTS
+    assert [row[1:3] for row in refused(result)] == [
+        (4, "unreadable-json"),
+        (5, "no-json-object"),
+        (6, "missing-user"),
+        (7, "unreadable-json"),
+        (8, "infinite-value"),
+        (10, "unprintable-user"),
+    ]
+    assert refused(result)[0][3] == "not json"
+    assert result.read == result.accepted + result.quarantined == 9
+
+
+def test_nested_members_are_named_by_dots_and_lists_are_joined(tmp_path: Path) -> None:
+    spec = (
+        SPEC.format(where='files = "e.ndjson"')
+        .replace('user = "user"', 'user = "who.id"')
+        .replace('item = "item"', 'item = "what/\\"it\\""')
+        + '[items]\ntitle = "a.b"\ncategories = "tags"\n'
+    )
+    first = {"who": {"id": 3}, 'what/"it"': "x", "ts": "2024-01-01", "value": 1, "a.b": "plain", "a": {"b": "nested"}}
+    second = {"who": {"id": "4"}, 'what/"it"': "y", "ts": "2024-01-02", "value": 1, "tags": ["tea", "cup"]}
+    (tmp_path / "e.ndjson").write_text(lines_of(first, second))
+    result = ingest(parse_spec(spec), base=tmp_path, home=tmp_path / "home", now=NOW)
+    with Warehouse.open(result.path) as warehouse:
+        items = warehouse.run("SELECT key, title, categories FROM items ORDER BY item_id").to_pylist()
+        users = warehouse.run("SELECT key FROM users ORDER BY user_id").to_pylist()
+    assert [row["key"] for row in users] == ["3", "4"]
+    assert items[0]["title"] == "plain" and items[1]["categories"] == ["tea", "cup"]
+
+
+def test_json_that_is_not_an_object_a_line(tmp_path: Path) -> None:
+    for text, said in (('[{"user": 1}]', "JSON array"), ("[" * 100_000, "no column"), ("{}\n", "no column 'user'")):
+        (tmp_path / "events.jsonl").write_text(text)
+        with pytest.raises(LodestarError, match=said):
+            made(tmp_path, 'files = "events.jsonl"')
+
+
+# ---- folders
+
+
+def test_a_folder_of_files_is_read_in_the_order_of_its_paths(tmp_path: Path) -> None:
+    for day, row in zip(("01", "02", "03", "04"), ROWS, strict=True):
+        folder = tmp_path / "log" / f"day={day}"
+        folder.mkdir(parents=True)
+        columns = dict(zip(("user", "item", "ts", "value"), ([cell or None] for cell in row), strict=True))
+        pq.write_table(pa.table(columns), folder / "part-0.parquet")
+    (tmp_path / "log" / "_SUCCESS").touch()
+    (tmp_path / "log" / ".part-0.parquet.crc").touch()
+    result = made(tmp_path, 'files = "log"\ncontext = "day"')
+    assert events(result) == EVENTS
+    assert [row[:3] for row in refused(result)] == [("log/day=03/part-0.parquet", 1, "missing-user")]
+    with Warehouse.open(result.path) as warehouse:
+        days = warehouse.run("SELECT context['day'] AS day, source FROM events ORDER BY event_id").to_pylist()
+    assert [row["day"] for row in days] == ["01", "02", "04"]
+    (tmp_path / "log" / "notes.docx").touch()
+    with pytest.raises(UnreadableFile, match=r"notes\.docx"):
+        made(tmp_path, 'files = "log"')
+
+
+def test_patterns_reach_below_and_mix_kinds(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "one.csv").write_text("user,item,ts,value\nann,tea,2024-01-01,1\n")
+    (tmp_path / "a" / "b" / "two.csv.gz").write_bytes(gzip.compress(b"value;user;ts;item\n2;bob;2024-01-02;cup\n"))
+    third = {"user": "c", "item": "d", "ts": "2024-01-03", "value": 3}
+    (tmp_path / "a" / "b" / "three.jsonl").write_text(lines_of(third))
+    result = made(tmp_path, 'files = ["a/**/*.csv*", "a/b/*.jsonl"]')
+    assert sorted(events(result)) == [("ann", "tea", 1.0), ("bob", "cup", 2.0), ("c", "d", 3.0)]
+
+
+# ---- databases
+
+QUERY = 'SELECT u AS \\"user\\", i AS item, at AS ts, value FROM log ORDER BY n'
+
+
+def test_a_query_to_sqlite(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
+        connection.execute("CREATE TABLE log (n INTEGER, u TEXT, i TEXT, at TEXT, value REAL)")
+        rows = [(n, user or None, item, at, value or None) for n, (user, item, at, value) in enumerate(ROWS)]
+        connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows)
+    where = f'database = "sqlite:///shop.db"\nquery = "{QUERY}"'
+    result = made(tmp_path, where)
+    assert events(result) == EVENTS
+    assert [row[:3] for row in refused(result)] == [("shop.db", 3, "missing-user")]
+    for query, said in (
+        ("SELECT * FROM nowhere", "nowhere"),
+        ("DELETE FROM log", "readonly|read-only|attempt to write"),
+        ("SELECT 1 AS one", "no column 'user'"),
+        ("", "no column|shop.db"),
+    ):
+        with pytest.raises(LodestarError, match=said):
+            made(tmp_path, f'database = "sqlite:///shop.db"\nquery = "{query}"')
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM log").fetchone() == (4,)
+    with pytest.raises(UnreadableFile, match="no database"):
+        made(tmp_path, where.replace("shop.db", "none.db"))
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_query_to_postgresql(tmp_path: Path, empty_database: str) -> None:
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("CREATE TABLE log (n int, u text, i text, at timestamptz, value numeric)")
+        for n, (user, item, at, value) in enumerate(ROWS):
+            connection.execute(
+                "INSERT INTO log VALUES (%s, %s, %s, %s, %s)", (n, user or None, item, f"{at} 12:00+08", value or None)
+            )
+    result = made(tmp_path, f'database = "{empty_database}"\nquery = "{QUERY}"')
+    assert events(result) == EVENTS
+    with Warehouse.open(result.path) as warehouse:
+        assert warehouse.facts.first_ts.isoformat() == "2024-01-01T04:00:00+00:00"
+    with pytest.raises(UnreadableFile, match="read-only"):
+        made(tmp_path, f'database = "{empty_database}"\nquery = "DELETE FROM log RETURNING *"')
+    with psycopg.connect(empty_database) as connection:
+        assert connection.execute("SELECT count(*) FROM log").fetchone() == (4,)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:secret@host/shop",
+        "postgresql://host/shop?password=secret",
+        "mysql://host/shop",
+        "shop.db",
+        "postgresql://[host",
+    ],
+)
+def test_an_address_that_is_no_database_or_tells_a_password(tmp_path: Path, address: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        made(tmp_path, f'database = "{address}"\nquery = "SELECT 1"')
+    assert "secret" not in str(caught.value) and caught.value.remedy
+
+
+def test_a_section_has_one_place(tmp_path: Path) -> None:
+    both = 'files = "e.csv"\ndatabase = "sqlite:///a.db"\nquery = "SELECT 1"'
+    for where in ("", 'database = "sqlite:///a.db"', both):
+        with pytest.raises(InvalidSpec):
+            made(tmp_path, where)
+    (tmp_path / "events.jsonl").write_text(lines_of({"user": "a", "item": "b", "ts": "2024-01-01"}))
+    with pytest.raises(MissingColumn, match="value"):
+        made(tmp_path, 'files = "events.jsonl"')
