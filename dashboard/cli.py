@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from core.ops import roles
 from core.ops.ledger import utc_now
@@ -39,6 +40,7 @@ from dashboard.desk import (
     supervisor_argv,
 )
 from dashboard.settings import Settings, share_processors
+from dashboard.words import Words
 from data.errors import InputError, LodestarError
 
 app = typer.Typer(
@@ -116,17 +118,19 @@ def fetch(name: str, as_json: AsJson = False, home: Home = None) -> None:
 def ingest(spec: str, as_json: AsJson = False, home: Home = None) -> None:
     """Build a warehouse from a dataset spec (a TOML file), or from a fetched set's name."""
     from dashboard.intake import ingest_dataset
+    from dashboard.qualities import sentences
+
+    def human(console: Console) -> None:
+        console.print(
+            f"build {told['build_id']} of {told['dataset']}: read {told['read']:,} rows, accepted {told['accepted']:,},"
+            f" quarantined {told['quarantined']:,} {told['reasons'] or ''} in {told['seconds']:.1f} s"
+        )
+        for grade, sentence in sentences(told["quality"], Words("en"), tz=told["tz"]):
+            console.print(f"{grade}: {sentence}", markup=False)
 
     with desk(home) as d, terminal.Bar(f"ingest {spec}") as bar:
         told = ingest_dataset(d.settings, d.ledger, spec, progress=bar)
-    terminal.show(
-        told,
-        as_json=as_json,
-        human=lambda console: console.print(
-            f"build {told['build_id']} of {told['dataset']}: read {told['read']:,} rows, accepted {told['accepted']:,},"
-            f" quarantined {told['quarantined']:,} {told['reasons'] or ''} in {told['seconds']:.1f} s"
-        ),
-    )
+    terminal.show(told, as_json=as_json, human=human)
 
 
 @app.command()

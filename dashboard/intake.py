@@ -77,4 +77,4 @@ def _recorded(
             detail={"build_id": made.build_id, "read": made.read, "accepted": made.accepted, "feedback": feedback},
         ),
     )
-    return told
+    return told | {"quality": made.quality, "tz": made.facts.spec.events.tz}

@@ -4,6 +4,7 @@
     |- InputError            what the caller brought cannot be used
     |  |- MissingColumn          a spec names a column that its file lacks
     |  |- UnreadableFile         a file is absent, empty, or not what its name says
+    |  |- TooManyRefused         more rows cannot be used than the spec allows
     |  |- InvalidSpec            a dataset spec is malformed
     |  |- InvalidConfig          a training configuration is malformed
     |- NotFound              a name that nothing answers to
@@ -60,6 +61,10 @@ class MissingColumn(InputError):
 
 class UnreadableFile(InputError):
     """A file is absent, empty, or not what its name says."""
+
+
+class TooManyRefused(InputError):
+    """More rows cannot be used than the spec allows; nothing is published."""
 
 
 class InvalidSpec(InputError):

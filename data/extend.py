@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.ingest import IngestResult, counted, explained, publish_build, sql
+from data.ingest import IngestResult, explained, publish_build, sql
 from data.publish import full_disk_reported, temporary_folder
-from data.quarantine import SCHEMA
+from data.quality import Check, checks, quality_of, report
+from data.quarantine import SCHEMA, counted
 from data.rows import FEEDBACK
 from data.warehouse import Connection, DatabaseError, Warehouse, build_connection, verify_build
 
@@ -33,13 +34,14 @@ def extend(
         made = folder / f"{build_id}.duckdb"
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                refused = _make(connection, path, made, feedback, now=now)
+                refused, found = _make(connection, path, made, feedback, now=now)
         except DatabaseError as error:
             raise explained(error, memory_limit) from error
         before = home / "quarantine" / f"{path.stem}.parquet"
         kept = pq.read_table(before).cast(SCHEMA) if before.is_file() else SCHEMA.empty_table()
+        quality = {**quality_of(path), "checks": report(found, None)["checks"]}
         everything = pa.concat_tables([kept, refused])
-        target, quarantine = publish_build(made, home, everything)
+        target, quarantine = publish_build(made, home, everything, quality=quality)
     with Warehouse.open(target) as warehouse:
         facts = warehouse.facts
     of_events = pc.is_in(everything["table"], pa.array(["events", FEEDBACK]))
@@ -55,11 +57,14 @@ def extend(
         path=target,
         quarantine=quarantine,
         facts=facts,
+        quality=quality,
     )
 
 
-def _make(connection: Connection, path: Path, made: Path, feedback: pa.Table, *, now: datetime) -> pa.Table:
-    """Fill the build file at `made`; what was refused of the feedback."""
+def _make(
+    connection: Connection, path: Path, made: Path, feedback: pa.Table, *, now: datetime
+) -> tuple[pa.Table, list[Check]]:
+    """Fill the build file at `made`; what was refused of the feedback, and the quality of the whole."""
     with Warehouse.open(path) as warehouse:
         facts = warehouse.facts
     connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(path)})
@@ -92,5 +97,9 @@ def _make(connection: Connection, path: Path, made: Path, feedback: pa.Table, *,
         " FROM old.facts",
         {"build_id": made.stem, "now": now, "read": feedback.num_rows, "refused": refused.num_rows},
     )
+    found = checks(connection, sql("quality"), task=facts.spec.task, counted={})
     connection.execute("CHECKPOINT build; DETACH build; DETACH old")
-    return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA)
+    refusals = pa.table(
+        {name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA
+    )
+    return refusals, found

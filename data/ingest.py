@@ -8,7 +8,6 @@ ledger holds comes after the files' rows, as if it were one file more, and goes 
 import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +22,8 @@ from data.catalogue import items_table, list_items, list_users, users_table
 from data.errors import InvalidSpec, StoreError, UnreadableFile
 from data.places import sources_of
 from data.publish import full_disk_reported, move_whole, sha256_of, temporary_folder, write_whole
-from data.quarantine import event_refusals, listing_refusals, write_quarantine
+from data.quality import checks, report
+from data.quarantine import counted, event_refusals, listing_refusals, refuse_too_many, write_quarantine
 from data.rows import stage, stage_feedback
 from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
 from data.staging import Source, Staged
@@ -62,6 +62,7 @@ class IngestResult:
     path: Path
     quarantine: Path
     facts: BuildFacts
+    quality: dict[str, Any]
 
 
 def ingest(
@@ -89,11 +90,11 @@ def ingest(
         made = folder / f"{build_id}.duckdb"
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                refused = _make(connection, made, spec, base=base, now=now, tell=tell, feedback=feedback)
+                refused, quality = _make(connection, made, spec, base=base, now=now, tell=tell, feedback=feedback)
         except DatabaseError as error:
             raise explained(error, memory_limit) from error
         tell(0.95, "publishing")
-        target, quarantine = publish_build(made, home, refused)
+        target, quarantine = publish_build(made, home, refused, quality=quality)
     with Warehouse.open(target) as warehouse:
         facts = warehouse.facts
     tell(1.0, "done")
@@ -110,6 +111,7 @@ def ingest(
         path=target,
         quarantine=quarantine,
         facts=facts,
+        quality=quality,
     )
 
 
@@ -122,8 +124,8 @@ def _make(
     now: datetime,
     tell: Progress,
     feedback: pa.Table | None,
-) -> pa.Table:
-    """Fill the build file at `made`; the refused rows of all files."""
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Fill the build file at `made`; the refused rows of all files, and the quality report."""
     scratch = made.parent / "scratch"
     scratch.mkdir()
     tell(0.02, "reading events")
@@ -136,6 +138,7 @@ def _make(
     accepted = _count(connection, "SELECT count(*) FROM accepted")
     if accepted == 0:
         raise _nothing_usable(staged, events_refused)
+    refuse_too_many(staged, events_refused, most=spec.events.most_refused)
     connection.register("known_items", pa.table({"key": pa.array(items.rows, pa.string())}))
     connection.register("known_users", pa.table({"key": pa.array(users.rows, pa.string())}))
     _refuse_swapped(connection, spec)
@@ -152,13 +155,39 @@ def _make(
         raise AssertionError(f"rows went missing: {counts}")
     build_id = made.stem
     _create(connection, "facts", _facts(connection, spec, build_id=build_id, now=now, counts=counts))
+    tell(0.9, "looking at the whole")
+    found = checks(
+        connection, sql("quality"), task=spec.task, counted=_counted(connection, spec, staged, events_refused)
+    )
     connection.execute("CHECKPOINT build; DETACH build")
-    return pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
+    refused = pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
+    return refused, report(found, staged)
 
 
-def publish_build(made: Path, home: Path, refused: pa.Table) -> tuple[Path, Path]:
-    """Publish the build file at `made` with the rows that were refused; where build and quarantine lie. The build's own
-    rename comes last: before it there is no build, and after an error nothing of it stays."""
+def _counted(
+    connection: Connection, spec: DatasetSpec, staged: Staged, refused: pa.Table
+) -> dict[str, tuple[int, int]]:
+    """Checks that need what the build does not keep: (n, of)."""
+    accepted = _count(connection, "SELECT count(*) FROM accepted")
+    counted = {
+        "refused-rows": (refused.num_rows, staged.read),
+        "times-without-zone": (
+            _count(connection, "SELECT count(*) FROM checked WHERE unzoned AND reason IS NULL"),
+            accepted,
+        ),
+    }
+    listings = {"items": ("item_key", spec.items), "users": ("user_key", spec.users)}
+    for name, (key, section) in listings.items():
+        if section is not None and section.named:
+            unlisted = f"SELECT count(*) FROM accepted ANTI JOIN known_{name} ON known_{name}.key = accepted.{key}"  # noqa: S608
+            counted[f"unlisted-{name}"] = (_count(connection, unlisted), accepted)
+    return counted
+
+
+def publish_build(made: Path, home: Path, refused: pa.Table, *, quality: dict[str, Any]) -> tuple[Path, Path]:
+    """Publish the build file at `made` with the rows that were refused and its quality report; where build and
+    quarantine lie. The build's own rename comes last: before it there is no build, and after an error nothing of it
+    stays."""
     build_id = made.stem
     target, quarantine = home / "warehouse" / made.name, home / "quarantine" / f"{build_id}.parquet"
     refused_rows = made.with_suffix(".parquet")
@@ -166,7 +195,7 @@ def publish_build(made: Path, home: Path, refused: pa.Table) -> tuple[Path, Path
     try:
         move_whole(refused_rows, quarantine)
         told = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
-        manifest = {"files": {target.name: told}, "build_id": build_id}
+        manifest = {"files": {target.name: told}, "build_id": build_id, "quality": quality}
         write_whole(manifest_path(target), json.dumps(manifest, indent=1).encode())
         move_whole(made, target)
     except BaseException:
@@ -198,7 +227,7 @@ def _check_events(
             f"{', '.join(source.name for source in sources)}: a header and no rows",
             remedy="export the events again",
         )
-    unit = section.ts_unit or _guessed_unit(connection, section.ts)
+    unit = section.ts_unit or ("iso" if section.ts_format else _guessed_unit(connection, section.ts))
     if feedback is not None and feedback.num_rows:
         scale, n_context = _MICROSECONDS.get(unit), len(section.context)
         staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
@@ -209,6 +238,8 @@ def _check_events(
             "kind_value": section.kind_value,
             "us_per_unit": _MICROSECONDS.get(unit),
             "latest": now + timedelta(days=1),
+            "tz": section.tz,
+            "format": section.ts_format,
         },
     )
     if section.drop_duplicates:
@@ -318,11 +349,6 @@ def explained(error: Exception, memory_limit: str) -> Exception:
             remedy="close other programs, or allow more",
         )
     return error
-
-
-def counted(refused: pa.Table) -> dict[str, int]:
-    """Refused rows by reason, the most frequent first."""
-    return dict(Counter(refused["reason"].to_pylist()).most_common())
 
 
 def _row(connection: Connection, sql: str, **params: Any) -> dict[str, Any]:

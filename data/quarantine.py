@@ -3,15 +3,18 @@
 The lines of text files are read again for their exact text, so that a person can mend and bring them anew.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.catalogue import Listing
+from data.errors import TooManyRefused
 from data.spec import EventsSection
 from data.staging import Staged, StagedFile
 from data.textfile import shown
@@ -19,6 +22,7 @@ from data.warehouse import Connection
 
 Row = tuple[str, str, int, str | None, str, str | None]
 RAW_ROWS = 200_000  # refused rows whose text is kept; a file that is all wrong need not be stored twice
+MOST_REFUSED, FEW_ROWS = 0.2, 1_000
 SCHEMA = pa.schema(
     [
         ("table", pa.string()),
@@ -73,6 +77,31 @@ def event_refusals(connection: Connection, staged: Staged, section: EventsSectio
 def listing_refusals(table: str, listing: Listing) -> pa.Table:
     """Refused rows of an item or user file as SCHEMA; `table` is `items` or `users`."""
     return _table([(table, *row) for row in sorted(listing.refused, key=lambda row: row[:2])])
+
+
+def refuse_too_many(staged: Staged, refused: pa.Table, *, most: float | None) -> None:
+    """Raise TooManyRefused where a larger share than `most` was; rows that came twice and are left out on request do
+    not count. None: MOST_REFUSED, of so many rows that nobody looks at each."""
+    if most is None and staged.read < FEW_ROWS:
+        return
+    most = MOST_REFUSED if most is None else most
+    told = refused.filter(pc.not_equal(refused["reason"], "duplicate"))
+    if told.num_rows <= most * staged.read:
+        return
+    first = {row["reason"]: row for row in reversed(told.select(["reason", "source", "line"]).to_pylist())}
+    cases = "; ".join(
+        f"{count:,} {reason} (first: line {first[reason]['line']} of {first[reason]['source']})"
+        for reason, count in counted(told).items()
+    )
+    raise TooManyRefused(
+        f"{told.num_rows:,} of {staged.read:,} rows cannot be used, more than {most:.0%}: {cases}",
+        remedy="mend them, or allow more: most_refused under [events]",
+    )
+
+
+def counted(refused: pa.Table) -> dict[str, int]:
+    """Refused rows by reason, the most frequent first."""
+    return dict(Counter(refused["reason"].to_pylist()).most_common())
 
 
 def write_quarantine(path: Path, refused: pa.Table) -> None:

@@ -25,6 +25,7 @@ import string
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
 import tomli_w
 from pydantic import (
@@ -95,11 +96,22 @@ class EventsSection(_Rows):
     item: str
     ts: str
     ts_unit: TimeUnit | None = None  # None: guessed from the column as a whole
+    ts_format: str | None = None  # of strptime, where times are not written as ISO 8601
+    tz: str = "UTC"  # the zone of times that do not tell theirs
     kind: str | None = None
     kind_value: str = "view"
     value: str | None = None
     context: Names = ()
     drop_duplicates: bool = False  # quarantine a row equal to an earlier one in user, item, time, kind and value
+    # The share of the rows that may be refused; where more are, nothing is published. None: a fifth, of 1,000 and more.
+    most_refused: float | None = Field(default=None, ge=0, le=1)
+
+    @field_validator("tz")
+    @classmethod
+    def _zone_there_is(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"there is no time zone {name!r}: use a name such as Europe/Berlin")
+        return name
 
     @model_validator(mode="after")
     def _has_rows(self) -> Self:

@@ -142,14 +142,21 @@ def manifest_path(build: Path) -> Path:
     return build.with_suffix(".json")
 
 
+def read_manifest(build: Path) -> dict[str, Any]:
+    """What is kept beside the build file at `build`: files{name: {sha256, bytes}}, build_id, quality. Raises
+    DamagedArtefact."""
+    try:
+        told: dict[str, Any] = json.loads(manifest_path(build).read_bytes())
+        assert {"sha256", "bytes"} <= set(told["files"][build.name])
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise DamagedArtefact(f"build {build.stem} has no readable manifest", remedy=_REBUILD) from error
+    return told
+
+
 def verify_build(path: Path) -> None:
     """Compare a build's bytes with the sha256 taken when it was published. Raises DamagedArtefact."""
     _check_size(path)
-    try:
-        told = json.loads(manifest_path(path).read_bytes())["files"][path.name]["sha256"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DamagedArtefact(f"build {path.stem} has no readable manifest", remedy=_REBUILD) from error
-    if sha256_of(path) != told:
+    if sha256_of(path) != read_manifest(path)["files"][path.name]["sha256"]:
         raise _damaged(path)
 
 
@@ -212,11 +219,7 @@ def _check_size(path: Path) -> None:
         raise _damaged(path)
     if not manifest.is_file():
         return
-    try:
-        told = json.loads(manifest.read_bytes())["files"][path.name]["bytes"]
-    except (ValueError, KeyError) as error:
-        raise DamagedArtefact(f"build {path.stem} has no readable manifest", remedy=_REBUILD) from error
-    if path.stat().st_size != told:
+    if path.stat().st_size != read_manifest(path)["files"][path.name]["bytes"]:
         raise _damaged(path)
 
 

@@ -21,18 +21,29 @@ numbered AS (
         try_cast(replace(value_text, '_', '?') AS DOUBLE) AS value
     FROM trimmed
 ),
+zoned AS (  -- whether a time tells its zone, by what follows the date
+    SELECT
+        *,
+        ts_text <> '' AND $us_per_unit IS NULL AND NOT (
+            suffix(ts_text, 'Z') OR contains(substr(ts_text, 11), '+') OR contains(substr(ts_text, 11), '-')
+            OR regexp_matches(substr(ts_text, 20), '[A-Za-z]')
+        ) AS unzoned
+    FROM numbered
+),
 timed AS (
     SELECT
         *,
         CASE
+            WHEN $format IS NOT NULL AND source <> 'feedback' THEN timezone($tz, try_strptime(ts_text, $format))
+            WHEN $us_per_unit IS NULL AND unzoned AND $tz <> 'UTC' THEN timezone($tz, try_cast(ts_text AS TIMESTAMP))
             WHEN $us_per_unit IS NULL THEN try_cast(ts_text AS TIMESTAMPTZ)
             WHEN isfinite(ts_us) AND abs(ts_us) < 9e15 THEN make_timestamptz(CAST(ts_us AS BIGINT))
             WHEN ts_us IS NOT NULL AND NOT isnan(ts_us) THEN CAST('infinity' AS TIMESTAMPTZ)
         END AS ts
-    FROM numbered
+    FROM zoned
 )
 SELECT
-    row_no, user_key, item_key, ts, kind, value, rest, source,
+    row_no, user_key, item_key, ts, kind, value, rest, source, unzoned,
     CASE
         WHEN user_key = '' THEN 'missing-user'
         WHEN regexp_matches(user_key, '[\x00-\x1f\x7f]') THEN 'unprintable-user'
@@ -42,6 +53,7 @@ SELECT
         WHEN ts IS NULL THEN 'unreadable-time'
         WHEN ts < CAST('1970-01-01 00:00:00+00' AS TIMESTAMPTZ) OR ts > $latest THEN 'impossible-time'
         WHEN kind = '' THEN 'missing-kind'
+        WHEN regexp_matches(kind, '[\x00-\x1f\x7f]') THEN 'unprintable-kind'
         WHEN value_text IS NOT NULL AND value IS NULL THEN 'unreadable-value'
         WHEN NOT isfinite(value) THEN 'infinite-value'
     END AS reason

@@ -1,0 +1,59 @@
+-- What a build's events and keys look like, beyond what a single row can be refused for: one row a check.
+-- A duplicate is a row equal to an earlier one in everything that was mapped; a burst is more than $burst events of one
+-- user within a minute (with $baskets, of their baskets); a key collides with another that differs in case, blanks, leading zeros, or the way in which its
+-- characters are composed; a tie is an event whose moment its user has had before, so that only file order tells which
+-- came first.
+WITH repeated AS (
+    SELECT any_value(user_id) AS user_id, count(*) - 1 AS more, min(event_id) AS event_id
+    FROM build.events
+    GROUP BY user_id, item_id, ts, kind, value
+    HAVING count(*) > 1
+),
+moment AS (
+    SELECT DISTINCT user_id, ts FROM build.events
+),
+minutes AS (
+    SELECT user_id, count(*) AS n
+    FROM (SELECT user_id, ts FROM build.events WHERE NOT $baskets UNION ALL SELECT user_id, ts FROM moment WHERE $baskets)
+    GROUP BY user_id, epoch_us(ts) // 60000000
+    HAVING count(*) > $burst
+),
+moments AS (
+    SELECT count(*) AS moments FROM moment
+),
+per_user AS (
+    SELECT user_id, count(*) AS n FROM build.events GROUP BY user_id
+),
+usual AS (
+    SELECT sum(n) AS events, quantile_cont(n, 0.5) AS middle FROM per_user
+),
+same_user AS (
+    SELECT min(key) AS example, count(*) AS n FROM build.users
+    GROUP BY ltrim(lower(nfc_normalize(trim(key))), '0') HAVING count(*) > 1
+),
+same_item AS (
+    SELECT min(key) AS example, count(*) AS n FROM build.items
+    GROUP BY ltrim(lower(nfc_normalize(trim(key))), '0') HAVING count(*) > 1
+)
+SELECT 'duplicate-events' AS "check", coalesce(sum(more), 0)::BIGINT AS n, (SELECT events FROM usual)::BIGINT AS "of",
+    (SELECT key FROM build.users WHERE user_id = any_value(repeated.user_id)) AS example FROM repeated
+UNION ALL
+SELECT 'bursts', count(DISTINCT user_id), (SELECT count(*) FROM per_user),
+    (SELECT key FROM build.users WHERE user_id = arg_max(minutes.user_id, n)) FROM minutes
+UNION ALL
+SELECT 'bots', count(*), (SELECT count(*) FROM per_user),
+    (SELECT key FROM build.users WHERE user_id = arg_max(per_user.user_id, n))
+FROM per_user, usual WHERE n > greatest($bot_events, $bot_times * middle)
+UNION ALL
+SELECT 'ties', events - moments, events, NULL FROM usual, moments
+UNION ALL
+SELECT 'colliding-users', coalesce(sum(n), 0)::BIGINT, (SELECT count(*) FROM build.users), min(example) FROM same_user
+UNION ALL
+SELECT 'colliding-items', coalesce(sum(n), 0)::BIGINT, (SELECT count(*) FROM build.items), min(example) FROM same_item
+UNION ALL
+SELECT 'midnight', count(*) FILTER (epoch_us(ts) % 86400000000 = 0), count(*), NULL FROM build.events
+UNION ALL
+SELECT 'untitled-items', count(*) FILTER (title = key), count(*), min(key) FILTER (title = key) FROM build.items
+UNION ALL
+SELECT 'same-titles', count(*) - count(DISTINCT title), count(*),
+    (SELECT title FROM build.items GROUP BY title HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT 1) FROM build.items

@@ -1,0 +1,163 @@
+"""What only all rows together show: counted, with a case, and never in the way of the build."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from data import reads
+from data.errors import InvalidSpec, TooManyRefused
+from data.extend import extend
+from data.ingest import IngestResult, ingest
+from data.quality import BOT_EVENTS, BURST, quality_of
+from data.spec import parse_spec
+from data.warehouse import Warehouse
+from tests.data.conftest import NOW
+
+SPEC = """
+[dataset]
+name = "shop"
+[events]
+files = "events.csv"
+user = "user"
+item = "item"
+ts = "ts"
+"""
+START = datetime(2024, 1, 1, 9, tzinfo=UTC)
+
+
+def made(folder: Path, rows: list[tuple[str, str, str]], more: str = "") -> IngestResult:
+    (folder / "events.csv").write_text("user,item,ts\n" + "".join(",".join(row) + "\n" for row in rows), "utf-8")
+    return ingest(parse_spec(SPEC + more), base=folder, home=folder / "home", now=NOW)
+
+
+def at(seconds: float) -> str:
+    return (START + timedelta(seconds=seconds)).isoformat()
+
+
+def check(result: IngestResult, name: str) -> tuple[int, int, str, str | None]:
+    one: dict[str, Any] = next(one for one in result.quality["checks"] if one["check"] == name)
+    return one["n"], one["of"], one["grade"], one["example"]
+
+
+PEOPLE = [(f"u{n}", f"i{n % 7}", at(1000 * n + 60 * k)) for n in range(50) for k in range(2)]
+
+
+def test_a_quiet_log_has_nothing_to_tell(tmp_path: Path) -> None:
+    result = made(tmp_path, PEOPLE)
+    assert {one["check"] for one in result.quality["checks"] if one["grade"] != "fine"} == {
+        "untitled-items"  # the spec names no titles
+    }
+    assert result.quality["sources"] == [
+        {"name": "events.csv", "rows": 100, "unsplit": 0, "read_as": "utf-8 (ASCII alone)"}
+    ]
+    assert quality_of(result.path) == result.quality
+
+
+def test_events_that_came_twice_are_counted_though_they_stay(tmp_path: Path) -> None:
+    result = made(tmp_path, PEOPLE + PEOPLE[:3] + PEOPLE[:1])
+    assert check(result, "duplicate-events") == (4, 104, "warning", "u0")
+    assert result.accepted == 104
+    dropped = made(tmp_path, PEOPLE + PEOPLE[:3], "drop_duplicates = true\n")
+    assert check(dropped, "duplicate-events")[0] == 0
+    assert dropped.reasons == {"duplicate": 3}
+
+
+def test_bursts_and_bots(tmp_path: Path) -> None:
+    burst = [("fast", f"i{n % 7}", at(0.5 * n)) for n in range(BURST + 1)]
+    assert check(made(tmp_path, PEOPLE + burst), "bursts") == (1, 51, "warning", "fast")
+    slow = [("slow", f"i{n % 7}", at(2 * n)) for n in range(BURST + 1)]
+    assert check(made(tmp_path, PEOPLE + slow), "bursts") == (0, 51, "fine", None)
+    bot = [("bot", f"i{n % 7}", at(7 * n)) for n in range(BOT_EVENTS + 1)]
+    result = made(tmp_path, PEOPLE + bot)
+    assert check(result, "bots") == (1, 51, "warning", "bot")
+    assert check(made(tmp_path, PEOPLE + bot[:-1]), "bots")[0] == 0
+
+
+def test_the_lines_of_a_basket_are_one_moment(tmp_path: Path) -> None:
+    basket = [("big", f"i{n}", at(0)) for n in range(BURST + 1)]
+    task = SPEC.replace('name = "shop"', 'name = "shop"\ntask = "repurchase"')
+    (tmp_path / "events.csv").write_text("user,item,ts\n" + "".join(",".join(row) + "\n" for row in PEOPLE + basket))
+    result = ingest(parse_spec(task), base=tmp_path, home=tmp_path / "home", now=NOW)
+    assert check(result, "bursts")[0] == 0
+    assert "ties" not in {one["check"] for one in result.quality["checks"]}
+    assert check(made(tmp_path, PEOPLE + basket), "bursts")[0] == 1
+
+
+def test_keys_that_are_likely_one(tmp_path: Path) -> None:
+    pairs = [("Ann", "007"), ("ann", "7"), ("café", "x"), ("cafe\u0301", "x"), ("bob", "y")]
+    result = made(tmp_path, [(user, item, at(n)) for n, (user, item) in enumerate(pairs)])
+    assert check(result, "colliding-users")[:2] == (4, 5)
+    assert check(result, "colliding-items")[:2] == (2, 4)
+
+
+def test_events_of_what_the_catalogue_does_not_list(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item,name\n" + "".join(f"i{n},Name {n}\n" for n in range(6)))
+    listed = '[items]\nfiles = "items.csv"\ntitle = "name"\n'
+    result = made(tmp_path, PEOPLE, listed)
+    missing = sum(item == "i6" for _, item, _ in PEOPLE)
+    assert check(result, "unlisted-items") == (missing, 100, "warning", None)
+    assert "unlisted-users" not in {one["check"] for one in result.quality["checks"]}
+
+
+def test_times_without_a_zone_are_read_in_the_specs(tmp_path: Path) -> None:
+    rows = [
+        ("a", "x", "2024-03-01 08:00:00"),
+        ("a", "x", "2024-03-01"),
+        ("a", "x", "2024-03-01T08:00:00Z"),
+        ("a", "x", "2024-03-01 08:00:00+05:30"),
+        ("a", "x", "2024-03-01 08:00:00-03"),
+    ]
+    utc = made(tmp_path, rows)
+    assert check(utc, "times-without-zone")[:3] == (2, 5, "note")
+    shanghai = made(tmp_path, rows, 'tz = "Asia/Shanghai"\n')
+    assert moments(utc) == ["03-01 08:00", "03-01 00:00", "03-01 08:00", "03-01 02:30", "03-01 11:00"]
+    assert moments(shanghai) == ["03-01 00:00", "02-29 16:00", "03-01 08:00", "03-01 02:30", "03-01 11:00"]
+    with pytest.raises(InvalidSpec, match="no time zone"):
+        made(tmp_path, rows, 'tz = "Mars/Olympus"\n')
+
+
+def test_times_in_another_form(tmp_path: Path) -> None:
+    rows = [("a", "x", "31/01/2024 17:30"), ("a", "x", "01/02/2024 00:10"), ("a", "x", "2024-02-01"), ("a", "x", "")]
+    result = made(tmp_path, rows, 'ts_format = "%d/%m/%Y %H:%M"\ntz = "Europe/Berlin"\n')
+    assert moments(result) == ["01-31 16:30", "01-31 23:10"]
+    assert result.reasons == {"unreadable-time": 1, "missing-time": 1}
+
+
+def moments(result: IngestResult) -> list[str]:
+    with Warehouse.open(result.path) as warehouse:
+        rows = warehouse.run("SELECT ts FROM events ORDER BY event_id").to_pylist()
+    return [row["ts"].strftime("%m-%d %H:%M") for row in rows]
+
+
+def test_too_many_refused_rows_publish_nothing(tmp_path: Path) -> None:
+    bad = [("", "x", at(n)) for n in range(26)]
+    assert made(tmp_path, PEOPLE + bad).quarantined == 26, "of so few rows each is looked at"
+    with pytest.raises(TooManyRefused, match=r"26 of 126 rows .* more than 20%: 26 missing-user \(first: line 102 of"):
+        made(tmp_path, PEOPLE + bad, "most_refused = 0.2\n")
+    many = PEOPLE * 10
+    with pytest.raises(TooManyRefused):
+        made(tmp_path, many + bad * 10)
+    assert made(tmp_path, many + bad * 9).quarantined == 234
+    assert made(tmp_path, many + many, "drop_duplicates = true\n").accepted == 100, "what came twice is not bad"
+
+
+def test_feedback_is_looked_at_with_the_rest(tmp_path: Path) -> None:
+    first = made(tmp_path, PEOPLE, 'ts_format = "%Y-%m-%dT%H:%M:%S%z"\n')
+    acts = {"feedback_id": [1, 2], "user": ["u1"] * 2, "item": ["i1"] * 2, "ts": [START] * 2, "kind": ["click"] * 2}
+    fed = pa.table({**acts, "value": pa.array([None, None], pa.float64())})
+    second = extend(first.path, fed, home=tmp_path / "home", now=NOW)
+    assert check(second, "duplicate-events")[:2] == (1, 102)
+    assert second.quality["sources"] == first.quality["sources"]
+    whole = ingest(
+        parse_spec(SPEC + 'ts_format = "%Y-%m-%dT%H:%M:%S%z"\n'),
+        base=tmp_path,
+        home=tmp_path / "home",
+        now=NOW,
+        feedback=fed,
+    )
+    assert (whole.accepted, whole.quarantined) == (102, 0), "an act is no line of the files"
+    with Warehouse.open(whole.path) as warehouse:
+        assert reads.kind_counts(warehouse).num_rows == 2
