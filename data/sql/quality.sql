@@ -4,7 +4,7 @@
 -- characters are composed; a tie is an event whose moment its user has had before, so that only file order tells which
 -- came first.
 WITH repeated AS (
-    SELECT any_value(user_id) AS user_id, count(*) - 1 AS more, min(event_id) AS event_id
+    SELECT user_id, count(*) - 1 AS more, min(event_id) AS event_id
     FROM build.events
     GROUP BY user_id, item_id, ts, kind, value
     HAVING count(*) > 1
@@ -36,7 +36,7 @@ same_item AS (
     GROUP BY ltrim(lower(nfc_normalize(trim(key))), '0') HAVING count(*) > 1
 )
 SELECT 'duplicate-events' AS "check", coalesce(sum(more), 0)::BIGINT AS n, (SELECT events FROM usual)::BIGINT AS "of",
-    (SELECT key FROM build.users WHERE user_id = any_value(repeated.user_id)) AS example FROM repeated
+    (SELECT key FROM build.users WHERE user_id = arg_min(repeated.user_id, event_id)) AS example FROM repeated
 UNION ALL
 SELECT 'bursts', count(DISTINCT user_id), (SELECT count(*) FROM per_user),
     (SELECT key FROM build.users WHERE user_id = arg_max(minutes.user_id, n)) FROM minutes
@@ -56,4 +56,4 @@ UNION ALL
 SELECT 'untitled-items', count(*) FILTER (title = key), count(*), min(key) FILTER (title = key) FROM build.items
 UNION ALL
 SELECT 'same-titles', count(*) - count(DISTINCT title), count(*),
-    (SELECT title FROM build.items GROUP BY title HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT 1) FROM build.items
+    (SELECT title FROM build.items GROUP BY title HAVING count(*) > 1 ORDER BY count(*) DESC, title LIMIT 1) FROM build.items
