@@ -7,6 +7,7 @@
     |  |- TooManyRefused         more rows cannot be used than the spec allows
     |  |- InvalidSpec            a dataset spec is malformed
     |  |- InvalidConfig          a training configuration is malformed
+    |  |- CannotGuess            files whose values and names do not tell what they are
     |- NotFound              a name that nothing answers to
     |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob, UnknownSearch
     |- StoreError            what lies in the store cannot be used
@@ -73,6 +74,10 @@ class InvalidSpec(InputError):
 
 class InvalidConfig(InputError):
     """A training configuration is malformed."""
+
+
+class CannotGuess(InputError):
+    """Files whose values and names do not tell what they are."""
 
 
 class NotFound(LodestarError):

@@ -1,0 +1,166 @@
+"""A stranger's files described for them: samples of tables in, a dataset spec with its reasons out.
+
+The guess reads values first and names second, in five languages. It says what each line rests on, what else it weighed
+and what it could not decide; it reads no file and writes none. `data/samples.py` makes the samples.
+
+    samples = {path.name: sample_of(path) for path in paths}
+    print(guess(samples, name="shop").toml)
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from data.annotated import Decision, annotated, listed
+from data.errors import CannotGuess
+from data.guess_catalogue import decide_items, decide_users
+from data.guess_events import (
+    Log,
+    Match,
+    Told,
+    decide_context,
+    decide_habits,
+    decide_keys,
+    decide_positive,
+    decide_traits,
+    find_log,
+    leaning,
+    rest_of,
+)
+from data.lexicon import is_called
+from data.profile import File, file_of, joined, quoted
+from data.samples import rows_of
+from data.spec import DatasetSpec, parse_spec
+
+_FEW_ROWS = 20
+_WORTH_A_LOOK = ("user", "item", "time", "kind", "rating", "amount", "title", "category", "session")
+_ORDER = ("sensitive", "dataset", "events", "items", "users", "positive", "derive")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A spec, the same as TOML with a reason above each line, and what a person should look at."""
+
+    spec: DatasetSpec
+    toml: str
+    decisions: tuple[Decision, ...]
+    warnings: tuple[str, ...]
+
+
+def guess(samples: Mapping[str, pa.Table], *, name: str, unread: Sequence[str] = ()) -> Guess:
+    """Guess the spec of files, each under the name or pattern that the spec will call it by.
+
+    samples: text columns (see `sample_of`), rows as in the file; name: the data set's, made fit by `dataset_name`;
+    unread: what to warn of besides. Raises CannotGuess, which tells what was missing and what the columns look like.
+    """
+    told = Told(warnings=list(unread))
+    files = _files(samples, told)
+    log, others = find_log(files)
+    if log.file.sampled < _FEW_ROWS:
+        told.warnings.append(f"{log.file.title} has {log.file.sampled} rows: too few to tell much, names decide")
+    fit = dataset_name(name)
+    told.decide("dataset.name", fit, f"from {quoted(name)}")
+    decide_keys(log, told)
+    traits = decide_traits(log, told)
+    of_item, of_user, of_event = rest_of(traits, log)
+    items, users = _catalogues(log, files, told)
+    decide_context(log, of_event, told)
+    decide_habits(log, traits, told)
+    decide_items(log, items, of_item, told)
+    decide_users(log, users, of_user, told)
+    decide_positive(traits, told)
+    _tell_of_the_rest(files, log, others, (items, users), told)
+    return _guessed(told, samples)
+
+
+def dataset_name(text: str) -> str:
+    """A name as specs allow it, made of a folder's or file's."""
+    ascii_ = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_).strip("-._")[:64].lower() or "dataset"
+
+
+def _files(samples: Mapping[str, pa.Table], told: Told) -> list[File]:
+    """The samples as files; those with one header, and each with times or of one name but for its digits, as one."""
+    groups: dict[object, list[File]] = {}
+    for name, sample in samples.items():
+        if sample.num_rows == 0:
+            told.warnings.append(f"{name} has a header and no rows: left out")
+            continue
+        wanted = [one for one in sample.column_names[:5000] if is_called(one, *_WORTH_A_LOOK) > 0.9]
+        file, unused = file_of(name, sample, rows=rows_of(sample), wanted=wanted)
+        told.warnings += unused
+        if _headless(file):
+            told.warnings.append(
+                f"{name} seems to lack a line of column names: its first line is {listed(map(quoted, file.header))};"
+                " left out, put one there"
+            )
+            continue
+        timed = any(column.time is not None for column in file.columns)
+        stem = re.sub(r"[\d_.-]+", "", name)
+        groups.setdefault((file.header, "" if timed else stem), []).append(file)
+    if not groups:
+        raise CannotGuess(
+            "no file has rows under a line of column names"
+            + (f": {'; '.join(told.warnings)}" if told.warnings else ""),
+            remedy="bring CSV, TSV or Parquet whose first line names the columns",
+        )
+    return [joined(group) for group in groups.values()]
+
+
+def _headless(file: File) -> bool:
+    """Whether the names are values: numbers or dates over columns of the same."""
+    alike = 0
+    for column in file.columns:
+        number = re.fullmatch(r"[+-]?\d+(\.\d+)?", column.name) is not None
+        date = re.match(r"\d{4}-\d\d?-\d\d?", column.name) is not None
+        alike += (number and column.numeric) or (date and column.time is not None)
+    return alike >= max(1, 0.3 * len(file.columns))
+
+
+def _catalogues(log: Log, files: Sequence[File], told: Told) -> tuple[Match | None, Match | None]:
+    """The item and the user file: by the values they share with the log, else by names, which is told."""
+    items, users = log.items, log.users
+    for role, column, found in (("item", log.item, items), ("user", log.user, users)):
+        if found is not None:
+            if found.share < 0.95:
+                told.warnings.append(
+                    f"{found.share:.0%} of the events' {role}s are in {found.file.title}; the others get no text"
+                )
+            continue
+        taken = [one.file for one in (items, users) if one is not None]
+        sign = 1 if role == "item" else -1
+        for file in files:
+            same = [key for key in file.keys if key.name == column.name]
+            if file is log.file or file in taken or not same or sign * leaning(file) <= 0.5:
+                continue
+            told.warnings.append(
+                f"{file.title} looks like the {role}s' file by its names alone: none or few of its"
+                f" {quoted(column.name)} are among the events'; left out"
+            )
+    return items, users
+
+
+def _tell_of_the_rest(
+    files: Sequence[File], log: Log, others: Sequence[Log], catalogues: Sequence[Match | None], told: Told
+) -> None:
+    used = [log.file, *(one.file for one in catalogues if one is not None)]
+    for file in files:
+        if file in used:
+            continue
+        if any(other.file is file for other in others):
+            told.warnings.append(f"{file.title} could be a log of events too, with other columns: left out")
+        else:
+            told.warnings.append(f"{file.title} is left out: no column of it leads to the events' users or items")
+
+
+def _guessed(told: Told, samples: Mapping[str, pa.Table]) -> Guess:
+    decisions = sorted(told.decisions, key=lambda one: _ORDER.index(one.field.partition(".")[0]))
+    heading = [
+        f"Guessed from {listed(samples)}. Read the reason above each line, and mend what is wrong.",
+        *(f"To look at: {warning}." for warning in told.warnings),
+    ]
+    text = annotated(decisions, heading=heading)
+    return Guess(parse_spec(text, origin="the guess"), text, tuple(decisions), tuple(told.warnings))

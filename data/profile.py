@@ -1,0 +1,374 @@
+"""What the values of a column look like: how many, how different, numbers, times, text. No name is looked at here.
+
+A `Column` holds one sampled column; what it tells is worked out when asked for, on its distinct values.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_NEARLY_ALL = 0.98
+_MOST_LOOKED_AT = 5_000  # distinct values whose form as a time is judged
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_DECIMAL_COMMA = r"^[+-]?\d{1,3}((\.\d{3})*|\d*),\d+$"
+_CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:\.\d+)?)?"
+_ZONE = r"(?:Z|[+-]\d{2}(?::?\d{2})?| [A-Z][A-Za-z_]+(?:/[A-Za-z_]+)*)?"
+_DATES = {  # form -> its pattern; the first two are those that `ingest` reads
+    "iso": rf"^(?P<y>\d{{4}})[-/ ](?P<m>\d{{1,2}})[-/ ](?P<d>\d{{1,2}})(?:[T ]{_CLOCK}{_ZONE})?$",
+    "compact": r"^(?P<y>(?:19|20)\d{2})(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])"
+    r"(?:T?(?P<H>[01]\d|2[0-3])(?P<M>[0-5]\d)(?P<S>[0-5]\d)Z?)?$",
+    "local": r"^(?P<a>\d{1,2})[./-](?P<b>\d{1,2})[./-](?P<y>\d{4}|\d{2})"
+    rf"(?:,?[T ]{_CLOCK}(?: ?[AaPp]\.?[Mm]\.?)?)?$",
+    "words": rf"^(?P<d>\d{{1,2}})[- .]+[^\W\d_]{{3,9}}\.?[- ,]+(?P<y>\d{{4}})(?:,?[T ]{_CLOCK})?$",
+    "other": rf"^(?P<y>\d{{4}})[.年](?P<m>\d{{1,2}})[.月](?P<d>\d{{1,2}})日?(?:[T ]?{_CLOCK})?$",
+}
+_EARLIEST_S, _LATEST_S = 3.15e8, 2.4e9  # 1980 to 2046
+_EPOCHS: tuple[tuple[Literal["s", "ms", "us"], float], ...] = (("s", 1.0), ("ms", 1e3), ("us", 1e6))
+
+
+@dataclass(frozen=True)
+class TimeForm:
+    """How a column writes times. `unit` is the spec's `ts_unit`; None: a form that `ingest` does not read.
+
+    `rough` (distinct values,) f64 rises with the time; NaN for what is none. It tells order and distance, no dates.
+    """
+
+    unit: Literal["s", "ms", "us", "iso"] | None
+    words: str
+    rough: Floats
+    with_clock: bool
+    caution: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of a sample; `cells` (rows,) are trimmed text, null where empty."""
+
+    name: str
+    cells: pa.Array
+
+    @cached_property
+    def _encoded(self) -> pa.DictionaryArray:
+        return self.cells.dictionary_encode()
+
+    @cached_property
+    def codes(self) -> Ints:
+        """(rows,) place of each cell among `values`; -1 where empty."""
+        return np.asarray(pc.fill_null(self._encoded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    @cached_property
+    def values(self) -> list[str]:
+        """The distinct values in order of appearance."""
+        found: list[str] = self._encoded.dictionary.to_pylist()
+        return found
+
+    @cached_property
+    def value_set(self) -> frozenset[str]:
+        """The distinct values."""
+        return frozenset(self.values)
+
+    @cached_property
+    def counts(self) -> Ints:
+        """(distinct,) cells of each value."""
+        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.values)).astype(np.int64)
+
+    @property
+    def rows(self) -> int:
+        return len(self.cells)
+
+    @property
+    def distinct(self) -> int:
+        return len(self.values)
+
+    @property
+    def n(self) -> int:
+        """Cells that are filled."""
+        return int(self.rows - self.cells.null_count)
+
+    @property
+    def filled(self) -> float:
+        """Share of cells that are; 0 of none."""
+        return self.n / self.rows if self.rows else 0.0
+
+    @property
+    def unique(self) -> bool:
+        """Whether it could be a key: nearly all cells filled, nearly none twice."""
+        return self.n >= 2 and self.filled >= _NEARLY_ALL and self.distinct >= 0.995 * self.n
+
+    @cached_property
+    def numbers(self) -> Floats:
+        """(distinct,) the values as numbers; NaN for what is none."""
+        texts = self._encoded.dictionary
+        if not len(texts):
+            return np.zeros(0)
+        plain = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, None)
+        return np.asarray(pc.cast(plain, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+    @cached_property
+    def numeric(self) -> bool:
+        """Whether nearly all cells are numbers as `ingest` reads them."""
+        return self.n > 0 and float(self.counts[np.isfinite(self.numbers)].sum()) >= _NEARLY_ALL * self.n
+
+    @cached_property
+    def decimal_commas(self) -> bool:
+        """Whether its numbers are written as 3,5, which `ingest` does not read."""
+        return self.n > 0 and not self.numeric and self._share(_DECIMAL_COMMA) >= 0.3 and self._share("[^0-9.,+-]") == 0
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether its numbers are whole ones."""
+        found = self.numbers[np.isfinite(self.numbers)]
+        return self.numeric and bool((found == np.floor(found)).all())
+
+    @cached_property
+    def span(self) -> tuple[float, float]:
+        """The smallest and largest number; NaN without numbers."""
+        found = self.numbers[np.isfinite(self.numbers)]
+        return (float(found.min()), float(found.max())) if len(found) else (float("nan"), float("nan"))
+
+    @cached_property
+    def length(self) -> float:
+        """Mean characters of a distinct value."""
+        return float(pc.mean(pc.utf8_length(self._encoded.dictionary)).as_py() or 0.0)
+
+    @cached_property
+    def letters(self) -> float:
+        """Share of distinct values with a letter."""
+        return self._share(r"\pL")
+
+    @cached_property
+    def links(self) -> float:
+        """Share of distinct values that are addresses of the web or of image files."""
+        return self._share(r"^(https?://|www\.)|\.(jpe?g|png|webp|gif)$")
+
+    @cached_property
+    def time(self) -> TimeForm | None:
+        """How it writes times; None for what holds none."""
+        return _time_form(self)
+
+    @cached_property
+    def rough_times(self) -> Floats:
+        """(rows,) the rough time of each row; NaN where there is none."""
+        if self.time is None:
+            return np.full(self.rows, np.nan)
+        return np.append(self.time.rough, np.nan)[self.codes]
+
+    def _share(self, pattern: str) -> float:
+        texts = self._encoded.dictionary
+        return float(pc.mean(pc.match_substring_regex(texts, pattern)).as_py() or 0.0) if len(texts) else 0.0
+
+
+def column_of(name: str, cells: pa.ChunkedArray) -> Column:
+    """A sampled column, its cells trimmed, empty ones null."""
+    text = pc.utf8_trim_whitespace(cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells)
+    return Column(name, pc.if_else(pc.equal(text, ""), None, text))
+
+
+def described(column: Column) -> str:
+    """A column in a few words, for a person who looks for another meaning of it."""
+    if not column.n:
+        return "empty"
+    example = f"such as {quoted(column.values[0])}"
+    if column.time is not None:
+        return f"{column.time.words} {example}"
+    what = "numbers" if column.numeric else "texts"
+    return f"{column.distinct:,} different {what} {example}"
+
+
+def quoted(text: str) -> str:
+    """A name or value as reasons show it: short, on one line, in quotes."""
+    short = text if len(text) <= 40 else text[:39] + "…"
+    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short) + "'"
+
+
+def pairs(left: Column, right: Column) -> int:
+    """How many different pairs of values stand in one row."""
+    both = (left.codes >= 0) & (right.codes >= 0)
+    return len(np.unique(left.codes[both] * np.int64(right.distinct + 1) + right.codes[both]))
+
+
+def determines(left: Column, right: Column) -> bool:
+    """Whether a value of `left`, where it stands in several rows, nearly always comes with the same one of `right`."""
+    both = (left.codes >= 0) & (right.codes >= 0)
+    seen = len(np.unique(left.codes[both]))
+    if int(both.sum()) < 1.2 * seen or right.distinct < 2:
+        return False
+    return pairs(left, right) <= 1.02 * seen
+
+
+def shared(left: Column, right: Column) -> tuple[float, float]:
+    """Containment both ways: the share of left's distinct values among right's, and of right's among left's."""
+    common = len(left.value_set & right.value_set)
+    return common / max(1, left.distinct), common / max(1, right.distinct)
+
+
+def _time_form(column: Column) -> TimeForm | None:
+    if not column.n:
+        return None
+    epoch = _epoch(column)
+    if epoch is not None:
+        return epoch
+    texts = column._encoded.dictionary
+    looked_at = texts.slice(0, _MOST_LOOKED_AT)
+    for form, pattern in _DATES.items():
+        if float(pc.mean(pc.match_substring_regex(looked_at, pattern)).as_py() or 0.0) >= _NEARLY_ALL:
+            return _dated(form, pc.extract_regex(texts, pattern))
+    return None
+
+
+def _epoch(column: Column) -> TimeForm | None:
+    if not column.numeric:
+        return None
+    found = column.numbers
+    for unit, per_second in _EPOCHS:
+        inside = (found >= _EARLIEST_S * per_second) & (found <= _LATEST_S * per_second)
+        if float(inside.mean()) >= _NEARLY_ALL:
+            named = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[unit]
+            return TimeForm(unit, f"{named} since 1970", np.where(inside, found / per_second, np.nan), True)
+    nanos = (found >= _EARLIEST_S * 1e9) & (found <= _LATEST_S * 1e9)
+    if float(nanos.mean()) >= _NEARLY_ALL:
+        caution = "nanoseconds since 1970 are not read: divide them by 1,000 and say ts_unit = 'us'"
+        return TimeForm(None, "nanoseconds since 1970", np.where(nanos, found / 1e9, np.nan), True, caution)
+    return None
+
+
+def _dated(form: str, parts: pa.Array) -> TimeForm:
+    at = {name: _whole(parts, name) for name in ("y", "m", "d", "a", "b", "H", "M", "S")}
+    caution, words, read = None, "ISO 8601 dates", form in ("iso", "compact")
+    if form == "compact":
+        words = "compact dates"
+    elif form == "local":
+        day_first, words, caution = _order_of(at["a"], at["b"])
+        at["d"], at["m"] = (at["a"], at["b"]) if day_first else (at["b"], at["a"])
+    elif form in ("words", "other"):
+        words = "dates in words"
+        caution = "such dates are not read: write them as 2024-01-31"
+    known = np.isfinite(at["y"])
+    days = at["y"] * 372 + np.nan_to_num(at["m"]) * 31 + np.nan_to_num(at["d"])
+    seconds = np.nan_to_num(at["H"]) * 3600 + np.nan_to_num(at["M"]) * 60 + np.nan_to_num(at["S"])
+    clock = bool(np.isfinite(at["H"]).any() and seconds.any())
+    return TimeForm("iso" if read else None, words, np.where(known, days * 86_400 + seconds, np.nan), clock, caution)
+
+
+def _order_of(first: Floats, second: Floats) -> tuple[bool, str, str]:
+    """Whether the day comes first in 03/04/2024, how that is called, and what to tell of it."""
+    not_read = "such dates are not read: write them as 2024-01-31"
+    if np.nanmax(first) > 12 and np.nanmax(second) <= 12:
+        return True, "dates with the day first", f"the day comes first (there is a {np.nanmax(first):.0f}); {not_read}"
+    if np.nanmax(second) > 12 and np.nanmax(first) <= 12:
+        why = f"the month comes first (there is a day {np.nanmax(second):.0f}); {not_read}"
+        return False, "dates with the month first", why
+    return True, "dates with day and month in doubt", f"nothing tells day from month, both stay below 13; {not_read}"
+
+
+def _whole(parts: pa.Array, name: str) -> Floats:
+    kind = parts.type
+    if kind.get_field_index(name) < 0:
+        return np.full(len(parts), np.nan)
+    texts = pc.struct_field(parts, name)
+    filled = pc.if_else(pc.equal(texts, ""), None, texts)
+    return np.asarray(pc.cast(filled, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def separated(column: Column, marks: Sequence[str]) -> tuple[str, float, int] | None:
+    """The mark that splits values into shared parts, with the mean parts of a value and the number of different ones;
+    None where no mark does. A comma in a title splits too, but into parts that hardly two values share."""
+    best: tuple[str, float, int] | None = None
+    texts, counts = column.values[:_MOST_LOOKED_AT], column.counts[:_MOST_LOOKED_AT].tolist()
+    for mark in marks:
+        lists = [[part for part in (p.strip() for p in text.split(mark)) if part] for text in texts]
+        total = sum(len(parts) * n for parts, n in zip(lists, counts, strict=True))
+        several = sum(n for parts, n in zip(lists, counts, strict=True) if len(parts) > 1)
+        different = len({part for parts in lists for part in parts})
+        if several < max(2, 0.05 * sum(counts)) or 3 * different > total or _sentences(lists):
+            continue
+        if best is None or total / sum(counts) > best[1]:
+            best = (mark, total / sum(counts), different)
+    return best
+
+
+def _sentences(lists: Sequence[Sequence[str]]) -> bool:
+    """Whether the parts read as pieces of sentences: more than four words each, or one of many letters."""
+    spaces = [len(re.findall(r"\s", part)) for parts in lists for part in parts]
+    longest = max((len(part) for parts in lists for part in parts), default=0)
+    return longest > 80 or (bool(spaces) and sum(spaces) / len(spaces) > 4)
+
+
+# ---- Files
+
+_MOST_COLUMNS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """Sampled files with the same columns, read as one. rows: about how many there are, sampled or not."""
+
+    names: tuple[str, ...]
+    columns: tuple[Column, ...]
+    sampled: int
+    rows: int
+
+    @property
+    def title(self) -> str:
+        """How reasons call it."""
+        return self.names[0] if len(self.names) == 1 else f"{self.names[0]} and {len(self.names) - 1} more"
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def sampled_share(self) -> float:
+        """Share of its rows that the sample holds."""
+        return min(1.0, self.sampled / self.rows) if self.rows else 1.0
+
+    @cached_property
+    def keys(self) -> tuple[Column, ...]:
+        """Columns whose values stand once each, as a catalogue's keys do; those that come first are likelier."""
+        return tuple(column for column in self.columns if column.unique and likely_key(column))[:6]
+
+
+def likely_key(column: Column) -> bool:
+    """Whether values could be ids of something: whole numbers or short texts, no times, no addresses of the web."""
+    if column.numeric and not column.whole:
+        return False
+    dated = column.time is not None and not column.numeric
+    return not dated and column.links < 0.5 and column.length <= 80
+
+
+def file_of(name: str, sample: pa.Table, *, rows: int, wanted: Sequence[str] = ()) -> tuple[File, list[str]]:
+    """A sampled file, and what of it cannot be looked at: names that stand twice, and columns beyond the first 200
+    (those named in `wanted` aside)."""
+    names, told = sample.column_names, list[str]()
+    doubled = sorted({one for one in names if names.count(one) > 1}) if len(set(names)) < len(names) else []
+    if doubled:
+        told.append(f"{name} has several columns named {', '.join(map(quoted, doubled[:5]))}: none of them can be used")
+    usable = [at for at, one in enumerate(names) if one and one not in doubled]
+    if len(usable) > _MOST_COLUMNS:
+        told.append(f"{name} has {len(names):,} columns: {_MOST_COLUMNS} were looked at, and those of known names")
+        usable = usable[:_MOST_COLUMNS] + [at for at in usable[_MOST_COLUMNS:] if names[at] in wanted][:_MOST_COLUMNS]
+    columns = tuple(column_of(names[at], sample.column(at)) for at in usable)
+    return File((name,), columns, sample.num_rows, max(rows, sample.num_rows)), told
+
+
+def joined(files: Sequence[File]) -> File:
+    """Files of the same header as one, their sampled rows in the files' order."""
+    first = files[0]
+    if len(files) == 1:
+        return first
+    columns = tuple(
+        Column(one.name, pa.concat_arrays([file.columns[at].cells for file in files]))
+        for at, one in enumerate(first.columns)
+    )
+    names = tuple(name for file in files for name in file.names)
+    return File(names, columns, sum(file.sampled for file in files), sum(file.rows for file in files))

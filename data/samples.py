@@ -1,0 +1,111 @@
+"""A look at a file: its first rows and some from later on, as text, whatever the file's format.
+
+Seconds on a file of any size: at most SAMPLE_ROWS rows from its beginning, LATER_ROWS from each of a few places
+behind them, and never more than some megabytes. What cannot be split into the header's columns is passed over;
+`ingest` is who accounts for every row.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data.errors import UnreadableFile
+from data.textfile import MAX_LINE_BYTES, Reject, exact_rows, first_bytes, header_of
+
+SAMPLE_ROWS = 20_000
+LATER_ROWS = 1_000
+ROWS_KEY = b"rows"  # of a sample's schema metadata: about how many rows the whole file has
+_LATER_PLACES = (0.35, 0.55, 0.75, 0.95)
+_MOST_BYTES = 32_000_000
+_MOST_CELLS = 4_000_000
+
+
+def sample_of(path: Path) -> pa.Table:
+    """A sample of a CSV, TSV or Parquet file: one text column for each of its own, also where names repeat.
+
+    The schema's metadata tells under ROWS_KEY about how many rows there are in all. Raises UnreadableFile.
+    """
+    head = first_bytes(path)
+    if head.startswith(b"PAR1") or path.suffix.lower() in (".parquet", ".pq"):
+        return _of_parquet(path)
+    return _of_text(path, head)
+
+
+def rows_of(sample: pa.Table) -> int:
+    """About how many rows the sampled file has."""
+    return int((sample.schema.metadata or {}).get(ROWS_KEY, sample.num_rows))
+
+
+def _of_text(path: Path, head: bytes) -> pa.Table:
+    header, delimiter = header_of(path, head, ())
+    size, rejects = path.stat().st_size, list[Reject]()
+    most = min(SAMPLE_ROWS, _MOST_CELLS // len(header))
+    with path.open("rb") as stream:
+        records = exact_rows(_lines(stream), columns=len(header), delimiter=delimiter, rejects=rejects)
+        rows = [cells for _, cells in islice(records, most)]
+        read, total = stream.tell(), len(rows)
+        if read < size:
+            total = round(len(rows) * size / read)
+        for place in _LATER_PLACES:
+            if len(rows) < most or size * place <= read:
+                continue
+            stream.seek(int(size * place))  # amid a line, which then stands where the header would
+            more = exact_rows(_lines(stream), columns=len(header), delimiter=delimiter, rejects=[])
+            rows += [cells for _, cells in islice(more, min(LATER_ROWS, most))]
+    if rejects and not rows:
+        raise UnreadableFile(
+            f"no line of {path.name} has its header's {len(header)} columns ({rejects[0].reason} in line"
+            f" {rejects[0].line})",
+            remedy="export it again as UTF-8 CSV or TSV with one line of column names",
+        )
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    return _told([pa.array(cells, pa.string()) for cells in columns], header, total)
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines up to a bound, by `readline`, so that the stream's place stays known."""
+    until = stream.tell() + _MOST_BYTES
+    while stream.tell() < until and (line := stream.readline(MAX_LINE_BYTES)):
+        yield line
+
+
+def _of_parquet(path: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            names, total = file.schema_arrow.names, file.metadata.num_rows
+            most = max(1, min(SAMPLE_ROWS, _MOST_CELLS // max(1, len(names))))
+            parts = list(islice(file.iter_batches(batch_size=most), 1))
+            if file.num_row_groups > 1:
+                last = file.iter_batches(batch_size=LATER_ROWS, row_groups=[file.num_row_groups - 1])
+                parts += islice(last, 1 if total > most + LATER_ROWS else 0)
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableFile(
+            f"{path.name} is not a readable Parquet file", remedy="export it again as Parquet, CSV or TSV"
+        ) from error
+    schema = file.schema_arrow
+    arrays = [pa.chunked_array([_as_text(part.column(at)) for part in parts], pa.string()) for at in range(len(names))]
+    return _told(arrays, schema.names, total)
+
+
+def _as_text(cells: pa.Array) -> pa.Array:
+    """A Parquet column as the text that a CSV would hold; null where there is none."""
+    kind = cells.type
+    if pa.types.is_dictionary(kind):
+        return _as_text(cells.cast(kind.value_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.array([None if row is None else "|".join(map(str, row)) for row in cells.to_pylist()], pa.string())
+    try:
+        text = pc.cast(cells, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.nulls(len(cells), pa.string())
+    return pc.replace_substring_regex(text, r"\.0$", "") if pa.types.is_floating(kind) else text
+
+
+def _told(arrays: list[pa.Array], names: list[str], total: int) -> pa.Table:
+    schema = pa.schema([(name, pa.string()) for name in names], metadata={ROWS_KEY: str(total).encode()})
+    return pa.Table.from_arrays(arrays, schema=schema)
