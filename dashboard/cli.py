@@ -7,6 +7,7 @@ so that `lodestar jobs` starts without loading torch.
 import sys
 from collections import Counter
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -115,8 +116,17 @@ def fetch(name: str, as_json: AsJson = False, home: Home = None) -> None:
 
 
 @app.command()
-def ingest(spec: str, as_json: AsJson = False, home: Home = None) -> None:
-    """Build a warehouse from a dataset spec (a TOML file), or from a fetched set's name."""
+def ingest(
+    paths: Annotated[list[str], typer.Argument(metavar="SPEC", help="With --guess: files, folders or patterns.")],
+    guess: Annotated[
+        bool, typer.Option("--guess", help="Write a spec for files of yours, and ingest nothing.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Where --guess writes; default beside the files.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --guess replace a spec.")] = False,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Build a warehouse from a dataset spec (a TOML file), or from a fetched set's name; or guess a spec."""
     from dashboard.intake import ingest_dataset
     from dashboard.qualities import sentences
 
@@ -128,6 +138,12 @@ def ingest(spec: str, as_json: AsJson = False, home: Home = None) -> None:
         for grade, sentence in sentences(told["quality"], Words("en"), tz=told["tz"]):
             console.print(f"{grade}: {sentence}", markup=False)
 
+    if guess:
+        _guess(paths, out=out, force=force, as_json=as_json)
+        return
+    if len(paths) > 1 or out or force:
+        raise typer.BadParameter("one spec at a time; several paths, --out and --force go with --guess")
+    (spec,) = paths
     with desk(home) as d, terminal.Bar(f"ingest {spec}") as bar:
         told = ingest_dataset(d.settings, d.ledger, spec, progress=bar)
     terminal.show(told, as_json=as_json, human=human)
@@ -255,6 +271,19 @@ def main() -> None:
         app()
     except LodestarError as error:
         sys.exit(terminal.fail(error, as_json="--json" in sys.argv))
+
+
+def _guess(paths: list[str], *, out: Path | None, force: bool, as_json: bool) -> None:
+    from dashboard.guessing import guess_dataset
+
+    with terminal.Bar("guess") as bar:
+        told = guess_dataset(paths, out=out, force=force, progress=bar)
+
+    def human(console: Any) -> None:
+        lines = [told["toml"], f"Written to {told['spec']}. Once it says what you mean:", "", f"  {told['next']}"]
+        console.print("\n".join(lines), soft_wrap=True, highlight=False)
+
+    terminal.show(told, as_json=as_json, human=human)
 
 
 def _launch(mine: Settings, port: int | None, *, open_browser: bool = False) -> None:

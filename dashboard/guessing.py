@@ -1,0 +1,123 @@
+"""From paths that someone types to a guessed spec beside them: what `ingest --guess` does. Nothing enters the store."""
+
+import glob
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dashboard.terminal import Report
+from data.errors import InputError, UnreadableFile
+from data.guess import dataset_name, guess
+from data.publish import write_whole
+from data.samples import sample_of
+
+_NO_TABLES = frozenset(
+    [
+        ".toml",
+        ".md",
+        ".rst",
+        ".html",
+        ".htm",
+        ".pdf",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".svg",
+        ".py",
+        ".ipynb",
+        ".sh",
+        ".npz",
+        ".npy",
+        ".duckdb",
+        ".sqlite",
+        ".db",
+        ".log",
+        ".lock",
+    ]
+)
+_PATTERN_MARKS = "*?["
+_MOST_FILES = 200
+
+
+def guess_dataset(
+    paths: Sequence[str], *, out: Path | None = None, force: bool = False, progress: Report | None = None
+) -> dict[str, Any]:
+    """Guess the spec of files, folders and patterns and write it to `out`, by default beside them; the JSON of
+    `ingest --guess`. Raises InputError where a spec stands already and `force` is not given, CannotGuess,
+    UnreadableFile."""
+    files, folder, called = _found(paths)
+    spec_path = out or folder / f"{dataset_name(called)}.toml"
+    if spec_path.exists() and not force:
+        raise InputError(f"there is {spec_path} already", remedy="say --force to replace it, or --out FILE for another")
+    samples, unread = dict[str, pa.Table](), list[str]()
+    faults = list[UnreadableFile]()
+    for number, path in enumerate(files):
+        if progress:
+            progress(number / len(files), f"looking at {path.name}")
+        try:
+            samples[_as_spec_says(path, spec_path.parent)] = sample_of(path)
+        except UnreadableFile as error:
+            faults.append(error)
+            unread.append(f"{path.name} is left out: {error.message}")
+    if faults and not samples:
+        raise faults[0]
+    found = guess(samples, name=called, unread=unread)
+    try:
+        spec_path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(spec_path, found.toml.encode())
+    except OSError as error:
+        raise InputError(f"cannot write {spec_path}: {error.strerror}", remedy="name another with --out") from error
+    return {
+        "spec": str(spec_path),
+        "toml": found.toml,
+        "decisions": [decision.as_json() for decision in found.decisions],
+        "warnings": list(found.warnings),
+        "next": f"lodestar ingest {shlex.quote(str(spec_path))}",
+    }
+
+
+def _found(paths: Sequence[str]) -> tuple[list[Path], Path, str]:
+    """The files that paths, folders and patterns stand for, the folder they share, and what the data may be called."""
+    files: list[Path] = []
+    for text in paths:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            files += [one for one in sorted(path.iterdir()) if one.is_file() and _may_hold_rows(one)]
+        elif path.exists() or not any(mark in text for mark in _PATTERN_MARKS):
+            files.append(path)
+        else:
+            files += [Path(one) for one in sorted(glob.glob(str(path))) if Path(one).is_file()]  # noqa: PTH207
+    files = list(dict.fromkeys(files))
+    if not files:
+        raise UnreadableFile(
+            f"no file that could hold rows at {', '.join(paths)}",
+            remedy="name CSV, TSV or Parquet files, or their folder",
+        )
+    if len(files) > _MOST_FILES:
+        raise InputError(f"{len(files)} files are too many to look at", remedy=f"name {_MOST_FILES} of them at most")
+    folder = Path(os.path.commonpath([one.parent.resolve() for one in files]))
+    alone = len(files) == 1 and not Path(paths[0]).expanduser().is_dir()
+    return files, folder, files[0].stem if alone else folder.name
+
+
+def _may_hold_rows(path: Path) -> bool:
+    return (
+        not path.name.startswith((".", "_")) and path.suffix.lower() not in _NO_TABLES and path.name != "manifest.json"
+    )
+
+
+def _as_spec_says(path: Path, base: Path) -> str:
+    """A path from the spec's folder, in which no mark of a pattern means more than itself. Raises InputError."""
+    whole, folder = path.resolve(), base.resolve()
+    near = whole.relative_to(folder) if whole.is_relative_to(folder) else whole
+    named = near.with_name(glob.escape(near.name)).as_posix()
+    try:
+        named.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{named!r} is not UTF-8", remedy="rename that file or folder") from error
+    return named
