@@ -73,7 +73,8 @@ def _title(columns: Sequence[Column], told: Told, taken: list[Column]) -> Column
         if not readable or not 2 <= one.length <= 150 or (own < 0.4 and named < 0.9):
             continue
         score = 1.5 * named + own + 0.3 * min(one.length, 40) / 40 + 0.4 * strength(one.name, "item")
-        score -= 1.2 * is_called(one.name, "description", "category") + (1.0 if one.length > 100 else 0.0)
+        score -= 1.2 * strength(one.name, "category") + (1.0 if one.length > 100 else 0.0)
+        score -= (1.2 if one.length > 60 else 0.5) * strength(one.name, "description")
         score -= 0.6 * is_called(one.name, "identity", "image") if named < 0.9 else 0.0
         score -= 0.5 if separated(one, _SEPARATORS[:2]) else 0.0
         found.append((score, one))

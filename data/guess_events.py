@@ -13,7 +13,7 @@ import numpy as np
 
 from data.annotated import Decision, listed
 from data.errors import CannotGuess
-from data.lexicon import SENSITIVE, is_called, kind_of_name, kind_strength, strength, words_of
+from data.lexicon import SENSITIVE, is_called, kind_of_name, kind_strength, stem_of, strength, words_of
 from data.profile import Column, File, Ints, described, determines, likely_key, pairs, quoted, shared
 
 _LEAST = -0.75  # the score below which two columns are no users and items
@@ -193,7 +193,7 @@ def _assigned(of_user: Sequence[Match], of_item: Sequence[Match]) -> tuple[Match
 
 def leaning(file: File) -> float:
     """Whether a catalogue looks like one of items (above 0) or of users, by all its names; in [-2, 2]."""
-    stem = file.names[0].rpartition("/")[2].partition(".")[0] if not file.names[0].startswith("u.") else file.names[0]
+    stem = stem_of(file.names[0])
     score = strength(stem, "item") - strength(stem, "user")
     for column in file.columns:
         of_items = is_called(column.name, "item", "title", "category", "price", "description", "image")
@@ -375,7 +375,7 @@ def _kinds_shown(column: Column) -> str:
 
 
 def _decide_kind_value(log: Log, scale: str, told: Told, weighed: Sequence[str]) -> None:
-    named = {kind for name in log.file.names if (kind := kind_of_name(name.rpartition("/")[2].partition(".")[0]))}
+    named = {kind for name in log.file.names if (kind := kind_of_name(stem_of(name)))}
     if len(named) > 1:
         told.warnings.append(
             f"the files' names tell of different kinds ({', '.join(sorted(named))}), which one spec cannot: add a"

@@ -17,6 +17,7 @@ _IDS = (
 )
 _ID_WORDS = frozenset(_IDS.split())
 _ID_ENDINGS = ("nummer", "number", "uuid", "code", "key", "num", "ids", "id", "nr", "no")
+_FORMAT = re.compile(r"(?<=.)\.(csv|tsv|tab|txt|dat|data|parquet|pq|jsonl?|ndjson|gz|zst|xz|bz2)$", re.IGNORECASE)
 _CHINESE_IDS = re.compile(r"(编号|序号|编码|代码|标识|号码|id)$")
 
 _WORDS = {
@@ -105,6 +106,14 @@ def words_of(name: str) -> list[str]:
     """The words of a name: `visitorId`, `visitor_id` and `Visitor ID` have the same two."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     return [word for word in re.split(r"[\W_]+", plain(spaced)) if word]
+
+
+def stem_of(file_name: str) -> str:
+    """A file's name without its folder and without endings that only tell its format; `u.item` is whole."""
+    name = file_name.rpartition("/")[2]
+    while _FORMAT.search(name):
+        name = _FORMAT.sub("", name)
+    return name
 
 
 def _split(words: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:

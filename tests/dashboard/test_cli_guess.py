@@ -1,0 +1,91 @@
+"""`lodestar ingest --guess` as people give it: what it writes and where, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from dashboard.cli import app
+from data.errors import CannotGuess, InputError, LodestarError, UnreadableFile
+from data.spec import load_spec
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A folder named shop with a log, its goods, and things that are no tables."""
+    folder = tmp_path / "my shop"
+    folder.mkdir()
+    rows = [
+        f"c{user},g{(user * 3 + step * 5) % 20},2025-01-{step + 1:02}T{user % 24:02}:00:00Z"
+        for user in range(20)
+        for step in range(6)
+    ]
+    (folder / "clicks.csv").write_text("customer,sku,at\n" + "\n".join(rows) + "\n")
+    goods = [f"g{good},Thing number {good},{('a|b', 'b', 'a|c')[good % 3]}" for good in range(20)]
+    (folder / "products[1].csv").write_text("sku,name,tags\n" + "\n".join(goods) + "\n")
+    (folder / "notes.md").write_text("# not a table\n")
+    (folder / "picture.dat").write_bytes(bytes(range(256)))
+    return folder
+
+
+def told(*words: object) -> dict[str, Any]:
+    done = RUNNER.invoke(app, ["ingest", *map(str, words), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return dict(json.loads(done.stdout))
+
+
+def refused(*words: object) -> LodestarError:
+    done = RUNNER.invoke(app, ["ingest", *map(str, words)])
+    assert isinstance(done.exception, LodestarError), done.output
+    return done.exception
+
+
+def test_a_folder_is_guessed_beside_its_files_and_then_ingested(shop: Path, tmp_path: Path) -> None:
+    found = told("--guess", shop)
+    assert found["spec"] == str(shop / "my-shop.toml")
+    assert found["next"] == f"lodestar ingest '{shop}/my-shop.toml'"
+    assert (shop / "my-shop.toml").read_text(encoding="utf-8") == found["toml"]
+    values = {one["field"]: one["value"] for one in found["decisions"]}
+    assert (values["events.user"], values["events.item"], values["events.ts"]) == ("customer", "sku", "at")
+    assert values["items.files"] == "products[[]1].csv"
+    assert all(one["reason"] for one in found["decisions"])
+    assert any("picture.dat is left out" in warning for warning in found["warnings"])
+    assert not (tmp_path / "home").exists()
+    made = told(shop / "my-shop.toml", "--home", tmp_path / "home")
+    assert (made["read"], made["accepted"]) == (120, 120)
+
+
+def test_people_read_the_spec_and_what_to_say_next(shop: Path) -> None:
+    done = RUNNER.invoke(app, ["ingest", "--guess", str(shop / "*.csv")], catch_exceptions=False)
+    assert 'user = "customer"' in done.stdout
+    assert done.stdout.rstrip().endswith(f"lodestar ingest '{shop}/my-shop.toml'")
+
+
+def test_a_spec_that_stands_is_replaced_only_by_force(shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere" / "spec.toml"
+    files = (shop / "clicks.csv", shop / "products[1].csv")
+    assert told("--guess", *files, "--out", out)["spec"] == str(out)
+    assert load_spec(out).events.files == (str(shop / "clicks.csv"),)
+    out.write_text("mine", encoding="utf-8")
+    error = refused("--guess", *files, "--out", out)
+    assert (type(error), "--force" in error.remedy, out.read_text()) == (InputError, True, "mine")
+    told("--guess", *files, "--out", out, "--force")
+    assert load_spec(out).name == "my-shop"
+    assert told(out, "--home", tmp_path / "home")["accepted"] == 120
+
+
+def test_what_cannot_be_guessed_is_told(shop: Path, tmp_path: Path) -> None:
+    assert isinstance(refused("--guess", shop / "products[1].csv"), CannotGuess)
+    assert isinstance(refused("--guess", shop / "picture.dat"), UnreadableFile)
+    assert isinstance(refused("--guess", shop / "nothing.csv"), UnreadableFile)
+    assert isinstance(refused("--guess", tmp_path / "*.none"), UnreadableFile)
+    assert not list(shop.glob("*.toml"))
+
+
+@pytest.mark.parametrize("words", [("a.toml", "b.toml"), ("a.toml", "--force"), ("a.toml", "--out", "b.toml")])
+def test_options_of_the_guess_alone_are_usage_errors(words: tuple[str, ...]) -> None:
+    assert RUNNER.invoke(app, ["ingest", *words]).exit_code == 2
