@@ -15,31 +15,8 @@ from data.guess import dataset_name, guess
 from data.publish import write_whole
 from data.samples import sample_of
 
-_NO_TABLES = frozenset(
-    [
-        ".toml",
-        ".md",
-        ".rst",
-        ".html",
-        ".htm",
-        ".pdf",
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".gif",
-        ".svg",
-        ".py",
-        ".ipynb",
-        ".sh",
-        ".npz",
-        ".npy",
-        ".duckdb",
-        ".sqlite",
-        ".db",
-        ".log",
-        ".lock",
-    ]
-)
+_OTHER_ENDINGS = "toml md rst html htm pdf png jpg jpeg gif svg py ipynb sh npz npy duckdb sqlite db log lock"
+_NO_TABLES = frozenset(f".{ending}" for ending in _OTHER_ENDINGS.split())
 _PATTERN_MARKS = "*?["
 _MOST_FILES = 200
 
@@ -51,7 +28,7 @@ def guess_dataset(
     `ingest --guess`. Raises InputError where a spec stands already and `force` is not given, CannotGuess,
     UnreadableFile."""
     files, folder, called = _found(paths)
-    spec_path = out or folder / f"{dataset_name(called)}.toml"
+    spec_path = out if out and not out.is_dir() else (out or folder) / f"{dataset_name(called)}.toml"
     if spec_path.exists() and not force:
         raise InputError(f"there is {spec_path} already", remedy="say --force to replace it, or --out FILE for another")
     samples, unread = dict[str, pa.Table](), list[str]()

@@ -18,18 +18,14 @@ from data.annotated import Decision, annotated, listed
 from data.errors import CannotGuess
 from data.guess_catalogue import decide_items, decide_users
 from data.guess_events import (
-    Log,
-    Match,
-    Told,
     decide_context,
     decide_habits,
     decide_keys,
     decide_positive,
     decide_traits,
-    find_log,
-    leaning,
     rest_of,
 )
+from data.guess_log import Log, Match, Told, find_log, leaning
 from data.lexicon import is_called
 from data.profile import File, file_of, joined, quoted
 from data.samples import rows_of

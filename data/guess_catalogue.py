@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from data.annotated import Decision, listed
-from data.guess_events import Log, Match, Told, of_files
+from data.guess_log import Log, Match, Told, of_files
 from data.lexicon import SENSITIVE, is_called, strength
 from data.profile import Column, File, column_of, described, quoted, separated
 
@@ -51,7 +51,17 @@ def decide_items(log: Log, match: Match | None, of_log: Sequence[Column], told: 
         told.decide("items.files", None, f"the events' own columns tell of items: each item has one value of {names}")
     else:
         return
-    columns = [one for one in columns if one.n]
+    inner = Told()
+    _item_fields([one for one in columns if one.n], inner)
+    fields = {one.field for one in inner.decisions if one.value is not None}
+    if match is None and fields <= {"items.text_template"}:
+        told.decisions.pop()
+        return
+    told.decisions += inner.decisions
+    told.warnings += inner.warnings
+
+
+def _item_fields(columns: Sequence[Column], told: Told) -> None:
     taken: list[Column] = []
     title = _title(columns, told, taken)
     categories = _categories([one for one in columns if one is not title], told, taken)
@@ -94,7 +104,7 @@ def _title(columns: Sequence[Column], told: Told, taken: list[Column]) -> Column
 def _categories(columns: Sequence[Column], told: Told, taken: list[Column]) -> Column | None:
     found = []
     for one in columns:
-        named = strength(one.name, "category") - 0.8 * is_called(one.name, "description", "title", "image", "identity")
+        named = strength(one.name, "category") - 0.8 * is_called(one.name, "description", "image")
         if one.time is not None or one.links > 0.3 or one.distinct < 2:
             continue
         if one.numeric and (named < 0.9 or not one.whole or one.distinct > 0.5 * one.n):
@@ -104,7 +114,7 @@ def _categories(columns: Sequence[Column], told: Told, taken: list[Column]) -> C
         if not split and not few and not (named > 0.9 and one.distinct < 0.8 * one.n):
             continue
         score = 1.5 * named + (0.8 if split else 0.0) + (0.3 if few and one.letters > 0.5 else 0.0)
-        score -= 0.3 if not split and one.distinct < 3 else 0.0
+        score += 0.1 * strength(one.name, "title") - (0.3 if not split and one.distinct < 3 else 0.0)
         found.append((score, one, split))
     found.sort(key=lambda one: -one[0])
     _warn_of_flags(columns, told)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 LAST_WORD, INNER_WORD, LAST_PART, FIRST_PART = 0.95, 0.4, 0.7, 0.35
+_NAME = "name"
 _SHORTEST_PART = 4  # letters of a word that counts inside a longer one: Kaufdatum, orderdate
 _IDS = (
     "id ids key keys no nr num number nummer code codes identifier uuid guid hash idx index ref sk pk fk raw anon"
@@ -21,12 +22,12 @@ _FORMAT = re.compile(r"(?<=.)\.(csv|tsv|tab|txt|dat|data|parquet|pq|jsonl?|ndjso
 _CHINESE_IDS = re.compile(r"(编号|序号|编码|代码|标识|号码|id)$")
 
 _WORDS = {
-    "user": "user customer client visitor member household person account buyer shopper reader viewer listener"
+    "user": "user customer client visitor member household person people account buyer shopper reader viewer listener"
     " subscriber player student reviewer learner passenger guest uid cust usr kunde kunden nutzer benutzer besucher"
     " mitglied kaeufer käufer leser haushalt utilisateur acheteur membre visiteur lecteur usuario cliente comprador"
     " miembro visitante hogar 用户 会员 客户 顾客 买家 读者 学生 观众 访客",
     "item": "item product sku article movie film book isbn asin song track video news story content offer listing"
-    " goods game app course recipe hotel restaurant business artist album post page iid pid mid podcast anime beer"
+    " goods game app course recipe hotel restaurant business artist album post page iid podcast anime beer"
     " wine stock stockcode merchandise show episode artikel produkt produkte ware buch bücher lied filme artículo"
     " producto libro película canción produit livre chanson 商品 物品 产品 电影 影片 图书 书籍 歌曲 视频 文章 新闻 课程"
     " 音乐 店铺 菜品",
@@ -46,10 +47,12 @@ _WORDS = {
     "quantity": "quantity qty count units pieces menge anzahl quantité cantidad 数量 件数",
     "price": "price cost preis unitprice prix precio 价格 单价 售价",
     "label": "label clicked click liked target accepted 点击 是否",
-    "session": "session visit basket order orders cart invoice invoiceno transaction receipt trip bestellung"
+    "basket": "basket order orders bestell cart invoice invoiceno transaction receipt bestellung warenkorb rechnung bon"
+    " commande panier facture pedido cesta factura 订单 购物车 小票",
+    "session": "session visit basket order orders bestell cart invoice invoiceno transaction receipt trip bestellung"
     " warenkorb sitzung rechnung bon commande panier facture pedido cesta factura sesión 会话 订单 购物车 交易 小票",
     "title": "title name label headline titel bezeichnung titre nom título nombre 标题 名称 名字 片名 书名 品名 歌名",
-    "category": "category categories genre genres tag tags topic topics department section class kategorie"
+    "category": "category categories genre genres tag tags topic topics department section group class kategorie"
     " kategorien rubrik schlagworte schlagwörter catégorie rubrique categoría género géneros etiquetas 类别 分类 类目"
     " 标签 题材 类型 品类",
     "description": "description text abstract summary plot overview about body synopsis details beschreibung résumé"
@@ -130,6 +133,10 @@ def strength(name: str, concept: str) -> float:
     """How strongly a name speaks for a concept of this module, in [0, 1]."""
     latin, chinese = _CONCEPTS[concept]
     words = [word for word in words_of(name) if word not in _ID_WORDS and not word.isdigit()]
+    if len(words) > 1 and words[-1] == _NAME and concept not in ("title", "user", "item", "identity"):
+        words = words[:-1]  # a section_name is a section, though a product_name is a title
+    elif len(words) > 1 and words[-1] == _NAME and concept == "title" and strength(name, "category") > LAST_PART:
+        return INNER_WORD
     if not words:
         return 0.0
     if "".join(words) in latin:

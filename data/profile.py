@@ -152,6 +152,11 @@ class Column:
         return self._share(r"^(https?://|www\.)|\.(jpe?g|png|webp|gif)$")
 
     @cached_property
+    def free(self) -> bool:
+        """Whether it is text as people write it: long, or of several words that hardly anyone repeats."""
+        return self.length > 60 or (self.distinct > 100 and not self.numeric and self._share(r"\pL\s+\S") > 0.5)
+
+    @cached_property
     def time(self) -> TimeForm | None:
         """How it writes times; None for what holds none."""
         return _time_form(self)

@@ -70,6 +70,7 @@ def test_a_spec_that_stands_is_replaced_only_by_force(shop: Path, tmp_path: Path
     files = (shop / "clicks.csv", shop / "products[1].csv")
     assert told("--guess", *files, "--out", out)["spec"] == str(out)
     assert load_spec(out).events.files == (str(shop / "clicks.csv"),)
+    assert told("--guess", *files, "--out", out.parent)["spec"] == str(out.parent / "my-shop.toml")
     out.write_text("mine", encoding="utf-8")
     error = refused("--guess", *files, "--out", out)
     assert (type(error), "--force" in error.remedy, out.read_text()) == (InputError, True, "mine")

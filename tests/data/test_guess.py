@@ -377,6 +377,27 @@ def test_repeated_rows_are_refused_on_advice(tmp_path: Path) -> None:
     assert (result.accepted, result.quarantined) == (len(rows), 50)
 
 
+def test_repeats_of_a_long_log_are_foreseen_from_a_sample(tmp_path: Path) -> None:
+    """A year of weekly baskets in order of time: its sampled beginning holds each customer's first ones alone."""
+    rng = random.Random(8)
+    rows = []
+    for week in range(150):
+        for user in range(400):
+            at = START + timedelta(weeks=week, seconds=user)
+            rows += [(f"o{week}-{user}", user, f"g{good}", at.isoformat()) for good in rng.sample(range(120), 2)]
+    found = guessed(write(tmp_path / "orders.csv", ("order_id", "customer", "product", "at"), rows))
+    assert found.spec.task == "repurchase"
+    assert "in the whole log" in found.toml
+    assert "in one 'order_id'" in " ".join(found.toml.split("\n# "))
+
+
+def test_visits_without_users_are_told(tmp_path: Path) -> None:
+    rows = [(f"s{u}", f"i{i}", t.isoformat()) for u, i, t in met()]
+    found = guessed(write(tmp_path / "clicks.csv", ("session_id", "item_id", "ts"), rows))
+    assert found.spec.events.user == "session_id"
+    assert told(found, "a visit stands for a user")
+
+
 def test_odd_names_of_columns(tmp_path: Path) -> None:
     user, item, at = 'the "user"\nof it', "item\t# [x] = 'y'", "ts\\\u2028 时间"
     rows = met()
@@ -488,7 +509,7 @@ def test_what_is_no_table(tmp_path: Path, content: bytes, words: str) -> None:
 
 
 def test_a_header_alone(tmp_path: Path) -> None:
-    with pytest.raises(CannotGuess, match="x.csv has a header and no rows"):
+    with pytest.raises(CannotGuess, match=r"x\.csv has a header and no rows"):
         guessed(write(tmp_path / "x.csv", ("user", "item", "ts"), []))
 
 
@@ -525,6 +546,8 @@ def test_names_that_stand_twice_are_not_used(tmp_path: Path) -> None:
         ("用户编号", "user", 0.9),
         ("item_price", "price", 0.9),
         ("商品名称", "title", 0.9),
+        ("section_name", "category", 0.9),
+        ("product_name", "title", 0.9),
         ("Kaufdatum", "time", 0.6),
     ],
 )
