@@ -40,7 +40,7 @@ def guess_dataset(
             samples[_as_spec_says(path, spec_path.parent)] = sample_of(path)
         except UnreadableFile as error:
             faults.append(error)
-            unread.append(f"{path.name} is left out: {error.message}")
+            unread.append(f"{path.name} is left out: {error}")
     if faults and not samples:
         raise faults[0]
     found = guess(samples, name=called, unread=unread)
@@ -73,7 +73,7 @@ def _found(paths: Sequence[str]) -> tuple[list[Path], Path, str]:
     if not files:
         raise UnreadableFile(
             f"no file that could hold rows at {', '.join(paths)}",
-            remedy="name CSV, TSV or Parquet files, or their folder",
+            remedy="name CSV, TSV, JSON lines or Parquet files, or their folder",
         )
     if len(files) > _MOST_FILES:
         raise InputError(f"{len(files)} files are too many to look at", remedy=f"name {_MOST_FILES} of them at most")
@@ -89,10 +89,9 @@ def _may_hold_rows(path: Path) -> bool:
 
 
 def _as_spec_says(path: Path, base: Path) -> str:
-    """A path from the spec's folder, in which no mark of a pattern means more than itself. Raises InputError."""
+    """A path from the spec's folder. Raises InputError for one that is no text."""
     whole, folder = path.resolve(), base.resolve()
-    near = whole.relative_to(folder) if whole.is_relative_to(folder) else whole
-    named = near.with_name(glob.escape(near.name)).as_posix()
+    named = (whole.relative_to(folder) if whole.is_relative_to(folder) else whole).as_posix()
     try:
         named.encode()
     except UnicodeEncodeError as error:

@@ -101,7 +101,7 @@ def _files(samples: Mapping[str, pa.Table], told: Told) -> list[File]:
         raise CannotGuess(
             "no file has rows under a line of column names"
             + (f": {'; '.join(told.warnings)}" if told.warnings else ""),
-            remedy="bring CSV, TSV or Parquet whose first line names the columns",
+            remedy="bring CSV, TSV or the like whose first line names the columns, JSON lines or Parquet",
         )
     return [joined(group) for group in groups.values()]
 

@@ -77,13 +77,13 @@ def _decide_time(log: Log, told: Told) -> None:
     ]
     first = next(value for value in log.ts.values if value)
     told.decide("events.ts", log.ts, f"{form.words}, such as {quoted(first)}", *others[:3])
-    if form.unit is None:
-        told.decide("events.ts_unit", None, f"{form.words} are not read as they stand")
-    else:
+    if form.unit is not None:
         told.decide("events.ts_unit", form.unit, f"by the values' {'form' if form.unit == 'iso' else 'size'}")
+    elif form.format is not None:
+        told.decide("events.ts_format", form.format, "by the values' form; not ISO 8601")
     if form.caution:
         told.warnings.append(f"{quoted(log.ts.name)}: {form.caution}")
-    if not form.with_clock and form.unit is not None:
+    if not form.with_clock and form.readable:
         told.warnings.append(f"{quoted(log.ts.name)} has days without hours: events of one day keep the file's order")
 
 

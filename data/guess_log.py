@@ -102,9 +102,9 @@ def _times(file: File, files: Sequence[File]) -> list[tuple[float, Column]]:
     for column in file.columns:
         if column.time is None or column.filled < 0.5:
             continue
-        numbers = column.numeric and column.time.unit != "iso"
+        numbers = column.numeric and column.time.format is None
         score = 0.7 if numbers else 1.0
-        score -= 0.6 if column.time.unit is None else 0.0
+        score -= 0.0 if column.time.unit else 0.2 if column.time.readable else 0.6
         score += 0.8 * strength(column.name, "time") - 1.2 * strength(column.name, "other time")
         score += 0.2 if column.time.with_clock else 0.0
         score -= 0.6 * is_called(column.name, "user", "item", "session") if numbers else 0.0

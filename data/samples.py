@@ -5,16 +5,20 @@ behind them, and never more than some megabytes. What cannot be split into the h
 `ingest` is who accounts for every row.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data.decoding import decode
 from data.errors import UnreadableFile
+from data.jsonlines import is_json_lines, members
 from data.textfile import MAX_LINE_BYTES, Reject, exact_rows, first_bytes, header_of
 
 SAMPLE_ROWS = 20_000
@@ -23,17 +27,23 @@ ROWS_KEY = b"rows"  # of a sample's schema metadata: about how many rows the who
 _LATER_PLACES = (0.35, 0.55, 0.75, 0.95)
 _MOST_BYTES = 32_000_000
 _MOST_CELLS = 4_000_000
+T = TypeVar("T")
 
 
 def sample_of(path: Path) -> pa.Table:
-    """A sample of a CSV, TSV or Parquet file: one text column for each of its own, also where names repeat.
+    """A sample of delimited text, JSON lines or Parquet: one text column for each of its own, also where names repeat.
 
-    The schema's metadata tells under ROWS_KEY about how many rows there are in all. Raises UnreadableFile.
+    The schema's metadata tells under ROWS_KEY about how many rows there are in all. What is compressed or not UTF-8 is
+    written out first, as a whole. Raises UnreadableFile.
     """
-    head = first_bytes(path)
-    if head.startswith(b"PAR1") or path.suffix.lower() in (".parquet", ".pq"):
+    if is_parquet(path):
         return _of_parquet(path)
-    return _of_text(path, head)
+    with TemporaryDirectory() as scratch:
+        text = decode(path, into=Path(scratch)).text
+        head = first_bytes(text, name=path.name)
+        if is_json_lines(path.name, head):
+            return _of_json_lines(path, text)
+        return _of_text(path, text, head)
 
 
 def rows_of(sample: pa.Table) -> int:
@@ -41,22 +51,15 @@ def rows_of(sample: pa.Table) -> int:
     return int((sample.schema.metadata or {}).get(ROWS_KEY, sample.num_rows))
 
 
-def _of_text(path: Path, head: bytes) -> pa.Table:
-    header, delimiter = header_of(path, head, ())
-    size, rejects = path.stat().st_size, list[Reject]()
+def _of_text(path: Path, text: Path, head: bytes) -> pa.Table:
+    header, delimiter = header_of(path.name, head, ())
+    rejects: list[Reject] = []
     most = min(SAMPLE_ROWS, _MOST_CELLS // len(header))
-    with path.open("rb") as stream:
-        records = exact_rows(_lines(stream), columns=len(header), delimiter=delimiter, rejects=rejects)
-        rows = [cells for _, cells in islice(records, most)]
-        read, total = stream.tell(), len(rows)
-        if read < size:
-            total = round(len(rows) * size / read)
-        for place in _LATER_PLACES:
-            if len(rows) < most or size * place <= read:
-                continue
-            stream.seek(int(size * place))  # amid a line, which then stands where the header would
-            more = exact_rows(_lines(stream), columns=len(header), delimiter=delimiter, rejects=[])
-            rows += [cells for _, cells in islice(more, min(LATER_ROWS, most))]
+
+    def cells(lines: Iterator[bytes]) -> Iterator[list[str]]:
+        return (row for _, row in exact_rows(lines, columns=len(header), delimiter=delimiter, rejects=rejects))
+
+    rows, total = _sampled(text, cells, most)
     if rejects and not rows:
         raise UnreadableFile(
             f"no line of {path.name} has its header's {len(header)} columns ({rejects[0].reason} in line"
@@ -64,7 +67,54 @@ def _of_text(path: Path, head: bytes) -> pa.Table:
             remedy="export it again as UTF-8 CSV or TSV with one line of column names",
         )
     columns = list(zip(*rows, strict=True)) or [()] * len(header)
-    return _told([pa.array(cells, pa.string()) for cells in columns], header, total)
+    return _told([pa.array(column, pa.string()) for column in columns], header, total)
+
+
+def _of_json_lines(path: Path, text: Path) -> pa.Table:
+    pointers = members(text)
+    if not pointers:
+        raise UnreadableFile(f"no line of {path.name} is a JSON object", remedy="write an object a line")
+    most = min(SAMPLE_ROWS, _MOST_CELLS // len(pointers))
+    rows, total = _sampled(text, _objects, most)
+    steps = [pointer.split("/")[1:] for pointer in pointers.values()]
+    columns = [pa.array([_member(row, path) for row in rows], pa.string()) for path in steps]
+    return _told(columns, list(pointers), total)
+
+
+def _objects(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """The objects of lines; others are passed over, and so is the rest of a line that the reading began amid."""
+    for line in lines:
+        try:
+            value = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def _member(value: Any, steps: Sequence[str]) -> str | None:
+    for step in steps:
+        value = value.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(value, dict) else None
+    if isinstance(value, list):
+        return "|".join(map(str, value))
+    if value is None or isinstance(value, dict):
+        return None
+    return json.dumps(value).removesuffix(".0") if isinstance(value, bool | float) else str(value)
+
+
+def _sampled(text: Path, split: Callable[[Iterator[bytes]], Iterator[T]], most: int) -> tuple[list[T], int]:
+    """Rows from the beginning and from later places, and about how many there are in all."""
+    size = text.stat().st_size
+    with text.open("rb") as stream:
+        rows = list(islice(split(_lines(stream)), most))
+        read, total = stream.tell(), len(rows)
+        if 0 < read < size:
+            total = round(len(rows) * size / read)
+        for place in _LATER_PLACES:
+            if len(rows) >= most and size * place > read:
+                stream.seek(int(size * place))  # amid a line, which then stands where the header would
+                rows += islice(split(_lines(stream)), min(LATER_ROWS, most))
+    return rows, total
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -72,6 +122,17 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
     until = stream.tell() + _MOST_BYTES
     while stream.tell() < until and (line := stream.readline(MAX_LINE_BYTES)):
         yield line
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its ending or first bytes."""
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) == b"PAR1"
+    except OSError:
+        return False  # told by whoever reads it next
 
 
 def _of_parquet(path: Path) -> pa.Table:

@@ -51,7 +51,7 @@ def test_a_folder_is_guessed_beside_its_files_and_then_ingested(shop: Path, tmp_
     assert (shop / "my-shop.toml").read_text(encoding="utf-8") == found["toml"]
     values = {one["field"]: one["value"] for one in found["decisions"]}
     assert (values["events.user"], values["events.item"], values["events.ts"]) == ("customer", "sku", "at")
-    assert values["items.files"] == "products[[]1].csv"
+    assert values["items.files"] == "products[1].csv"
     assert all(one["reason"] for one in found["decisions"])
     assert any("picture.dat is left out" in warning for warning in found["warnings"])
     assert not (tmp_path / "home").exists()

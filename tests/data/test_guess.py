@@ -1,6 +1,7 @@
 """Files of many shapes, as strangers have them: what each column is taken for, and that ingest accepts the rows."""
 
 import csv
+import gzip
 import json
 import random
 import time
@@ -145,17 +146,45 @@ def test_baskets_in_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "words"), [("%d/%m/%Y %H:%M", "the day comes first"), ("%m/%d/%Y", "the month comes")]
+    ("form", "words"),
+    [
+        ("%d/%m/%Y %H:%M", "the day first"),
+        ("%m/%d/%Y %I:%M:%S %p", "the month first"),
+        ("%d.%m.%y", "the day first"),
+        ("%d-%b-%Y", "the month as a word"),
+        ("%Y年%m月%d日", "the year first"),
+        ("%Y%m%dT%H%M%SZ", "compact"),
+        ("%Y%m%d%H%M%S", "compact"),
+    ],
 )
-def test_dates_that_ingest_does_not_read_are_told(tmp_path: Path, form: str, words: str) -> None:
+def test_dates_that_are_no_iso(tmp_path: Path, form: str, words: str) -> None:
     found = guessed(baskets(tmp_path, lambda at: at.strftime(form)))
-    assert (found.spec.events.ts, found.spec.events.ts_unit) == ("InvoiceDate", None)
-    assert told(found, words)
+    assert (found.spec.events.ts, found.spec.events.ts_unit, found.spec.events.ts_format) == ("InvoiceDate", None, form)
+    assert words in " ".join(found.toml.split("\n# ")).lower()
+    result = brought(found, tmp_path)
+    assert (result.quarantined, result.facts.first_ts.date()) == (0, START.date())
 
 
 def test_dates_with_day_and_month_in_doubt_are_told(tmp_path: Path) -> None:
     found = guessed(baskets(tmp_path, lambda at: f"{at.day % 12 + 1:02}.{at.month:02}.2024"))
     assert told(found, "nothing tells day from month")
+    assert brought(found, tmp_path).quarantined == 0
+
+
+def test_json_lines_and_what_is_compressed(tmp_path: Path) -> None:
+    rows = met()
+    with gzip.open(tmp_path / "events.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(
+            json.dumps({"user": {"id": f"u{u}"}, "item": i, "at": t.isoformat(), "stars": 1.0 + (u + i) % 5}) + "\n"
+            for u, i, t in rows
+        )
+    goods = write(tmp_path / "goods.csv", ("商品编号", "名称"), [(i, f"好商品第{i}号") for i in range(80)])
+    goods.write_bytes(goods.read_text(encoding="utf-8").encode("gb18030"))
+    found = guessed(tmp_path / "events.jsonl.gz", goods)
+    events = found.spec.events
+    assert (events.user, events.item, events.ts, events.value) == ("user.id", "item", "at", "stars")
+    assert found.spec.items and found.spec.items.title == "名称"
+    assert brought(found, tmp_path).accepted == len(rows)
 
 
 def test_clicks_on_news_in_milliseconds(tmp_path: Path) -> None:
@@ -302,7 +331,7 @@ def test_two_files_of_events_and_a_log_of_another_shape(tmp_path: Path) -> None:
     found = guessed(january, february, searches)
     events = found.spec.events
     assert events.files == ("log-1.csv", "log-2.csv")
-    assert (events.ts, events.ts_unit) == ("day", "iso")
+    assert (events.ts, events.ts_format) == ("day", "%Y%m%d")
     assert told(found, "searches.csv could be a log of events too")
     assert told(found, "days without hours")
     result = brought(found, tmp_path)
@@ -562,22 +591,25 @@ def test_names_speak(name: str, concept: str, least: float) -> None:
         ("2024-01-31", "iso"),
         ("2024/1/3 8:26", "iso"),
         ("2024-01-31T10:15:00.123+01:00", "iso"),
-        ("20240131", "iso"),
-        ("20240131T101500Z", "iso"),
+        ("20240131", "%Y%m%d"),
+        ("20240131T101500Z", "%Y%m%dT%H%M%SZ"),
         ("1706696100", "s"),
         ("1706696100.25", "s"),
         ("1706696100123", "ms"),
         ("1706696100123456", "us"),
         ("1706696100123456789", None),
-        ("31.01.2024", None),
-        ("31-Jan-2024", None),
-        ("2024年1月31日", None),
+        ("31.01.2024", "%d.%m.%Y"),
+        ("31-Jan-2024", "%d-%b-%Y"),
+        ("2024年1月31日", "%Y年%m月%d日"),
+        ("31.1.24 08:05:06.5", "%d.%m.%y %H:%M:%S.%f"),
+        ("1/31/2024 8:05pm", "%m/%d/%Y %I:%M%p"),
+        ("31 January 2024", "%d %B %Y"),
     ],
 )
 def test_forms_of_times(text: str, unit: str | None) -> None:
     form = column_of("x", pa.chunked_array([[text]])).time
     assert form is not None
-    assert form.unit == unit
+    assert (form.unit or form.format) == unit
     assert (form.caution is None) == (unit is not None)
 
 
