@@ -124,7 +124,7 @@ def _stage_plain(
     try:
         file.count = target.insert(source, file.name, header, names, path=str(path), delimiter=delimiter)
         found = target.connection.sql(
-            "SELECT line, arg_min(error_type, column_idx) AS kind, any_value(csv_line) AS raw"
+            "SELECT line, coalesce(arg_min(error_type, column_idx), any_value(error_type)) AS kind, any_value(csv_line) AS raw"
             " FROM reject_errors GROUP BY line ORDER BY line"
         ).to_arrow_table()
         target.connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
