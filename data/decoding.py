@@ -75,6 +75,17 @@ def decode(path: Path, *, into: Path, encoding: str | None = None) -> Decoded:
     return Decoded(target, compression, found, why)
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its ending or first bytes."""
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) == b"PAR1"
+    except OSError:
+        return False  # told by whoever reads it next
+
+
 def compression_of(path: Path) -> str | None:
     """gzip, zstd, bzip2 or xz by the first bytes; None for all else. Raises UnreadableFile."""
     with _opened(path, None) as stream:

@@ -17,6 +17,10 @@
     |  |- DamagedArtefact        a file's hash is not its manifest's
     |  |- DiskFull               nothing was published; what stood before still stands
     |- FetchFailed           no address gave the bytes that the hash names
+    |- QueryError            a statement of the SQL console gave no result
+    |  |- QueryRefused           it is not one that only reads, or it asked for what the sandbox withholds
+    |  |- QueryFailed            the database could not run it: a mistake in it, or too much asked at once
+    |  |- QueryTimeout           it was ended because it took too long
     |- WeightsMissing        a language model that is neither here nor to be had
     |- PortInUse             another process listens there
     |- ScorerUnavailable     the scorer does not answer
@@ -142,6 +146,22 @@ class DiskFull(StoreError):
 
 class FetchFailed(LodestarError):
     """No address gave the bytes that the hash names."""
+
+
+class QueryError(LodestarError):
+    """A statement of the SQL console gave no result."""
+
+
+class QueryRefused(QueryError):
+    """A statement that does more than read, or that asked for what the sandbox withholds."""
+
+
+class QueryFailed(QueryError):
+    """The database could not run a statement."""
+
+
+class QueryTimeout(QueryError):
+    """A statement took too long and was ended."""
 
 
 class WeightsMissing(LodestarError):

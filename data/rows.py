@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.databases import stage_query
-from data.decoding import decode
+from data.decoding import decode, is_parquet
 from data.errors import UnreadableFile
 from data.jsonlines import is_json_lines, stage_json_lines
 from data.staging import Source, Staged, StagedFile, Target, text_of
@@ -96,7 +96,7 @@ def _stage(target: Target, sources: Sequence[Source], *, exact: bool) -> Staged:
 def _stage_source(target: Target, source: Source, start: int, *, exact: bool) -> StagedFile:
     if source.query is not None:
         return stage_query(target, source, start)
-    if _is_parquet(source.path):
+    if is_parquet(source.path):
         return _stage_parquet(target, source, start)
     decoded = decode(source.path, into=target.scratch, encoding=source.encoding)
     told = f"{decoded.encoding} ({decoded.why})" + (f", {decoded.compression}" if decoded.compression else "")
@@ -124,8 +124,8 @@ def _stage_plain(
     try:
         file.count = target.insert(source, file.name, header, names, path=str(path), delimiter=delimiter)
         found = target.connection.sql(
-            "SELECT line, coalesce(arg_min(error_type, column_idx), any_value(error_type)) AS kind, any_value(csv_line) AS raw"
-            " FROM reject_errors GROUP BY line ORDER BY line"
+            "SELECT line, coalesce(arg_min(error_type, column_idx), any_value(error_type)) AS kind,"
+            " any_value(csv_line) AS raw FROM reject_errors GROUP BY line ORDER BY line"
         ).to_arrow_table()
         target.connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
     except DatabaseError as error:
@@ -160,16 +160,6 @@ def _stage_exact(target: Target, file: StagedFile, path: Path, header: Sequence[
 
 
 # ---- Parquet
-
-
-def _is_parquet(path: Path) -> bool:
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return True
-    try:
-        with path.open("rb") as stream:
-            return stream.read(4) == b"PAR1"
-    except OSError:
-        return False  # told by whoever reads it next
 
 
 def _stage_parquet(target: Target, source: Source, start: int) -> StagedFile:

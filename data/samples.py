@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.decoding import decode
+from data.decoding import decode, is_parquet
 from data.errors import UnreadableFile
 from data.jsonlines import is_json_lines, members
 from data.textfile import MAX_LINE_BYTES, Reject, exact_rows, first_bytes, header_of
@@ -122,17 +122,6 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
     until = stream.tell() + _MOST_BYTES
     while stream.tell() < until and (line := stream.readline(MAX_LINE_BYTES)):
         yield line
-
-
-def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, by its ending or first bytes."""
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return True
-    try:
-        with path.open("rb") as stream:
-            return stream.read(4) == b"PAR1"
-    except OSError:
-        return False  # told by whoever reads it next
 
 
 def _of_parquet(path: Path) -> pa.Table:

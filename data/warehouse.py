@@ -1,4 +1,4 @@
-"""The one place that opens DuckDB: immutable builds for reading, a scratch database for making them.
+"""The one place that opens DuckDB: immutable builds for reading, a scratch database for making them, the sandbox.
 
 A build is read-only everywhere and its file name is never reused, so any number of processes may hold it. One
 connection is not safe among threads; one cursor per call is, and that is all `Warehouse.run` does.
@@ -132,6 +132,40 @@ def build_connection(path: Path | None, *, threads: int = 2, memory_limit: str =
     connection = duckdb.connect(str(path or ":memory:"), config=options)
     try:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def sandbox_connection(path: str, *, threads: int, memory_mb: int, seconds: float) -> Iterator[Connection]:
+    """The database `snapshot` at `path`, for a stranger's statement: in a process of its own (data/sandbox_child.py),
+    never in this one, and one connection only.
+
+    Nothing but the open file can be read: the local file system is switched off, too, since DuckDB allows an attached
+    file's own path even without external access. No database is left that could be written, and the configuration is
+    locked last.
+    """
+    config: dict[str, Any] = {
+        "python_enable_replacements": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "allow_persistent_secrets": "false",
+        "secret_directory": "",
+        "temp_directory": "",
+        "memory_limit": f"{memory_mb}MB",
+        "threads": threads,
+        "max_execution_time": str(int(seconds * 1000)),
+    }
+    connection = duckdb.connect(":memory:", config=config)
+    try:
+        connection.execute("ATTACH $path AS snapshot (READ_ONLY)", {"path": path})
+        connection.execute("USE snapshot; DETACH memory")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("SET GLOBAL enable_external_access = false")
+        connection.execute("SET GLOBAL disabled_filesystems = 'LocalFileSystem'")
+        connection.execute("SET GLOBAL lock_configuration = true")
         yield connection
     finally:
         connection.close()
