@@ -1,0 +1,147 @@
+"""From a CSV of events to a committed build, beside what DuckDB alone takes to read and sort it into a table:
+`python -m tests.bench.ingesting --events 25000000`.
+
+The log is made in memory and written once: skewed users and items, kinds, ratings, times of a year in file order, and a
+few rows that have to be refused. Bare is `read_csv` with told types, sorted by time into a table, on as many threads
+and as much memory; ours is `data.ingest` with every check on. Each runs in a process of its own, whose peak of
+resident memory is its own, one after the other and bare once more, so that a noisy machine is seen.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+from rich.console import Console
+
+from dashboard.terminal import table
+from data.ingest import ingest
+from data.spec import parse_spec
+from data.warehouse import build_connection
+from tests.bench.__main__ import matmul_seconds
+
+SPEC = """
+[dataset]
+name = "made"
+[events]
+files = "events.csv"
+user = "user"
+item = "item"
+ts = "ts"
+kind = "kind"
+value = "value"
+"""
+BARE = (
+    "CREATE TABLE events AS SELECT * FROM read_csv($path, header = true, auto_detect = false, columns = {'user':"
+    " 'VARCHAR', 'item': 'VARCHAR', 'ts': 'BIGINT', 'kind': 'VARCHAR', 'value': 'DOUBLE'}, ignore_errors = true)"
+    " ORDER BY ts"
+)
+CHUNK = 1_000_000
+KINDS = np.array(["view", "click", "cart", "purchase"])
+
+
+def main() -> None:
+    """Write the log, time the three, print, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, nargs="+", default=[25_000_000])
+    parser.add_argument("--memory", default="2GB", help="DuckDB's limit, for both")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where the log and the builds lie for the time")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", choices=["bare", "ours"], help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(one(asked.one, asked.folder, memory=asked.memory, threads=asked.threads)))
+        return
+    told = []
+    for n_events in asked.events:
+        with TemporaryDirectory(dir=asked.folder) as folder:
+            n_bad = write_log(Path(folder) / "events.csv", n_events)
+            calls = {name: _apart(name.split()[0], Path(folder), asked) for name in ("bare", "ours", "bare again")}
+        bare = min(calls["bare"]["seconds"], calls["bare again"]["seconds"])
+        told.append({"events": n_events, "bad": n_bad, "ratio": calls["ours"]["seconds"] / bare, **calls})
+    names = ("events", "matmul s", "bare s", "bare again s", "ours s", "ours / bare", "bare GB", "ours GB")
+    rows = [
+        (
+            f"{it['events']:,}",
+            f"{it['ours']['matmul_s']:.2f}",
+            *(f"{it[name]['seconds']:.1f}" for name in ("bare", "bare again", "ours")),
+            f"{it['ratio']:.2f}",
+            *(f"{it[name]['peak_gb']:.2f}" for name in ("bare", "ours")),
+        )
+        for it in told
+    ]
+    Console().print(table(names, rows, title=f"ingest, {asked.threads} threads, {asked.memory}"))
+    if asked.out is not None:
+        asked.out.write_text(json.dumps(told, indent=1))
+
+
+def write_log(path: Path, n_events: int, *, seed: int = 0) -> int:
+    """user, item, ts (seconds), kind, value; how many of the rows have to be refused."""
+    rng = np.random.default_rng(seed)
+    n_users, n_items = max(n_events // 50, 1), max(n_events // 500, 1)
+    n_bad = 0
+    schema = pa.schema([(name, pa.string()) for name in ("user", "item", "ts", "kind", "value")])
+    options = pa_csv.WriteOptions(quoting_style="none")
+    with path.open("wb") as stream, pa_csv.CSVWriter(stream, schema, write_options=options) as writer:
+        for begin in range(0, n_events, CHUNK):
+            count = min(CHUNK, n_events - begin)
+            user = (n_users * rng.random(count) ** 1.5).astype(np.int64)
+            item = (n_items * rng.random(count) ** 3).astype(np.int64)
+            ts = 1_672_531_200 + np.sort(rng.integers(begin * 31, (begin + count) * 31, count)) * 31_000_000 // (
+                n_events * 31
+            )
+            columns = [
+                pa.array(user.astype("U")).cast(pa.string()),
+                pa.array(np.char.add("item-", item.astype("U"))),
+                pa.array(ts.astype("U")),
+                pa.array(KINDS[rng.choice(4, count, p=[0.7, 0.2, 0.07, 0.03])]),
+                pa.array(rng.integers(1, 6, count).astype("U")),
+            ]
+            bad = rng.random(count) < 1e-4
+            n_bad += int(bad.sum())
+            columns[2] = pc.if_else(pa.array(bad), pa.scalar("soon"), columns[2])
+            writer.write_table(pa.table(columns, schema=schema))
+    return n_bad
+
+
+def one(which: str, folder: Path, *, memory: str, threads: int) -> dict[str, float]:
+    """Seconds, peak of resident memory, and a calibration beside them."""
+    matmul_s, begun = matmul_seconds(), time.perf_counter()
+    if which == "bare":
+        made = folder / "bare.duckdb"
+        with build_connection(made, threads=threads, memory_limit=memory) as connection:
+            connection.execute(BARE, {"path": str(folder / "events.csv")})
+            connection.execute("CHECKPOINT")
+        made.unlink()
+    else:
+        now = datetime(2025, 1, 1, tzinfo=UTC)
+        result = ingest(
+            parse_spec(SPEC), base=folder, home=folder / "home", now=now, threads=threads, memory_limit=memory
+        )
+        assert result.read == result.accepted + result.quarantined
+        print({"refused": result.reasons, "bytes": result.path.stat().st_size}, file=sys.stderr)
+    seconds = time.perf_counter() - begun
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {"seconds": seconds, "peak_gb": peak_gb, "matmul_s": matmul_s}
+
+
+def _apart(which: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    argv = [sys.executable, "-m", "tests.bench.ingesting", "--one", which, "--folder", str(folder)]
+    argv += ["--memory", asked.memory, "--threads", str(asked.threads)]
+    told: dict[str, Any] = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout)
+    return told
+
+
+if __name__ == "__main__":
+    main()
