@@ -20,10 +20,15 @@ STATIC = Path(__file__).parent / "static"
 FIRST = "pulse"
 SIDEBAR_PX = 216
 # What a page asks of a role, beyond reading.
-ASKED = {"profile": roles.Act.EXPLORE, "guide": roles.Act.EXPLORE, "publish": roles.Act.PUBLISH}
+ASKED = {
+    "profile": roles.Act.EXPLORE,
+    "datasets": roles.Act.INGEST,
+    "guide": roles.Act.EXPLORE,
+    "publish": roles.Act.PUBLISH,
+}
 SECTIONS = {
     "analyst": (("pulse", "monitoring"), ("profile", "person_search")),
-    "operator": (("studio", "model_training"), ("models", "leaderboard"), ("guide", "route")),
+    "operator": (("datasets", "database"), ("studio", "model_training"), ("models", "leaderboard"), ("guide", "route")),
     "reports": (("audit", "balance"), ("publish", "ios_share")),
 }
 

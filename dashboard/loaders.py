@@ -22,6 +22,7 @@ from core.trust.outcomes import Outcomes
 from dashboard.publishing import Report, report_of
 from dashboard.words import Words
 from data import reads
+from data.quality import quality_of
 from data.warehouse import BuildFacts, Warehouse
 
 _TABLES = {"show_spinner": False, "max_entries": 64}
@@ -86,6 +87,19 @@ def quarantine(home: Path, build_id: str) -> pd.DataFrame:
     """Rejected rows by reason; empty where nothing was rejected."""
     file = home / "quarantine" / f"{build_id}.parquet"
     return reads.quarantine_summary(file).to_pandas() if file.is_file() else pd.DataFrame()
+
+
+@st.cache_data(**_TABLES)
+def refused(home: Path, build_id: str) -> pd.DataFrame:
+    """The first rejected rows, each with its file, line, column, reason and text."""
+    file = home / "quarantine" / f"{build_id}.parquet"
+    return reads.quarantine_rows(file).to_pandas() if file.is_file() else pd.DataFrame()
+
+
+@st.cache_data(**_TABLES)
+def quality(path: Path) -> dict[str, Any]:
+    """A build's quality report."""
+    return quality_of(path)
 
 
 @st.cache_data(**_TABLES)

@@ -1,29 +1,86 @@
-"""A build's quality report as sentences, the gravest first."""
+"""A build's quality report as sentences and tables, the gravest first, and one build beside another."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from dashboard.words import Words
+import pandas as pd
+
+from dashboard.words import Words, escape
 from data.quality import BOT_EVENTS, BOT_TIMES, BURST
+from data.warehouse import BuildFacts
+
+GRADES = ("warning", "note", "fine")
 
 
-def sentences(quality: Mapping[str, Any], words: Words, *, tz: str, least: str = "note") -> list[tuple[str, str]]:
-    """(grade, sentence) of each check that is a `least` (note or warning) at least. tz: the spec's zone."""
-    grades = ("warning", "note") if least == "note" else ("warning",)
-    return [
-        (
-            one["grade"],
-            words(
-                f"quality.{one['check']}",
-                n=one["n"],
-                of=one["of"],
-                example="" if one["example"] is None else words("quality.example", example=one["example"]),
-                burst=BURST,
-                bot_events=BOT_EVENTS,
-                bot_times=BOT_TIMES,
-                tz=tz,
-            ),
-        )
+def sentences(quality: Mapping[str, Any], words: Words, *, tz: str) -> list[tuple[str, str]]:
+    """(grade, sentence) of each check that is a note at least. tz: the spec's zone."""
+    return [(one["grade"], _said(one, words, tz=tz)) for one in quality["checks"] if one["grade"] != "fine"]
+
+
+def counted(quality: Mapping[str, Any]) -> dict[str, int]:
+    """How many checks came out at each grade."""
+    return {grade: sum(one["grade"] == grade for one in quality["checks"]) for grade in GRADES}
+
+
+def verdict(quality: Mapping[str, Any]) -> Literal["unknown", "warned", "noted", "fine"]:
+    """The report in a word; unknown for a build from before there was one."""
+    counts = counted(quality)
+    if not quality["checks"]:
+        return "unknown"
+    return "warned" if counts["warning"] else "noted" if counts["note"] else "fine"
+
+
+def table(quality: Mapping[str, Any], words: Words, *, tz: str) -> pd.DataFrame:
+    """check, grade, graded (in words), said, n, of, share, example; a row a check, the gravest first."""
+    rows = [
+        {
+            **one,
+            "graded": words(f"quality_grade.{one['grade']}"),
+            "said": _said(one, words, tz=tz),
+            "share": one["n"] / one["of"] if one["of"] else float("nan"),
+        }
         for one in quality["checks"]
-        if one["grade"] in grades
     ]
+    return pd.DataFrame(rows, columns=["check", "grade", "graded", "said", "n", "of", "share", "example"])
+
+
+def listed(found: pd.DataFrame, words: Words) -> str:
+    """What stands in a `table` above fine as a Markdown list, and how much else was looked at."""
+    told = found[found["grade"] != "fine"]
+    lines = [f"- **{row.graded}** · {escape(str(row.said))}" for row in told.itertuples()]
+    return "\n".join([*lines, f"- {words.md('datasets.others', n=len(found) - len(told))}"])
+
+
+def sources(quality: Mapping[str, Any]) -> pd.DataFrame:
+    """name, rows, unsplit, read_as; a row a source, in the order in which they were read."""
+    return pd.DataFrame(quality["sources"], columns=["name", "rows", "unsplit", "read_as"])
+
+
+def differences(before: BuildFacts, now: BuildFacts, words: Words) -> pd.DataFrame:
+    """fact, before, now, change, each as it is shown: two builds of one data set beside each other."""
+    rows = []
+    for name in ("n_events", "n_users", "n_items", "quarantined"):
+        then, here = getattr(before, name), getattr(now, name)
+        rows.append(
+            (words(f"differs.{name}"), words.count(then), words.count(here), words("differs.by", n=here - then))
+        )
+    for name in ("first_ts", "last_ts"):
+        then, here = getattr(before, name), getattr(now, name)
+        moved = words("differs.days", n=(here - then).days) if here != then else "–"
+        rows.append((words(f"differs.{name}"), words("value.date", day=then), words("value.date", day=here), moved))
+    same = words(f"differs.{'same' if before.spec == now.spec else 'other'}")
+    rows.append((words("differs.spec"), "", same, ""))
+    return pd.DataFrame(rows, columns=["fact", "before", "now", "change"])
+
+
+def _said(one: Mapping[str, Any], words: Words, *, tz: str) -> str:
+    return words(
+        f"quality.{one['check']}",
+        n=one["n"],
+        of=one["of"],
+        example="" if one["example"] is None else words("quality.example", example=one["example"]),
+        burst=BURST,
+        bot_events=BOT_EVENTS,
+        bot_times=BOT_TIMES,
+        tz=tz,
+    )

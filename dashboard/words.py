@@ -1,11 +1,11 @@
 """The words of the console and of the report: two catalogues, and numbers and dates as each language writes
 them.
 
-Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue says how a value is written: `n`
-a count, `q` a number as it was given, `x` three significant digits, `sx` the same with its sign, `m` three
-decimals (`sm` signed), `p` a percentage, `d` a date, `dt` a date with its time, `s` a duration in seconds, `g` a
-size in gigabytes, and `one|many` picks a word by number. Values are escaped by `md`, which pages use wherever the
-text is read as Markdown: an item's title comes from a file of the caller's, and an image in it would be a beacon.
+Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue says how a value is written: `n` a count
+(`sn` signed), `q` a number as it was given, `x` three significant digits, `sx` the same with its sign, `m` three
+decimals (`sm` signed), `p` a percentage, `d` a date, `dt` a date with its time, `s` a duration in seconds, `g` a size
+in gigabytes, and `one|many` picks a word by number. Values are escaped by `md`, which pages use wherever the text is
+read as Markdown: an item's title comes from a file of the caller's, and an image in it would be a beacon.
 """
 
 import math
@@ -177,6 +177,7 @@ class _Writer(Formatter):
             "n": lambda v: number(v, decimals=0),
             "q": lambda v: MISSING if v is None else f"{v:,g}".replace("-", "−"),
             "x": number,
+            "sn": lambda v: ("+" if v is not None and v > 0 else "") + number(v, decimals=0),
             "sx": lambda v: ("+" if v is not None and v > 0 else "") + number(v),
             "m": metric,
             "sm": lambda v: metric(v, signed=True),

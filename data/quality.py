@@ -18,7 +18,7 @@ from data.warehouse import Connection, read_manifest
 Grade = Literal["fine", "note", "warning"]
 BURST = 60  # events of one user within a minute: one a second is no reading
 BOT_EVENTS, BOT_TIMES = 1_000, 100  # a user has over so many events, and over so many times the median user's
-_GRADES: Mapping[str, tuple[float, float]] = {  # shares above which a check is a note, and a warning
+GRADED: Mapping[str, tuple[float, float]] = {  # shares above which a check is a note, and a warning
     "duplicate-events": (0.0, 0.01),
     "bursts": (0.0, 0.01),
     "bots": (0.0, 0.01),
@@ -59,7 +59,7 @@ def checks(
     found += [(name, n, of, None) for name, (n, of) in counted.items()]
     judged = [Check(name, n, of, _grade(name, n, of), example if n else None) for name, n, of, example in found]
     order = ("warning", "note", "fine")
-    return sorted(judged, key=lambda one: (order.index(one.grade), list(_GRADES).index(one.check)))
+    return sorted(judged, key=lambda one: (order.index(one.grade), list(GRADED).index(one.check)))
 
 
 def report(found: Sequence[Check], staged: Staged | None) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def quality_of(build: Path) -> dict[str, Any]:
 
 
 def _grade(check: str, n: int, of: int) -> Grade:
-    note, warning = _GRADES[check]
+    note, warning = GRADED[check]
     share = n / of if of else 0.0
     if not n or share <= note:
         return "fine"

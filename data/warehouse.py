@@ -53,6 +53,11 @@ class BuildFacts:
     first_ts: datetime
     last_ts: datetime
 
+    @property
+    def refused_share(self) -> float:
+        """Of the rows read, those in quarantine."""
+        return self.quarantined / self.read if self.read else 0.0
+
     def as_dict(self) -> dict[str, Any]:
         """The facts as plain JSON values: times in ISO 8601, the spec as TOML."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -40,7 +40,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SHOTS = Path(__file__).parents[2] / "screenshots"
-PAGES = ("pulse", "profile", "studio", "models", "guide", "audit", "publish")
+PAGES = ("pulse", "profile", "datasets", "studio", "models", "guide", "audit", "publish")
 
 pytestmark = [
     pytest.mark.browser,

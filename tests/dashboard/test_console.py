@@ -34,7 +34,7 @@ from data.publish import staged
 from data.warehouse import Warehouse
 
 APP = Path(dashboard.__file__).parent / "app.py"
-PAGES = ("pulse", "profile", "studio", "models", "guide", "audit", "publish")
+PAGES = ("pulse", "profile", "datasets", "studio", "models", "guide", "audit", "publish")
 EN, ZH = Words("en"), Words("zh")
 Opened = Callable[..., AppTest]
 
@@ -726,7 +726,11 @@ def test_a_page_that_a_role_forbids_is_not_offered_and_says_why_when_asked_for(
     with Ledger.open(own.home) as ledger:
         roles.grant(ledger, "ann", "admin", by="ann", now=datetime.now(UTC))
         roles.grant(ledger, "zoe", "analyst", by="ann", now=datetime.now(UTC))
-    for who, refused in (("eve", {"profile", "guide", "publish"}), ("zoe", {"publish"}), ("ann", set())):
+    for who, refused in (
+        ("eve", {"profile", "datasets", "guide", "publish"}),
+        ("zoe", {"datasets", "publish"}),
+        ("ann", set()),
+    ):
         monkeypatch.setattr(desk, "actor", lambda who=who: who)
         for page in PAGES:
             test = opened(own.home, page, user="u7")
