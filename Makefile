@@ -30,9 +30,11 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The recipe against its own parts (ARGS), then the peers beside it (PEERS), then scoring alone. A quick look at all
-# that runs: make bench ARGS='--seeds 0' PEERS='--smoke --seeds 0'
+# The recipe against its own parts (ARGS), then the peers beside it (PEERS), then scoring alone; then what is broken on
+# purpose, at full length, and the slow tests. A quick look at the first two: make bench ARGS='--seeds 0' PEERS='--smoke --seeds 0'
 bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)
 	$(BIN)/python -m tests.bench.peers $(PEERS)
 	$(BIN)/python -m tests.bench.peers.scoring --out build/bench/scoring.json
+	$(BIN)/python -m tests.bench.crashes
+	$(BIN)/pytest -m slow
