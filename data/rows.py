@@ -1,8 +1,9 @@
 """Delimited text and Parquet files, staged with their exact line numbers; the other kinds are sent to their readers.
 
-Two readers of text, one contract. A *plain* file (no quotes, no blank line, one kind of line end) is a record a line,
-so DuckDB's reader is both fast and exact on it. Any other goes through `exact_rows`, which never lets one stray quote
-swallow what follows. Parquet is read by DuckDB, and only from paths that the caller names: it is no format for uploads.
+Two readers of text, one contract. A *plain* file (no blank line, no stray quote, no quoted line end, one kind of line
+end) is a record a line, so DuckDB's reader is both fast and exact on it. Any other goes through `exact_rows`, which
+never lets one stray quote swallow what follows. Parquet is read by DuckDB, and only from paths that the caller names:
+it is no format for uploads.
 """
 
 import itertools
@@ -106,7 +107,7 @@ def _stage_source(target: Target, source: Source, start: int, *, exact: bool) ->
         return stage_json_lines(target, file, decoded.text)
     file = replace(file, header_lines=1)
     header, delimiter = header_of(source.name, head, target.wanted)
-    shape = shape_of(decoded.text)
+    shape = shape_of(decoded.text, delimiter=delimiter, columns=len(header))
     if shape.plain and not exact and not _GLOB.search(str(decoded.text)):
         return _stage_plain(target, file, decoded.text, header, delimiter, shape)
     return _stage_exact(target, file, decoded.text, header, delimiter)
@@ -117,12 +118,13 @@ def _stage_plain(
 ) -> StagedFile:
     names = [f"c{number}" for number in range(len(header))]
     types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
+    quote = '"' if shape.quoted else ""
     source = (
         f"read_csv($path, header = true, auto_detect = false, columns = {{{types}}}, delim = $delimiter,"
-        f" new_line = '{shape.newline}', quote = '', escape = '', store_rejects = true)"
+        f" new_line = '{shape.newline}', quote = $quote, escape = $quote, store_rejects = true)"
     )
     try:
-        file.count = target.insert(source, file.name, header, names, path=str(path), delimiter=delimiter)
+        file.count = target.insert(source, file.name, header, names, path=str(path), delimiter=delimiter, quote=quote)
         found = target.connection.sql(
             "SELECT line, coalesce(arg_min(error_type, column_idx), any_value(error_type)) AS kind,"
             " any_value(csv_line) AS raw FROM reject_errors GROUP BY line ORDER BY line"
@@ -136,7 +138,7 @@ def _stage_plain(
         Reject(row["line"], _REJECT_REASONS.get(row["kind"], "unreadable-row"), shown(row["raw"] or ""))
         for row in found.to_pylist()
     ]
-    if file.count + len(file.rejects) != shape.records:
+    if file.count + len(file.rejects) != shape.records or any(it.reason == "unreadable-row" for it in file.rejects):
         raise _Disagreement
     return file
 

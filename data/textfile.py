@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from data.errors import MissingColumn, UnreadableFile
 
 MAX_LINE_BYTES = 2_000_000
@@ -119,15 +121,23 @@ def check_columns(source: str, header: Sequence[str], wanted: Sequence[str]) -> 
 class Shape:
     """What one pass over a text file tells."""
 
-    plain: bool  # one record a line, and DuckDB cannot see it otherwise
+    plain: bool  # one record a line, and a reader that counts as many sees it alike
     newline: str
     records: int  # lines below the header, when plain
+    quoted: bool = False
 
 
-def shape_of(path: Path) -> Shape:
-    """One pass over the bytes: quotes, line ends, blank lines."""
-    quotes = returns = feeds = pairs = blanks = 0
+def shape_of(path: Path, *, delimiter: str, columns: int) -> Shape:
+    """One pass over the bytes: quotes, line ends, blank lines, lines with a cell too many that is empty.
+
+    A file with quotes is plain as well where each stands at the edge of a cell or doubled inside one, and every line
+    closes what it opens: all readers see such cells alike. An empty cell too many makes a file not plain: DuckDB would
+    not tell it.
+    """
+    mark = delimiter.encode()
+    quotes = returns = feeds = pairs = blanks = odd = 0
     tail = b"\n"  # so that a blank first line counts
+    rest = b""  # of the line that the chunk before ended in
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             quotes += chunk.count(b'"')
@@ -137,9 +147,40 @@ def shape_of(path: Path) -> Shape:
             pairs += seam.count(b"\r\n") - tail.count(b"\r\n")
             blanks += seam.count(b"\n\n") + seam.count(b"\n\r\n")
             tail = _line_end(seam)
-    plain = quotes == 0 and blanks == 0 and (returns == 0 or returns == pairs == feeds)
+            lines = rest + chunk
+            end = lines.rfind(b"\n") + 1
+            odd += _oddities(lines[:end], mark, columns=columns)
+            rest = lines[end:]
+            if len(rest) > MAX_LINE_BYTES:  # it is refused whatever it holds
+                odd, rest = odd + 1, b""
+    odd += _oddities(rest + b"\n", mark, columns=columns)
+    plain = odd == 0 and blanks == 0 and (returns == 0 or returns == pairs == feeds)
     unended = 0 if tail.endswith(b"\n") else 1
-    return Shape(plain, "\\r\\n" if returns else "\\n", feeds + unended - 1)
+    return Shape(plain, "\\r\\n" if returns else "\\n", feeds + unended - 1, quoted=quotes > 0)
+
+
+def _oddities(lines: bytes, mark: bytes, *, columns: int) -> int:
+    """Of whole lines: quotes that do not stand at a cell's edge, lines that leave one open, and, where some line
+    ends in an empty cell, lines with a cell too many."""
+    quoted = b'"' in lines
+    trailing = any(mark + end in lines for end in (b"\n", b"\r\n", b'""\n', b'""\r\n'))
+    if not (quoted or trailing):
+        return 0
+    text = np.frombuffer(lines, dtype=np.uint8)
+    feed, delimits = text == ord("\n"), text == mark[0]
+    found, inside = 0, np.zeros(len(text), dtype=np.uint8)
+    if quoted:
+        quote = text == ord('"')
+        inside = np.cumsum(quote, dtype=np.uint8) & 1  # after each byte; overflowing does not change parity
+        edge = quote | delimits | feed
+        opens, closes = np.flatnonzero(quote & (inside == 1)), np.flatnonzero(quote & (inside == 0))
+        before = edge[opens - 1] | (opens == 0)
+        after = edge[np.minimum(closes + 1, len(text) - 1)] | (text[np.minimum(closes + 1, len(text) - 1)] == ord("\r"))
+        found += int((~before).sum()) + int((~after).sum()) + int(inside[feed].sum())
+    if trailing:
+        so_far = np.cumsum(delimits & (inside == 0), dtype=np.int32)[feed]
+        found += int((np.diff(so_far, prepend=0) >= columns).sum())
+    return found
 
 
 def _line_end(seam: bytes) -> bytes:

@@ -1,7 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data import rows as rows_module
 from data.rows import stage
@@ -70,10 +73,29 @@ def test_when_the_fast_reader_miscounts_the_exact_one_takes_over(
     path = tmp_path / "t.csv"
     path.write_text(PLAIN)
 
-    def one_more(where: Path) -> Shape:
-        shape = shape_of(where)
+    def one_more(where: Path, **dialect: Any) -> Shape:
+        shape = shape_of(where, **dialect)
         return Shape(shape.plain, shape.newline, shape.records + 1)
 
     monkeypatch.setattr(rows_module, "shape_of", one_more)
     found, rows, lines = staged(path, "a", "b")
     assert (rows, lines, found.read) == (EXPECTED, [2, 4, 6], 5)
+
+
+CELLS = st.sampled_from(['"q, r"', '"x ""y"""', "p", '""', " z ", '"e"', 'te"a', '"a" ', "", "x,y"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.lists(CELLS, min_size=2, max_size=3).map(",".join), min_size=1, max_size=5))
+def test_both_readers_agree_on_quotes(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+    path = tmp_path_factory.mktemp("quotes") / "t.csv"
+    path.write_text("\n".join(["a,b", *lines, ""]))
+    fast, rows, places = staged(path, "a", "b")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "shape_of", lambda *_, **__: Shape(False, "\\n", 0))
+        exact, same_rows, same_places = staged(path, "a", "b")
+    told = [[(one.line, one.reason) for one in found.files[0].rejects] for found in (fast, exact)]
+    assert told[0] == told[1] and places == same_places
+    assert [{k: v or "" for k, v in row.items()} for row in rows] == [
+        {k: v or "" for k, v in row.items()} for row in same_rows
+    ]

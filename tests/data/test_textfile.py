@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,9 @@ def test_ragged_and_undecodable_lines_are_told_with_their_text() -> None:
     assert rejects[1].raw == "1,2,3,4"
 
 
+DIALECT: dict[str, Any] = {"delimiter": ",", "columns": 2}
+
+
 def test_the_shape_of_a_file_does_not_depend_on_where_chunks_break(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,9 +62,35 @@ def test_the_shape_of_a_file_does_not_depend_on_where_chunks_break(
     shapes = set()
     for size in range(1, 20):
         monkeypatch.setattr(textfile, "_CHUNK_BYTES", size)
-        shapes.add(shape_of(path))
+        shapes.add(shape_of(path, **DIALECT))
     assert shapes == {Shape(True, "\\r\\n", 2)}
     path.write_bytes(b"a,b\r\n1,2\r\n\r\n3,4\r\n")
     for size in range(1, 20):
         monkeypatch.setattr(textfile, "_CHUNK_BYTES", size)
-        assert not shape_of(path).plain
+        assert not shape_of(path, **DIALECT).plain
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ('a,b\n"1","2"\n', True),
+        ('"a","b"\r\n"1, 2","say ""so"""\r\n"","x"', True),
+        ('a,b\n1,"two\nlines"\n', False),
+        ('a,b\n1,tw"o"\n', False),
+        ('a,b\n1,"two" \n', False),
+        ('a,b\n1, "two"\n', False),
+        ('a,b\n1,"tw"o"\n', False),
+        ("a,b\n1,\n", True),
+        ("a,b\n1,2,\n", False),
+        ("a,b\n1,2\n3,4,", False),
+        ('a,b\n"1,",\n', True),
+        ('a,b\n"1,",2,\n', False),
+    ],
+)
+def test_a_file_is_plain_where_all_readers_see_its_cells_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, plain: bool
+) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    for size in (1, 2, 3, 7, 1000):
+        monkeypatch.setattr(textfile, "_CHUNK_BYTES", size)
+        assert shape_of(tmp_path / "t.csv", **DIALECT).plain == plain, size
