@@ -7,7 +7,7 @@ file, PGPASSWORD). The connection may only read where the database can hold it t
 import re
 from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import adbc_driver_postgresql.dbapi as postgresql
 import adbc_driver_sqlite.dbapi as sqlite
@@ -18,15 +18,24 @@ from adbc_driver_manager import Error as DriverError
 from data.errors import InvalidSpec, UnreadableFile
 from data.staging import Source, StagedFile, Target, text_of
 from data.textfile import check_columns
+from data.warehouse import DatabaseError
 
 _PARAMETERS = re.compile(r"[?&](password|sslpassword)=", re.IGNORECASE)
+
+
+_TEXT = (  # a real as the shortest text that is the same number, without a fraction where there is none
+    "CASE WHEN typeof({it}) <> 'real' THEN CAST({it} AS TEXT)"
+    " WHEN {it} = CAST({it} AS INTEGER) AND abs({it}) < 9e15 THEN CAST(CAST({it} AS INTEGER) AS TEXT)"
+    " ELSE printf('%!.17g', {it}) END AS {it}"
+)
 
 
 def check_address(address: str) -> None:
     """Raise InvalidSpec for what is no database that can be read, or tells a password."""
     try:
         parts = urlsplit(address)
-        told = parts.password is not None or _PARAMETERS.search(address) is not None
+        told = parts.password is not None or _PARAMETERS.search(unquote(address)) is not None
+        told = told or "@" in address.removeprefix(f"{parts.scheme}://{parts.netloc}")
     except ValueError as error:
         raise InvalidSpec(f"database: {error}", remedy="write sqlite:///path or postgresql://host/name") from error
     if parts.scheme not in ("sqlite", "postgresql", "postgres"):
@@ -49,16 +58,42 @@ def stage_query(target: Target, source: Source, start: int) -> StagedFile:
     file = StagedFile(source.name, start)
     try:
         with closing(_connected(source)) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(source.query)
+            cursor.execute(_as_text(cursor, source.query) if source.address.startswith("sqlite") else source.query)
             reader = cursor.fetch_record_batch()
             check_columns(source.name, reader.schema.names, target.wanted)
+            _refuse_foreign(source.name, reader.schema, target)
             file.count = sum(_insert(target, source.name, batch) for batch in reader)
-    except DriverError as error:
+    except (DriverError, OSError, pa.ArrowException, DatabaseError) as error:
+        if "No space left" in str(error):
+            raise
         raise UnreadableFile(
             f"{source.name}: {str(error).strip().splitlines()[0]}", remedy="try the query in the database's own client"
         ) from error
     file.lines = np.arange(1, file.count + 1, dtype=np.int64)
     return file
+
+
+def _as_text(cursor: Any, query: str) -> str:
+    """The query with every column as text: SQLite's hold values of any kind, and would be read as the first rows'."""
+    inner = query.strip().rstrip(";").rstrip()
+    if not inner.lower().startswith(("select", "with", "values")) or ";" in inner:
+        raise InvalidSpec("query: it is no single SELECT", remedy="write one SELECT, without a semicolon inside")
+    cursor.execute(f"SELECT * FROM ({inner}\n) LIMIT 0")  # noqa: S608 - the caller's own query, on a read-only file
+    names = cursor.fetch_record_batch().schema.names
+    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+    columns = [_TEXT.format(it=it) for it in quoted]
+    return f"SELECT {', '.join(columns)} FROM ({inner}\n)"  # noqa: S608
+
+
+def _refuse_foreign(name: str, schema: pa.Schema, target: Target) -> None:
+    for number in target.places(schema.names):
+        field = schema.field(number)
+        opaque = isinstance(field.type, pa.OpaqueType) and not pa.types.is_string(field.type.storage_type)
+        if opaque or pa.types.is_fixed_size_binary(field.type):
+            raise UnreadableFile(
+                f"{name}: column {field.name!r} is of a kind that only the database can write as text",
+                remedy=f"write it so in the query: {field.name}::text AS {field.name}",
+            )
 
 
 def _insert(target: Target, name: str, batch: pa.RecordBatch) -> int:

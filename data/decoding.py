@@ -10,6 +10,7 @@ import bz2
 import codecs
 import gzip
 import lzma
+import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -59,16 +60,18 @@ class Decoded:
 def decode(path: Path, *, into: Path, encoding: str | None = None) -> Decoded:
     """The lines of `path`, which is left as it is; a copy, where one is needed, lies in the folder `into`.
 
-    encoding: what the caller says it is. Raises UnreadableFile: no such file, a stream cut off or damaged, one that
-    grows beyond belief, an encoding that Python does not know or that cannot be told.
+    encoding: what the caller says it is, one that Python knows. Raises UnreadableFile: no such file, a stream cut off
+    or damaged, one that grows beyond belief, an encoding that cannot be told.
     """
     compression = compression_of(path)
     head = _head(path, compression)
     refuse_foreign(head, name=path.name)
-    found, why = guessed_encoding(path, head) if encoding is None else (_known(path, encoding), "as the spec says")
+    found, why = (
+        guessed_encoding(path, head) if encoding is None else (codecs.lookup(encoding).name, "as the spec says")
+    )
     if compression is None and found == "utf-8":
         return Decoded(path, None, found, why)
-    target = into / f"{len(list(into.iterdir()))}-{path.name}.txt"
+    target = into / f"{uuid.uuid4().hex}.txt"
     with target.open("wb") as stream:
         for text in _texts(path, compression, found):
             stream.write(text)
@@ -113,20 +116,11 @@ def guessed_encoding(path: Path, head: bytes) -> tuple[str, str]:
     sound = [line for line in lines if _reads(line, "gb18030")]
     if len(sound) > 1 and 2 * len(sound) >= len(lines) and _likely(sound) in _CHINESE:
         return "gb18030", f"{len(sound)} lines beyond ASCII are not UTF-8 and read as Chinese"
-    likely = _likely(lines)
     raise UnreadableFile(
-        f"{path.name} is not UTF-8 text" + (f"; it looks like {likely}" if likely else ""),
-        remedy=f'say it beside the file\'s name in the spec (encoding = "{likely or "cp1252"}"), or save it as UTF-8',
+        f"{path.name} is not UTF-8 text, and which encoding it is in cannot be told safely",
+        remedy='say it beside the file\'s name in the spec, such as encoding = "cp1252" (Western Europe), "cp1251"'
+        ' (Cyrillic), "shift_jis" or "big5", or save the file as UTF-8',
     )
-
-
-def _known(path: Path, encoding: str) -> str:
-    try:
-        return codecs.lookup(encoding).name
-    except LookupError as error:
-        raise UnreadableFile(
-            f"{encoding!r}, which the spec says of {path.name}, is no encoding", remedy="utf-8, utf-16, gb18030, cp1252"
-        ) from error
 
 
 def _likely(lines: list[bytes]) -> str | None:

@@ -97,7 +97,7 @@ def _make(
         " FROM old.facts",
         {"build_id": made.stem, "now": now, "read": feedback.num_rows, "refused": refused.num_rows},
     )
-    found = checks(connection, sql("quality"), task=facts.spec.task, counted={})
+    found = checks(connection, sql("quality"), spec=facts.spec, counted={})
     connection.execute("CHECKPOINT build; DETACH build; DETACH old")
     refusals = pa.table(
         {name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA

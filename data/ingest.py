@@ -156,9 +156,7 @@ def _make(
     build_id = made.stem
     _create(connection, "facts", _facts(connection, spec, build_id=build_id, now=now, counts=counts))
     tell(0.9, "looking at the whole")
-    found = checks(
-        connection, sql("quality"), task=spec.task, counted=_counted(connection, spec, staged, events_refused)
-    )
+    found = checks(connection, sql("quality"), spec=spec, counted=_counted(connection, spec, staged, events_refused))
     connection.execute("CHECKPOINT build; DETACH build")
     refused = pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
     return refused, report(found, staged)
@@ -227,6 +225,7 @@ def _check_events(
             f"{', '.join(source.name for source in sources)}: a header and no rows",
             remedy="export the events again",
         )
+    of_files = sum(file.count for file in staged.files)
     unit = section.ts_unit or ("iso" if section.ts_format else _guessed_unit(connection, section.ts))
     if feedback is not None and feedback.num_rows:
         scale, n_context = _MICROSECONDS.get(unit), len(section.context)
@@ -239,6 +238,7 @@ def _check_events(
             "us_per_unit": _MICROSECONDS.get(unit),
             "latest": now + timedelta(days=1),
             "tz": section.tz,
+            "of_files": of_files,
             "format": section.ts_format,
         },
     )

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from data.databases import check_address
-from data.errors import UnreadableFile
+from data.errors import InvalidSpec, UnreadableFile
 from data.spec import EventsSection, ItemsSection, UsersSection
 from data.staging import Source
 
@@ -21,9 +21,16 @@ def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path)
     if section.database is not None:
         return [_query(section.database, section.query, base)]
     paths = _paths(section.files, base)
+    if again := [path for path, n in Counter(path.resolve() for path in paths).items() if n > 1]:
+        raise InvalidSpec(f"files names {again[0].name} more than once", remedy="name every file once")
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise UnreadableFile(f"{path} is no file", remedy="check the spec's path")
     twice = Counter(path.name for path in paths)
     return [
-        Source(path.name if twice[path.name] == 1 else _told(path, base), path, encoding=section.encoding)
+        Source(
+            path.name if twice[path.name] == 1 else _told(path, base), path, section.encoding, _partitions(path, base)
+        )
         for path in paths
     ]
 
@@ -71,6 +78,13 @@ def _below(folder: Path) -> list[Path]:
 
 def _aside(inside: Path) -> bool:
     return any(part.startswith((".", "_")) for part in inside.parts)
+
+
+def _partitions(path: Path, base: Path) -> tuple[tuple[str, str], ...]:
+    """key=value in the names of folders between `base` and the file."""
+    inside = path.relative_to(base).parts[:-1] if path.is_relative_to(base) else ()
+    pairs = (part.partition("=") for part in inside if "=" in part)
+    return tuple((key, unquote(value)) for key, _, value in pairs if key)
 
 
 def _told(path: Path, base: Path) -> str:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from data.spec import Task
+from data.spec import DatasetSpec
 from data.staging import Staged
 from data.warehouse import Connection, read_manifest
 
@@ -47,12 +47,18 @@ class Check:
 
 
 def checks(
-    connection: Connection, statement: str, *, task: Task, counted: Mapping[str, tuple[int, int]]
+    connection: Connection, statement: str, *, spec: DatasetSpec, counted: Mapping[str, tuple[int, int]]
 ) -> list[Check]:
     """The checks of the build attached as `build`, the gravest first. statement: data/sql/quality.sql; counted: (n, of)
     of those that the ingest counted itself. Of baskets the lines share their moment, which says nothing."""
-    baskets = task == "repurchase"
-    params = {"baskets": baskets, "burst": BURST, "bot_events": BOT_EVENTS, "bot_times": BOT_TIMES}
+    baskets = spec.task == "repurchase"
+    params = {
+        "tz": spec.events.tz,
+        "baskets": baskets,
+        "burst": BURST,
+        "bot_events": BOT_EVENTS,
+        "bot_times": BOT_TIMES,
+    }
     rows = connection.sql(statement, params=params).to_arrow_table().to_pylist()
     found = [(row["check"], int(row["n"]), int(row["of"]), row["example"]) for row in rows]
     found = [one for one in found if one[0] != "ties" or not baskets]

@@ -86,7 +86,7 @@ def refuse_too_many(staged: Staged, refused: pa.Table, *, most: float | None) ->
         return
     most = MOST_REFUSED if most is None else most
     told = refused.filter(pc.not_equal(refused["reason"], "duplicate"))
-    if told.num_rows <= most * staged.read:
+    if told.num_rows <= most * staged.read + 1e-9:
         return
     first = {row["reason"]: row for row in reversed(told.select(["reason", "source", "line"]).to_pylist())}
     cases = "; ".join(
@@ -94,7 +94,7 @@ def refuse_too_many(staged: Staged, refused: pa.Table, *, most: float | None) ->
         for reason, count in counted(told).items()
     )
     raise TooManyRefused(
-        f"{told.num_rows:,} of {staged.read:,} rows cannot be used, more than {most:.0%}: {cases}",
+        f"{told.num_rows:,} of {staged.read:,} rows cannot be used, more than {100 * most:.3g}%: {cases}",
         remedy="mend them, or allow more: most_refused under [events]",
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from data.databases import stage_query
 from data.decoding import decode, is_parquet
@@ -168,21 +169,26 @@ def _stage_parquet(target: Target, source: Source, start: int) -> StagedFile:
     file, path = StagedFile(source.name, start), source.path
     if _GLOB.search(str(path)):
         raise UnreadableFile(f"the path of {source.name} holds one of * ? [", remedy="rename the file or folder")
-    read = "read_parquet($path, hive_partitioning = true, hive_types_autocast = false)"
     try:
-        schema = (
-            target.connection.sql(f"SELECT * FROM {read} LIMIT 0", params={"path": str(path)})  # noqa: S608
-            .to_arrow_table()
-            .schema
-        )
-        check_columns(source.name, schema.names, target.wanted)
-        names = [f"c{number}" for number in range(len(schema.names))]
-        texts = [text_of(name, field.type) for name, field in zip(names, schema, strict=True)]
-        uses_lists = any("$separator" in texts[number] for number in target.places(schema.names))
-        more = {"separator": target.list_separator} if uses_lists else {}
-        table = f"{read} AS t({', '.join(names)})"
-        file.count = target.insert(table, source.name, schema.names, texts, path=str(path), **more)
-    except DatabaseError as error:
+        own = pq.read_schema(path)
+        told = dict(source.partitions)
+        if both := sorted(set(own.names) & set(told)):
+            raise UnreadableFile(
+                f"{source.name} has a column {both[0]!r}, and so has its folder's name",
+                remedy="rename the folder, or leave the column out of the file",
+            )
+        header = [*own.names, *told]
+        check_columns(source.name, header, target.wanted)
+        names = [f"c{number}" for number in range(len(own.names))]
+        texts = [text_of(name, field.type) for name, field in zip(names, own, strict=True)]
+        texts += [f"$p{number}" for number in range(len(told))]
+        used = {texts[number] for number in target.places(header)}
+        more = {f"p{number}": value for number, value in enumerate(told.values()) if f"$p{number}" in used}
+        if any("$separator" in text for text in used):
+            more["separator"] = target.list_separator
+        table = f"read_parquet($path, hive_partitioning = false) AS t({', '.join(names)})"
+        file.count = target.insert(table, source.name, header, texts, path=str(path), **more)
+    except (DatabaseError, pa.ArrowException, OSError) as error:
         if "No space left" in str(error):
             raise
         raise UnreadableFile(

@@ -20,6 +20,7 @@ On the right-hand side stand the caller's own column names. Example:
 `load_spec` reads one; every fault is an `InvalidSpec` that names its field.
 """
 
+import codecs
 import re
 import string
 import tomllib
@@ -43,6 +44,8 @@ from data.errors import InvalidSpec
 Task = Literal["next-new", "next-any", "repurchase"]
 TimeUnit = Literal["s", "ms", "us", "iso"]
 _GIVE_A_PATH = "give the path of a dataset's TOML file"
+_FORM = re.compile(r"(?:[^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*")  # of strptime
+_NO_ENCODINGS = frozenset({"unicode_escape", "raw_unicode_escape", "punycode", "idna", "undefined"})
 _RESERVED_USER_COLUMNS = frozenset({"user_id", "key"})
 
 
@@ -51,6 +54,12 @@ def _as_tuple(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]!r} is named twice")
+    return names
 
 
 class _Section(BaseModel):
@@ -74,6 +83,17 @@ class _Rows(_Section):
     encoding: str | None = None
     database: str | None = None
     query: str | None = None
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_of_text(cls, name: str | None) -> str | None:
+        try:
+            known = name is None or codecs.lookup(name)._is_text_encoding
+        except (LookupError, ValueError):
+            known = False
+        if not known or (name or "").replace("-", "_").lower() in _NO_ENCODINGS:
+            raise ValueError(f"{name!r} is no encoding of text: utf-8, utf-16, gb18030, cp1252 are some")
+        return name
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -106,6 +126,20 @@ class EventsSection(_Rows):
     # The share of the rows that may be refused; where more are, nothing is published. None: a fifth, of 1,000 and more.
     most_refused: float | None = Field(default=None, ge=0, le=1)
 
+    @field_validator("ts_format")
+    @classmethod
+    def _form_of_times(cls, form: str | None) -> str | None:
+        if form is not None and not (
+            form.strip() and re.fullmatch(r"(?:[^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*", form)
+        ):
+            raise ValueError(f"{form!r} is no form of times: write it as strptime takes it, such as %d/%m/%Y %H:%M")
+        return form
+
+    @field_validator("context")
+    @classmethod
+    def _context_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _once(names)
+
     @field_validator("tz")
     @classmethod
     def _zone_there_is(cls, name: str) -> str:
@@ -132,6 +166,11 @@ class ItemsSection(_Rows):
     image: str | None = None
     available: str | None = None
     attributes: Names = ()
+
+    @field_validator("attributes")
+    @classmethod
+    def _attributes_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _once(names)
 
     @field_validator("text_template")
     @classmethod
@@ -197,7 +236,10 @@ class DatasetSpec(_Section):
     @model_validator(mode="after")
     def _attributes_agree(self) -> Self:
         known = self.user_attributes
-        repeated = sorted({name for name in known if known.count(name) > 1 or name in _RESERVED_USER_COLUMNS})
+        folded = [name.casefold() for name in known]  # a database's columns differ by more than case
+        repeated = sorted(
+            {n for n in known if folded.count(n.casefold()) > 1 or n.casefold() in _RESERVED_USER_COLUMNS}
+        )
         if repeated:
             raise ValueError(f"user attribute {repeated[0]!r} is named twice or reserved")
         for name in known:

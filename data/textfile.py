@@ -83,7 +83,7 @@ def header_of(name: str, head: bytes, wanted: Sequence[str]) -> tuple[list[str],
         raise UnreadableFile(
             f"{name} is not UTF-8 text", remedy="save it as UTF-8 CSV or TSV, or bring Parquet"
         ) from error
-    if "\0" in text or "\r" in text:
+    if "\0" in text or "\r" in text or not text.strip():
         raise UnreadableFile(
             f"{name} does not begin with a line of column names",
             remedy="save it as UTF-8 CSV or TSV with line feeds, or bring Parquet",
@@ -97,7 +97,10 @@ def header_of(name: str, head: bytes, wanted: Sequence[str]) -> tuple[list[str],
 
 
 def _split_header(text: str, delimiter: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([text], delimiter=delimiter), [])]
+    try:
+        return [name.strip() for name in next(csv.reader([text], delimiter=delimiter), [])]
+    except csv.Error:  # a name of over 128 kB: no header by this delimiter
+        return [text]
 
 
 def check_columns(source: str, header: Sequence[str], wanted: Sequence[str]) -> None:
@@ -168,17 +171,19 @@ def _oddities(lines: bytes, mark: bytes, *, columns: int) -> int:
         return 0
     text = np.frombuffer(lines, dtype=np.uint8)
     feed, delimits = text == ord("\n"), text == mark[0]
-    found, inside = 0, np.zeros(len(text), dtype=np.uint8)
+    found, inside = 0, np.zeros(len(text), dtype=np.bool_)
     if quoted:
         quote = text == ord('"')
-        inside = np.cumsum(quote, dtype=np.uint8) & 1  # after each byte; overflowing does not change parity
+        inside = (np.cumsum(quote, dtype=np.uint8) & 1).astype(
+            np.bool_
+        )  # after each byte; overflowing does not change parity
         edge = quote | delimits | feed
-        opens, closes = np.flatnonzero(quote & (inside == 1)), np.flatnonzero(quote & (inside == 0))
+        opens, closes = np.flatnonzero(quote & inside), np.flatnonzero(quote & ~inside)
         before = edge[opens - 1] | (opens == 0)
         after = edge[np.minimum(closes + 1, len(text) - 1)] | (text[np.minimum(closes + 1, len(text) - 1)] == ord("\r"))
         found += int((~before).sum()) + int((~after).sum()) + int(inside[feed].sum())
     if trailing:
-        so_far = np.cumsum(delimits & (inside == 0), dtype=np.int32)[feed]
+        so_far = np.cumsum(delimits & ~inside, dtype=np.int32)[feed]
         found += int((np.diff(so_far, prepend=0) >= columns).sum())
     return found
 

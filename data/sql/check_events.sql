@@ -11,7 +11,8 @@ WITH trimmed AS (
         CASE WHEN $has_kind OR f3 IS NOT NULL THEN coalesce(trim(f3), '') ELSE $kind_value END AS kind,
         nullif(trim(f4), '') AS value_text,
         rest,
-        file AS source
+        file AS source,
+        rowid >= $of_files AS fed  -- feedback stands behind the files' rows
     FROM raw_events
 ),
 numbered AS (
@@ -26,7 +27,7 @@ zoned AS (  -- whether a time tells its zone, by what follows the date
         *,
         ts_text <> '' AND $us_per_unit IS NULL AND NOT (
             suffix(ts_text, 'Z') OR contains(substr(ts_text, 11), '+') OR contains(substr(ts_text, 11), '-')
-            OR regexp_matches(substr(ts_text, 20), '[A-Za-z]')
+            OR regexp_matches(substr(ts_text, 9), '[0-9]\s*[A-Za-z][A-Za-z_/]+$')
         ) AS unzoned
     FROM numbered
 ),
@@ -34,7 +35,8 @@ timed AS (
     SELECT
         *,
         CASE
-            WHEN $format IS NOT NULL AND source <> 'feedback' THEN timezone($tz, try_strptime(ts_text, $format))
+            WHEN $format IS NOT NULL AND NOT fed
+            THEN timezone(CASE WHEN contains(lower($format), '%z') THEN 'UTC' ELSE $tz END, try_strptime(ts_text, $format))
             WHEN $us_per_unit IS NULL AND unzoned AND $tz <> 'UTC' THEN timezone($tz, try_cast(ts_text AS TIMESTAMP))
             WHEN $us_per_unit IS NULL THEN try_cast(ts_text AS TIMESTAMPTZ)
             WHEN isfinite(ts_us) AND abs(ts_us) < 9e15 THEN make_timestamptz(CAST(ts_us AS BIGINT))

@@ -51,7 +51,8 @@ SELECT 'colliding-users', coalesce(sum(n), 0)::BIGINT, (SELECT count(*) FROM bui
 UNION ALL
 SELECT 'colliding-items', coalesce(sum(n), 0)::BIGINT, (SELECT count(*) FROM build.items), min(example) FROM same_item
 UNION ALL
-SELECT 'midnight', count(*) FILTER (epoch_us(ts) % 86400000000 = 0), count(*), NULL FROM build.events
+SELECT 'midnight', count(*) FILTER (epoch_us(timezone($tz, ts)) % 86400000000 = 0), count(*), NULL
+FROM build.events
 UNION ALL
 SELECT 'untitled-items', count(*) FILTER (title = key), count(*), min(key) FILTER (title = key) FROM build.items
 UNION ALL

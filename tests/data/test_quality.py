@@ -113,6 +113,13 @@ def test_times_without_a_zone_are_read_in_the_specs(tmp_path: Path) -> None:
     utc = made(tmp_path, rows)
     assert check(utc, "times-without-zone")[:3] == (2, 5, "note")
     shanghai = made(tmp_path, rows, 'tz = "Asia/Shanghai"\n')
+    assert (check(utc, "midnight")[0], check(shanghai, "midnight")[0]) == (1, 1)
+    named = made(
+        tmp_path,
+        [("a", "x", "2024-1-1 8:00 UTC"), ("a", "x", "2024-01-01 08:00:00 Asia/Tokyo")],
+        'tz = "Asia/Shanghai"\n',
+    )
+    assert moments(named) == ["01-01 08:00", "12-31 23:00"]
     assert moments(utc) == ["03-01 08:00", "03-01 00:00", "03-01 08:00", "03-01 02:30", "03-01 11:00"]
     assert moments(shanghai) == ["03-01 00:00", "02-29 16:00", "03-01 08:00", "03-01 02:30", "03-01 11:00"]
     with pytest.raises(InvalidSpec, match="no time zone"):
@@ -126,6 +133,14 @@ def test_times_in_another_form(tmp_path: Path) -> None:
     assert result.reasons == {"unreadable-time": 1, "missing-time": 1}
 
 
+def test_a_form_that_tells_the_zone_is_not_moved_again(tmp_path: Path) -> None:
+    form = 'ts_format = "%d.%m.%Y %H:%M %z"\ntz = "Europe/Berlin"\n'
+    assert moments(made(tmp_path, [("a", "x", "01.03.2024 12:00 +0000")], form)) == ["03-01 12:00"]
+    for bad in ("", "%q", "%"):
+        with pytest.raises(InvalidSpec, match="no form of times"):
+            made(tmp_path, PEOPLE, f'ts_format = "{bad}"\n')
+
+
 def moments(result: IngestResult) -> list[str]:
     with Warehouse.open(result.path) as warehouse:
         rows = warehouse.run("SELECT ts FROM events ORDER BY event_id").to_pylist()
@@ -137,6 +152,7 @@ def test_too_many_refused_rows_publish_nothing(tmp_path: Path) -> None:
     assert made(tmp_path, PEOPLE + bad).quarantined == 26, "of so few rows each is looked at"
     with pytest.raises(TooManyRefused, match=r"26 of 126 rows .* more than 20%: 26 missing-user \(first: line 102 of"):
         made(tmp_path, PEOPLE + bad, "most_refused = 0.2\n")
+    assert made(tmp_path, PEOPLE[:71] + bad + bad[:3], "most_refused = 0.29\n").quarantined == 29, "no more than that"
     many = PEOPLE * 10
     with pytest.raises(TooManyRefused):
         made(tmp_path, many + bad * 10)
