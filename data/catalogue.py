@@ -44,11 +44,12 @@ class Listing:
     """Rows of a catalogue by key, in file order, and the place of each row refused.
 
     `rows` maps a key to the other wanted columns by name (missing ones are "").
-    `refused` holds (file, line, column, reason, raw).
+    `refused` holds (file, line, column, reason, raw), `read` counts all rows of catalogue files.
     """
 
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     refused: list[tuple[str, int, str | None, str, str]] = field(default_factory=list)
+    read: int = 0
 
 
 def list_items(connection: Connection, spec: DatasetSpec, sources: Sequence[Source], *, scratch: Path) -> Listing:
@@ -146,7 +147,7 @@ def _listing(
     staged = stage(
         connection, table, sources, columns=[key], rest=names, list_separator=list_separator, scratch=scratch
     )
-    listing = Listing()
+    listing = Listing(read=staged.read if once_per_key else 0)
     faults: list[tuple[int, str, str]] = []
     rows = connection.sql(f"SELECT rowid AS row_no, f0, rest FROM {table} ORDER BY rowid")  # noqa: S608 - own name
     found = rows.to_arrow_table()

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalogue import items_table, list_items, list_users, users_table
+from data.catalogue import Listing, items_table, list_items, list_users, users_table
 from data.errors import InvalidSpec, StoreError, UnreadableFile
 from data.places import sources_of
 from data.publish import full_disk_reported, move_whole, sha256_of, temporary_folder, write_whole
@@ -156,26 +156,28 @@ def _make(
     build_id = made.stem
     _create(connection, "facts", _facts(connection, spec, build_id=build_id, now=now, counts=counts))
     tell(0.9, "looking at the whole")
-    found = checks(connection, sql("quality"), spec=spec, counted=_counted(connection, spec, staged, events_refused))
+    known = _counted(connection, spec, staged, events_refused, listings=(items, users))
+    found = checks(connection, sql("quality"), spec=spec, counted=known)
     connection.execute("CHECKPOINT build; DETACH build")
     refused = pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
     return refused, report(found, staged)
 
 
 def _counted(
-    connection: Connection, spec: DatasetSpec, staged: Staged, refused: pa.Table
+    connection: Connection, spec: DatasetSpec, staged: Staged, refused: pa.Table, *, listings: tuple[Listing, ...]
 ) -> dict[str, tuple[int, int]]:
     """Checks that need what the build does not keep: (n, of)."""
     accepted = _count(connection, "SELECT count(*) FROM accepted")
     counted = {
-        "refused-rows": (refused.num_rows, staged.read),
+        "refused-rows": (pc.sum(pc.not_equal(refused["reason"], "duplicate")).as_py() or 0, staged.read),
+        "refused-listings": (sum(len(it.refused) for it in listings), sum(it.read for it in listings)),
         "times-without-zone": (
             _count(connection, "SELECT count(*) FROM checked WHERE unzoned AND reason IS NULL"),
             accepted,
         ),
     }
-    listings = {"items": ("item_key", spec.items), "users": ("user_key", spec.users)}
-    for name, (key, section) in listings.items():
+    sections = {"items": ("item_key", spec.items), "users": ("user_key", spec.users)}
+    for name, (key, section) in sections.items():
         if section is not None and section.named:
             unlisted = f"SELECT count(*) FROM accepted ANTI JOIN known_{name} ON known_{name}.key = accepted.{key}"  # noqa: S608
             counted[f"unlisted-{name}"] = (_count(connection, unlisted), accepted)

@@ -18,11 +18,13 @@ from data.warehouse import Connection, read_manifest
 Grade = Literal["fine", "note", "warning"]
 BURST = 60  # events of one user within a minute: one a second is no reading
 BOT_EVENTS, BOT_TIMES = 1_000, 100  # a user has over so many events, and over so many times the median user's
+PLACEHOLDERS = ("null", "none", "nan", "n/a", "na", "nil", "\\n", "undefined", "inf", "-inf", "infinity", "-")
 GRADED: Mapping[str, tuple[float, float]] = {  # shares above which a check is a note, and a warning
     "duplicate-events": (0.0, 0.01),
     "bursts": (0.0, 0.01),
     "bots": (0.0, 0.01),
     "ties": (0.1, 0.5),
+    "placeholder-keys": (0.0, 0.01),
     "colliding-users": (0.0, 0.01),
     "colliding-items": (0.0, 0.01),
     "midnight": (0.5, 0.95),
@@ -31,6 +33,7 @@ GRADED: Mapping[str, tuple[float, float]] = {  # shares above which a check is a
     "unlisted-items": (0.0, 0.05),
     "unlisted-users": (0.0, 0.05),
     "refused-rows": (0.0, 0.05),
+    "refused-listings": (0.0, 0.05),
     "times-without-zone": (0.0, 2.0),  # a note at most: they are read as the spec's zone, by default UTC
 }
 
@@ -58,6 +61,7 @@ def checks(
         "burst": BURST,
         "bot_events": BOT_EVENTS,
         "bot_times": BOT_TIMES,
+        "placeholders": list(PLACEHOLDERS),
     }
     rows = connection.sql(statement, params=params).to_arrow_table().to_pylist()
     found = [(row["check"], int(row["n"]), int(row["of"]), row["example"]) for row in rows]

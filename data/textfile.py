@@ -256,7 +256,8 @@ def _quoted(
             if "unexpected end of data" not in str(error) or taken == MAX_LINES_IN_QUOTES:
                 return None, 0
         else:
-            return (cells, taken) if taken == 0 or len(cells) == columns else (None, 0)
+            whole = taken == 0 or (len(cells) == columns and not _swallowed(text, delimiter, columns))
+            return (cells, taken) if whole else (None, 0)
         if taken == len(waiting):
             following = next(source, None)
             if following is None:
@@ -264,6 +265,16 @@ def _quoted(
             waiting.append(following)
         text += "\n" + waiting[taken].rstrip(b"\r\n").decode("utf-8", errors="replace")
         taken += 1
+
+
+def _swallowed(text: str, delimiter: str, columns: int) -> bool:
+    """Whether the lines of one record look like records of their own, which a quote left open took along: each after
+    the first has as many delimiters as a record. The last of a record whose first cell was quoted has so many anyway.
+    """
+    first, *others = text.split("\n")
+    if len(next(csv.reader([first], delimiter=delimiter))) == 1:
+        others.pop()
+    return bool(others) and all(line.count(delimiter) == columns - 1 for line in others)
 
 
 def shown(text: str) -> str:

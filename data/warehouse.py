@@ -195,7 +195,8 @@ def read_manifest(build: Path) -> dict[str, Any]:
 def verify_build(path: Path) -> None:
     """Compare a build's bytes with the sha256 taken when it was published. Raises DamagedArtefact."""
     _check_size(path)
-    if sha256_of(path) != read_manifest(path)["files"][path.name]["sha256"]:
+    told = read_manifest(path)["files"][path.name]["sha256"]
+    if sha256_of(path) != told:
         raise _damaged(path)
 
 

@@ -63,11 +63,14 @@ def test_events_that_came_twice_are_counted_though_they_stay(tmp_path: Path) -> 
     dropped = made(tmp_path, PEOPLE + PEOPLE[:3], "drop_duplicates = true\n")
     assert check(dropped, "duplicate-events")[0] == 0
     assert dropped.reasons == {"duplicate": 3}
+    assert check(dropped, "refused-rows")[0] == 0, "left out on request"
 
 
 def test_bursts_and_bots(tmp_path: Path) -> None:
     burst = [("fast", f"i{n % 7}", at(0.5 * n)) for n in range(BURST + 1)]
     assert check(made(tmp_path, PEOPLE + burst), "bursts") == (1, 51, "warning", "fast")
+    across = [("across", f"i{n % 7}", at(30 + 0.9 * n)) for n in range(BURST + 1)]  # two minutes of the clock
+    assert check(made(tmp_path, PEOPLE + across), "bursts") == (1, 51, "warning", "across")
     slow = [("slow", f"i{n % 7}", at(2 * n)) for n in range(BURST + 1)]
     assert check(made(tmp_path, PEOPLE + slow), "bursts") == (0, 51, "fine", None)
     bot = [("bot", f"i{n % 7}", at(7 * n)) for n in range(BOT_EVENTS + 1)]
@@ -91,6 +94,17 @@ def test_keys_that_are_likely_one(tmp_path: Path) -> None:
     result = made(tmp_path, [(user, item, at(n)) for n, (user, item) in enumerate(pairs)])
     assert check(result, "colliding-users")[:2] == (4, 5)
     assert check(result, "colliding-items")[:2] == (2, 4)
+
+
+def test_keys_that_stand_for_none(tmp_path: Path) -> None:
+    result = made(tmp_path, [*PEOPLE, ("NULL", "i1", at(1)), ("u1", "n/a", at(2)), ("None", "NaN", at(3))])
+    assert check(result, "placeholder-keys") == (3, 103, "warning", "NULL")
+
+
+def test_rows_of_a_catalogue_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item,name\ni0,One\n,Two\ni0,Three\ni1,Four\n")
+    result = made(tmp_path, PEOPLE, '[items]\nfiles = "items.csv"\ntitle = "name"\n')
+    assert check(result, "refused-listings")[:3] == (2, 4, "warning")
 
 
 def test_events_of_what_the_catalogue_does_not_list(tmp_path: Path) -> None:
