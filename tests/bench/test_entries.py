@@ -15,6 +15,7 @@ ENTRIES = (
     "tests.bench.crashes",
     "tests.bench.gpu",
     "tests.bench.growth",
+    "tests.bench.ingesting",
     "tests.bench.leaderboard",
     "tests.bench.peers.__main__",
     "tests.bench.nearest",
