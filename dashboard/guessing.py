@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from dashboard.terminal import Report
 from data.errors import InputError, UnreadableFile
-from data.guess import dataset_name, guess
+from data.guessing.guess import dataset_name, guess
+from data.guessing.samples import sample_of
 from data.publish import write_whole
-from data.samples import sample_of
 
 _OTHER_ENDINGS = "toml md rst html htm pdf png jpg jpeg gif svg py ipynb sh npz npy duckdb sqlite db log lock"
 _NO_TABLES = frozenset(f".{ending}" for ending in _OTHER_ENDINGS.split())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UnreadableFile
-from data.textfile import MAX_LINE_BYTES, Reject, check_columns, exact_rows, first_bytes, header_of, shown
+from data.reading.textfile import MAX_LINE_BYTES, Reject, check_columns, exact_rows, first_bytes, header_of, shown
 
 NEEDED = ("user", "item", "kind", "at")
 OPTIONAL = ("value", "slate", "rank", "propensity", "run_id", "key")

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data.rows import stage
+from data.reading.rows import stage
+from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec, ItemsSection, template_fields
-from data.staging import Source, Staged
 from data.warehouse import Connection
 
 UNKNOWN = "unknown"

@@ -17,7 +17,7 @@ from data.ingest import IngestResult, explained, publish_build, sql
 from data.publish import full_disk_reported, temporary_folder
 from data.quality import Check, checks, quality_of, report
 from data.quarantine import SCHEMA, counted
-from data.rows import FEEDBACK
+from data.reading.rows import FEEDBACK
 from data.warehouse import Connection, DatabaseError, Warehouse, build_connection, verify_build
 
 

@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 
 from data.catalogue import Listing, items_table, list_items, list_users, users_table
 from data.errors import InvalidSpec, StoreError, UnreadableFile
-from data.places import sources_of
 from data.publish import full_disk_reported, move_whole, sha256_of, temporary_folder, write_whole
 from data.quality import checks, report
 from data.quarantine import counted, event_refusals, listing_refusals, refuse_too_many, write_quarantine
-from data.rows import stage, stage_feedback
+from data.reading.places import sources_of
+from data.reading.rows import stage, stage_feedback
+from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
-from data.staging import Source, Staged
 from data.warehouse import (
     SCHEMA_VERSION,
     BuildFacts,

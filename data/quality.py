@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from data.reading.staging import Staged
 from data.spec import DatasetSpec
-from data.staging import Staged
 from data.warehouse import Connection, read_manifest
 
 Grade = Literal["fine", "note", "warning"]

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from data.catalogue import Listing
 from data.errors import TooManyRefused
+from data.reading.staging import Staged, StagedFile
+from data.reading.textfile import shown
 from data.spec import EventsSection
-from data.staging import Staged, StagedFile
-from data.textfile import shown
 from data.warehouse import Connection
 
 Row = tuple[str, str, int, str | None, str, str | None]

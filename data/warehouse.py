@@ -144,7 +144,7 @@ def build_connection(path: Path | None, *, threads: int = 2, memory_limit: str =
 
 @contextmanager
 def sandbox_connection(path: str, *, threads: int, memory_mb: int, seconds: float) -> Iterator[Connection]:
-    """The database `snapshot` at `path`, for a stranger's statement: in a process of its own (data/sandbox_child.py),
+    """The database `snapshot` at `path`, for a stranger's statement: in a process of its own (data/free_sql/child.py),
     never in this one, and one connection only.
 
     Nothing but the open file can be read: the local file system is switched off, too, since DuckDB allows an attached

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import decoding
-from data.decoding import decode
 from data.errors import InvalidSpec, LodestarError, MissingColumn, UnreadableFile
 from data.ingest import IngestResult, ingest
+from data.reading import decoding
+from data.reading.decoding import decode
 from data.spec import parse_spec
 from data.warehouse import Warehouse
 from tests.data.conftest import NOW

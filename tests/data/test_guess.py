@@ -16,11 +16,11 @@ import pytest
 
 from data import synthetic
 from data.errors import CannotGuess, UnreadableFile
-from data.guess import Guess, dataset_name, guess
+from data.guessing.guess import Guess, dataset_name, guess
+from data.guessing.lexicon import strength
+from data.guessing.profile import column_of
+from data.guessing.samples import LATER_ROWS, SAMPLE_ROWS, rows_of, sample_of
 from data.ingest import IngestResult, ingest
-from data.lexicon import strength
-from data.profile import column_of
-from data.samples import LATER_ROWS, SAMPLE_ROWS, rows_of, sample_of
 from data.spec import parse_spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data import rows as rows_module
-from data.rows import stage
-from data.staging import Source, Staged
-from data.textfile import Shape, shape_of
+from data.reading import rows as rows_module
+from data.reading.rows import stage
+from data.reading.staging import Source, Staged
+from data.reading.textfile import Shape, shape_of
 from data.warehouse import build_connection
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from data import sandbox
 from data.errors import (
     InvalidConfig,
     LodestarError,
@@ -24,9 +23,10 @@ from data.errors import (
     StoreError,
     UnknownBuild,
 )
-from data.sandbox import Limits
-from data.sandbox_child import Stopped, readable
-from data.snapshot import Privilege, make_snapshot
+from data.free_sql import sandbox
+from data.free_sql.child import Stopped, readable
+from data.free_sql.sandbox import Limits
+from data.free_sql.snapshot import Privilege, make_snapshot
 from data.warehouse import Warehouse, build_connection
 
 SHORT = Limits(seconds=1.0)

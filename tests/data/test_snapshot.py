@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from data.errors import InvalidConfig
+from data.free_sql.snapshot import Privilege, make_snapshot, remove_snapshots, snapshot_path
 from data.ingest import ingest
-from data.snapshot import Privilege, make_snapshot, remove_snapshots, snapshot_path
 from data.spec import parse_spec
 from data.warehouse import Warehouse, build_connection
 

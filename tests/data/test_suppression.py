@@ -1,7 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from data.suppression import hidden_cells
+from data.free_sql.suppression import hidden_cells
 
 K = 10
 

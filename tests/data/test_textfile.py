@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from data import textfile
-from data.textfile import MAX_LINES_IN_QUOTES, Reject, Shape, exact_rows, shape_of
+from data.reading import textfile
+from data.reading.textfile import MAX_LINES_IN_QUOTES, Reject, Shape, exact_rows, shape_of
 
 
 def split(text: str, *, columns: int = 3) -> tuple[list[tuple[int, list[str]]], list[Reject]]:

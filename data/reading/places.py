@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from data.databases import check_address
 from data.errors import InvalidSpec, UnreadableFile
+from data.reading.databases import check_address
+from data.reading.staging import Source
 from data.spec import EventsSection, ItemsSection, UsersSection
-from data.staging import Source
 
 _KINDS = frozenset({".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".dat", ".data"})
 _PACKED = frozenset({".gz", ".zst", ".bz2", ".xz"})

@@ -1,7 +1,7 @@
 """Snapshots: what one role may see of a build, as a database file of its own for free SQL.
 
 Every table of an open file can be read, so what a role may not see is not in its file: sensitive attributes stay out of
-`users`, and stand in three small tables of counts that name no user (data/suppression.py hides what is too small).
+`users`, and stand in three small tables of counts that name no user (`suppression` hides what is too small).
 Free SQL knows who is in each of those counts, so events are rounded there: exact sums over known people would give
 away who of them is in the group. Written into a fresh file by plain CREATE TABLE AS, which leaves no old bytes behind,
 and kept under a name that says build and privilege: made once, good for as long as the build is.
@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from data.errors import InvalidConfig, StoreError
+from data.free_sql.suppression import Mask, hidden_cells
 from data.ingest import explained, sql
 from data.publish import full_disk_reported, move_whole, temporary_folder
-from data.suppression import Mask, hidden_cells
 from data.warehouse import Connection, DatabaseError, Warehouse, build_connection
 
 VERSION = 1  # of what a snapshot holds; another one makes other names

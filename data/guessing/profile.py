@@ -7,53 +7,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from data.guessing.times import MOST_LOOKED_AT, NEARLY_ALL, Floats, TimeForm, time_form
 
-_NEARLY_ALL = 0.98
-_MOST_LOOKED_AT = 5_000  # distinct values whose form as a time is judged
+Ints = npt.NDArray[np.int64]
+
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _DECIMAL_COMMA = r"^[+-]?\d{1,3}((\.\d{3})*|\d*),\d+$"
-_CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:\.\d+)?)?"
-_ZONE = r"(?:Z|[+-]\d{2}(?::?\d{2})?| [A-Z][A-Za-z_]+(?:/[A-Za-z_]+)*)?"
-_DATES = {  # form -> its pattern; those after the first need a `ts_format`
-    "iso": rf"^(?P<y>\d{{4}})[-/ ](?P<m>\d{{1,2}})[-/ ](?P<d>\d{{1,2}})(?:[T ]{_CLOCK}{_ZONE})?$",
-    "compact": r"^(?P<y>(?:19|20)\d{2})(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])"
-    r"(?:T?(?P<H>[01]\d|2[0-3])(?P<M>[0-5]\d)(?P<S>[0-5]\d)Z?)?$",
-    "local": r"^(?P<a>\d{1,2})[./-](?P<b>\d{1,2})[./-](?P<y>\d{4}|\d{2})"
-    rf"(?:,?[T ]{_CLOCK}(?: ?[AaPp]\.?[Mm]\.?)?)?$",
-    "words": rf"^(?P<d>\d{{1,2}})[- .]+[^\W\d_]{{3,9}}\.?[- ,]+(?P<y>\d{{4}})(?:,?[T ]{_CLOCK})?$",
-    "other": rf"^(?P<y>\d{{4}})[.年](?P<m>\d{{1,2}})[.月](?P<d>\d{{1,2}})日?(?:[T ]?{_CLOCK})?$",
-}
-_EARLIEST_S, _LATEST_S = 3.15e8, 2.4e9  # 1980 to 2046
-_EPOCHS: tuple[tuple[Literal["s", "ms", "us"], float], ...] = (("s", 1.0), ("ms", 1e3), ("us", 1e6))
-
-
-@dataclass(frozen=True)
-class TimeForm:
-    """How a column writes times. `unit` and `format` are the spec's `ts_unit` and `ts_format`; both None: a form that
-    `ingest` does not read.
-
-    `rough` (distinct values,) f64 rises with the time; NaN for what is none. It tells order and distance, no dates.
-    """
-
-    unit: Literal["s", "ms", "us", "iso"] | None
-    words: str
-    rough: Floats
-    with_clock: bool
-    caution: str | None = None
-    format: str | None = None
-
-    @property
-    def readable(self) -> bool:
-        return self.unit is not None or self.format is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +74,7 @@ class Column:
     @property
     def unique(self) -> bool:
         """Whether it could be a key: nearly all cells filled, nearly none twice."""
-        return self.n >= 2 and self.filled >= _NEARLY_ALL and self.distinct >= 0.995 * self.n
+        return self.n >= 2 and self.filled >= NEARLY_ALL and self.distinct >= 0.995 * self.n
 
     @cached_property
     def numbers(self) -> Floats:
@@ -123,7 +88,7 @@ class Column:
     @cached_property
     def numeric(self) -> bool:
         """Whether nearly all cells are numbers as `ingest` reads them."""
-        return self.n > 0 and float(self.counts[np.isfinite(self.numbers)].sum()) >= _NEARLY_ALL * self.n
+        return self.n > 0 and float(self.counts[np.isfinite(self.numbers)].sum()) >= NEARLY_ALL * self.n
 
     @cached_property
     def decimal_commas(self) -> bool:
@@ -165,7 +130,7 @@ class Column:
     @cached_property
     def time(self) -> TimeForm | None:
         """How it writes times; None for what holds none."""
-        return _time_form(self)
+        return time_form(self._encoded.dictionary, self.numbers if self.numeric else None)
 
     @cached_property
     def rough_times(self) -> Floats:
@@ -223,112 +188,11 @@ def shared(left: Column, right: Column) -> tuple[float, float]:
     return common / max(1, left.distinct), common / max(1, right.distinct)
 
 
-def _time_form(column: Column) -> TimeForm | None:
-    if not column.n:
-        return None
-    epoch = _epoch(column)
-    if epoch is not None:
-        return epoch
-    texts = column._encoded.dictionary
-    looked_at = texts.slice(0, _MOST_LOOKED_AT)
-    for form, pattern in _DATES.items():
-        if float(pc.mean(pc.match_substring_regex(looked_at, pattern)).as_py() or 0.0) >= _NEARLY_ALL:
-            return _dated(form, column.values, pc.extract_regex(texts, pattern))
-    return None
-
-
-def _epoch(column: Column) -> TimeForm | None:
-    if not column.numeric:
-        return None
-    found = column.numbers
-    for unit, per_second in _EPOCHS:
-        inside = (found >= _EARLIEST_S * per_second) & (found <= _LATEST_S * per_second)
-        if float(inside.mean()) >= _NEARLY_ALL:
-            named = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[unit]
-            return TimeForm(unit, f"{named} since 1970", np.where(inside, found / per_second, np.nan), True)
-    nanos = (found >= _EARLIEST_S * 1e9) & (found <= _LATEST_S * 1e9)
-    if float(nanos.mean()) >= _NEARLY_ALL:
-        caution = "nanoseconds since 1970 are not read: divide them by 1,000 and say ts_unit = 'us'"
-        return TimeForm(None, "nanoseconds since 1970", np.where(nanos, found / 1e9, np.nan), True, caution)
-    return None
-
-
-def _dated(form: str, texts: Sequence[str], parts: pa.Array) -> TimeForm:
-    at = {name: _whole(parts, name) for name in ("y", "m", "d", "a", "b", "H", "M", "S")}
-    order, words, doubt = "ymd", _WORDS[form], None
-    if form == "local":
-        order, words, doubt = _order_of(at["a"], at["b"])
-        at["d"], at["m"] = (at["a"], at["b"]) if order == "dmy" else (at["b"], at["a"])
-    elif form == "words":
-        order = "dby"
-    known = np.isfinite(at["y"])
-    days = at["y"] * 372 + np.nan_to_num(at["m"]) * 31 + np.nan_to_num(at["d"])
-    seconds = np.nan_to_num(at["H"]) * 3600 + np.nan_to_num(at["M"]) * 60 + np.nan_to_num(at["S"])
-    clock = bool(np.isfinite(at["H"]).any() and seconds.any())
-    rough = np.where(known, days * 86_400 + seconds, np.nan)
-    written = None if form == "iso" else _strptime(next(text for text, y in zip(texts, known, strict=True) if y), order)
-    if form != "iso":
-        every = [np.isfinite(at[name][known]) for name in ("H", "S")]
-        if not all(there.all() or not there.any() for there in every):
-            doubt = "times with and without hours or seconds stand side by side: those unlike the first are refused"
-    return TimeForm("iso" if form == "iso" else None, words, rough, clock, doubt, written)
-
-
-_WORDS = {
-    "iso": "ISO 8601 dates",
-    "compact": "compact dates",
-    "local": "",
-    "words": "dates with the month as a word",
-    "other": "dates with the year first",
-}
-
-
-def _order_of(first: Floats, second: Floats) -> tuple[str, str, str | None]:
-    """Which of day and month comes first in 03/04/2024, how that is called, and what is in doubt of it."""
-    if np.nanmax(first) > 12 and np.nanmax(second) <= 12:
-        return "dmy", f"dates with the day first (there is a {np.nanmax(first):.0f})", None
-    if np.nanmax(second) > 12 and np.nanmax(first) <= 12:
-        return "mdy", f"dates with the month first (there is a day {np.nanmax(second):.0f})", None
-    doubt = "nothing tells day from month, both stay below 13: the day is taken to come first"
-    return "dmy", "dates with day and month in doubt", doubt
-
-
-def _strptime(text: str, order: str) -> str:
-    """The format of a date: its digits in the order given (b: the month as a word), then those of a clock."""
-    clock = re.search(r"\d{1,2}:\d{2}", text)
-    date, rest = (text[: clock.start()], text[clock.start() :]) if clock else (text, "")
-    digits = re.fullmatch(r"(\d{4})(\d{2})(\d{2})(?:(T?)(\d{2})(\d{2})(\d{2})(Z?))?", date)
-    if digits:
-        return "%Y%m%d" + (f"{digits[4]}%H%M%S{digits[8]}" if digits[5] else "")
-    letters = iter(order)
-
-    def one(found: re.Match[str]) -> str:
-        letter = next(letters, "d")
-        if letter == "y":
-            return "%Y" if len(found[0]) == 4 else "%y"
-        return ("%b" if len(found[0]) == 3 else "%B") if letter == "b" else f"%{letter}"
-
-    day = re.sub(r"\d+|(?<=[ .-])[^\W\d_]{3,9}", one, date)
-    half = re.search(r"[AaPp][Mm]$", rest)
-    hours = re.sub(r"^\d{1,2}:\d{2}", "%I:%M" if half else "%H:%M", rest)
-    hours = re.sub(r"(?<=%M):\d{2}(\.\d+)?", lambda found: ":%S" + (".%f" if found[1] else ""), hours)
-    return day + re.sub(r"[AaPp][Mm]$", "%p", hours)
-
-
-def _whole(parts: pa.Array, name: str) -> Floats:
-    kind = parts.type
-    if kind.get_field_index(name) < 0:
-        return np.full(len(parts), np.nan)
-    texts = pc.struct_field(parts, name)
-    filled = pc.if_else(pc.equal(texts, ""), None, texts)
-    return np.asarray(pc.cast(filled, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
 def separated(column: Column, marks: Sequence[str]) -> tuple[str, float, int] | None:
     """The mark that splits values into shared parts, with the mean parts of a value and the number of different ones;
     None where no mark does. A comma in a title splits too, but into parts that hardly two values share."""
     best: tuple[str, float, int] | None = None
-    texts, counts = column.values[:_MOST_LOOKED_AT], column.counts[:_MOST_LOOKED_AT].tolist()
+    texts, counts = column.values[:MOST_LOOKED_AT], column.counts[:MOST_LOOKED_AT].tolist()
     for mark in marks:
         lists = [[part for part in (p.strip() for p in text.split(mark)) if part] for text in texts]
         total = sum(len(parts) * n for parts, n in zip(lists, counts, strict=True))

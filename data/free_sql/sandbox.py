@@ -2,7 +2,7 @@
 
 No single wall is enough. The database is read-only, locked and sees no file; but a function call can run past its
 interrupt and an allocation past its memory limit, so that the process has limits of its own and is killed by the
-clock; and since every table of an open file can be read, the file (data/snapshot.py) holds only what the role may see.
+clock; and since every table of an open file can be read, the file (`snapshot`) holds only what the role may see.
 The snapshot reaches the process as a file without a name, because DuckDB would tell its path to whoever asks. Answers
 are read with a cap, so that this process's memory stays flat whatever comes.
 """
@@ -25,12 +25,12 @@ from typing import Any
 import pyarrow as pa
 
 from data.errors import QueryError, QueryFailed, QueryRefused, QueryTimeout, StoreError, UnknownBuild
+from data.free_sql.child import GRACE_S, Limits
 from data.publish import TEMPORARY
-from data.sandbox_child import GRACE_S, Limits
 
 LIMITS = Limits()
 MOST_BYTES = 32_768  # of a statement; a pipe takes as many without anybody reading, so that writing never waits
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _CHUNK = 65_536
 _HUGEINT = pa.decimal128(38, 0)
 _FRAME_BYTES = 262_144  # beside the columns' own bytes: the stream's schema and padding
@@ -130,7 +130,7 @@ def _ask(asked: str, text: bytes, handle: int, limits: Limits) -> tuple[bytearra
     """What the process wrote, and how it ended: None when it was killed by the clock. Raises QueryFailed (too much)."""
     deadline = time.monotonic() + limits.seconds + GRACE_S
     child = subprocess.Popen(
-        [sys.executable, "-P", "-S", "-B", "-m", "data.sandbox_child", asked],
+        [sys.executable, "-P", "-S", "-B", "-m", "data.free_sql.child", asked],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -16,8 +16,8 @@ import pyarrow as pa
 from adbc_driver_manager import Error as DriverError
 
 from data.errors import InvalidSpec, UnreadableFile
-from data.staging import Source, StagedFile, Target, text_of
-from data.textfile import check_columns
+from data.reading.staging import Source, StagedFile, Target, text_of
+from data.reading.textfile import check_columns
 from data.warehouse import DatabaseError
 
 _PARAMETERS = re.compile(r"[?&](password|sslpassword)=", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """The far side of the sandbox: a process that runs one statement over one snapshot and ends.
 
-`data.sandbox` starts it with an empty environment: limits as JSON in its one argument, the statement on stdin, the
-snapshot as an open file. It answers on stdout with one line of JSON, then, where there is a result, an Arrow stream.
+`sandbox` starts it with an empty environment: limits as JSON in its one argument, the statement on stdin, the snapshot
+as an open file. It answers on stdout with one line of JSON, then, where there is a result, an Arrow stream.
 Parsing is done here as well: a parser can be exhausted, too. The limits of the operating system hold where the
 database does not ask: in constant folding, in a single call of a function, in an allocation beside its buffers.
 """
@@ -52,7 +52,7 @@ class Limits:
 
 
 class Stopped(Exception):
-    """Why there is no result. It does not leave this process: `data.sandbox` makes an error of the tree of it."""
+    """Why there is no result. It does not leave this process: `sandbox` makes an error of the tree of it."""
 
     def __init__(self, fault: Fault, message: str) -> None:
         super().__init__(message)

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from data.annotated import Decision, listed
-from data.guess_log import Log, Match, Told, of_files
-from data.lexicon import SENSITIVE, is_called, strength
-from data.profile import Column, File, column_of, described, quoted, separated
+from data.guessing.annotated import Decision, listed
+from data.guessing.lexicon import SENSITIVE, is_called, strength
+from data.guessing.log import Log, Match, Told, of_files
+from data.guessing.profile import Column, File, column_of, described, quoted, separated
 
 _SEPARATORS = ("|", ";", ",", "/", "、", "，", ">")
 _MOST_ATTRIBUTES = 12

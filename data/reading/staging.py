@@ -1,7 +1,7 @@
 """The staging table: every row of the caller's files as text, in file order, with nothing lost.
 
-One contract for all readers (`data.rows` for delimited text and Parquet, `data.jsonlines`, `data.databases`): a record
-is either staged, and its rowid tells its file and line, or rejected with its line and reason.
+One contract for all readers (`rows` for delimited text and Parquet, `jsonlines`, `databases`): a record is either
+staged, and its rowid tells its file and line, or rejected with its line and reason.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.textfile import Reject
+from data.reading.textfile import Reject
 from data.warehouse import Connection
 
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 from charset_normalizer import from_bytes
 
 from data.errors import UnreadableFile
-from data.textfile import refuse_foreign
+from data.reading.textfile import refuse_foreign
 
 SAMPLE_BYTES = 1 << 20  # that an encoding is guessed from
 MOST_TIMES = 1_000  # that a file may grow when it is decompressed, once it is over MOST_FREE

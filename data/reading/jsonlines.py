@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.staging import StagedFile, Target
-from data.textfile import MAX_LINE_BYTES, Reject, check_columns, shown
+from data.reading.staging import StagedFile, Target
+from data.reading.textfile import MAX_LINE_BYTES, Reject, check_columns, shown
 
 _BATCH_BYTES = 1 << 25
 _SAMPLE_LINES = 20_000  # whose members are the columns

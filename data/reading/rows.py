@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.databases import stage_query
-from data.decoding import decode, is_parquet
 from data.errors import UnreadableFile
-from data.jsonlines import is_json_lines, stage_json_lines
-from data.staging import Source, Staged, StagedFile, Target, text_of
-from data.textfile import Reject, Shape, check_columns, exact_rows, first_bytes, header_of, shape_of, shown
+from data.reading.databases import stage_query
+from data.reading.decoding import decode, is_parquet
+from data.reading.jsonlines import is_json_lines, stage_json_lines
+from data.reading.staging import Source, Staged, StagedFile, Target, text_of
+from data.reading.textfile import Reject, Shape, check_columns, exact_rows, first_bytes, header_of, shape_of, shown
 from data.warehouse import Connection, DatabaseError
 
 FEEDBACK = "feedback"  # what stands for the file where an event came from the ledger

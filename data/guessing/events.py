@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.annotated import listed
-from data.guess_log import Log, Told, could_be_key, fitness, of_files
-from data.lexicon import SENSITIVE, is_called, kind_of_name, kind_strength, stem_of, strength, words_of
-from data.profile import Column, File, Ints, described, determines, pairs, quoted
+from data.guessing.annotated import listed
+from data.guessing.lexicon import SENSITIVE, is_called, kind_of_name, kind_strength, stem_of, strength, words_of
+from data.guessing.log import Log, Told, could_be_key, fitness, of_files
+from data.guessing.profile import Column, File, Ints, described, determines, pairs, quoted
 
 _REPEATS, _BASKETS = 0.1, 0.3
 _MOST_CONTEXT = 8

@@ -1,7 +1,7 @@
 """A stranger's files described for them: samples of tables in, a dataset spec with its reasons out.
 
 The guess reads values first and names second, in five languages. It says what each line rests on, what else it weighed
-and what it could not decide; it reads no file and writes none. `data/samples.py` makes the samples.
+and what it could not decide; it reads no file and writes none. `data/guessing/samples.py` makes the samples.
 
     samples = {path.name: sample_of(path) for path in paths}
     print(guess(samples, name="shop").toml)
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from data.annotated import Decision, annotated, listed
 from data.errors import CannotGuess
-from data.guess_catalogue import decide_items, decide_users
-from data.guess_events import (
+from data.guessing.annotated import Decision, annotated, listed
+from data.guessing.catalogue import decide_items, decide_users
+from data.guessing.events import (
     decide_context,
     decide_habits,
     decide_keys,
@@ -25,10 +25,10 @@ from data.guess_events import (
     decide_traits,
     rest_of,
 )
-from data.guess_log import Log, Match, Told, find_log, leaning
-from data.lexicon import is_called
-from data.profile import File, file_of, joined, quoted
-from data.samples import rows_of
+from data.guessing.lexicon import is_called
+from data.guessing.log import Log, Match, Told, find_log, leaning
+from data.guessing.profile import File, file_of, joined, quoted
+from data.guessing.samples import rows_of
 from data.spec import DatasetSpec, parse_spec
 
 _FEW_ROWS = 20

@@ -11,10 +11,10 @@ from itertools import permutations
 
 import numpy as np
 
-from data.annotated import Decision, listed
 from data.errors import CannotGuess
-from data.lexicon import SENSITIVE, is_called, stem_of, strength
-from data.profile import Column, File, described, determines, likely_key, quoted, shared
+from data.guessing.annotated import Decision, listed
+from data.guessing.lexicon import SENSITIVE, is_called, stem_of, strength
+from data.guessing.profile import Column, File, described, determines, likely_key, quoted, shared
 
 _LEAST = -0.75  # the score below which two columns are no users and items
 _MOST_CANDIDATES = 10

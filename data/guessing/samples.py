@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.decoding import decode, is_parquet
 from data.errors import UnreadableFile
-from data.jsonlines import is_json_lines, members
-from data.textfile import MAX_LINE_BYTES, Reject, exact_rows, first_bytes, header_of
+from data.reading.decoding import decode, is_parquet
+from data.reading.jsonlines import is_json_lines, members
+from data.reading.textfile import MAX_LINE_BYTES, Reject, exact_rows, first_bytes, header_of
 
 SAMPLE_ROWS = 20_000
 LATER_ROWS = 1_000
