@@ -149,11 +149,12 @@ def _listing(
     )
     listing = Listing(read=staged.read if once_per_key else 0)
     faults: list[tuple[int, str, str]] = []
-    rows = connection.sql(f"SELECT rowid AS row_no, f0, rest FROM {table} ORDER BY rowid")  # noqa: S608 - own name
+    # Trimmed as events' keys are, so that the same text is the same key.
+    rows = connection.sql(f"SELECT f0, trim(f0) AS key, rest FROM {table} ORDER BY rowid")  # noqa: S608 - own name
     found = rows.to_arrow_table()
-    keys, cells = found.column("f0").to_pylist(), found.column("rest").to_pylist()
-    for number, (raw_key, row) in enumerate(zip(keys, cells, strict=True)):
-        text = (raw_key or "").strip()
+    columns = (found.column(name).to_pylist() for name in ("f0", "key", "rest"))
+    for number, (raw_key, trimmed, row) in enumerate(zip(*columns, strict=True)):
+        text = trimmed or ""
         if not text:
             reason = "missing-key"
         elif _UNPRINTABLE.search(text):

@@ -138,7 +138,12 @@ def _make(
     accepted = _count(connection, "SELECT count(*) FROM accepted")
     if accepted == 0:
         raise _nothing_usable(staged, events_refused)
-    refuse_too_many(staged, events_refused, most=spec.events.most_refused)
+    listed = {"items": (items, spec.items), "users": (users, spec.users)}
+    refused = {name: listing_refusals(name, listing) for name, (listing, _) in listed.items()}
+    refuse_too_many(events_refused, read=staged.read, section="events", most=spec.events.most_refused)
+    for name, (listing, section) in listed.items():
+        if section is not None:
+            refuse_too_many(refused[name], read=listing.read, section=name, most=section.most_refused)
     connection.register("known_items", pa.table({"key": pa.array(items.rows, pa.string())}))
     connection.register("known_users", pa.table({"key": pa.array(users.rows, pa.string())}))
     _refuse_swapped(connection, spec)
@@ -159,8 +164,7 @@ def _make(
     known = _counted(connection, spec, staged, events_refused, listings=(items, users))
     found = checks(connection, sql("quality"), spec=spec, counted=known)
     connection.execute("CHECKPOINT build; DETACH build")
-    refused = pa.concat_tables([events_refused, listing_refusals("items", items), listing_refusals("users", users)])
-    return refused, report(found, staged)
+    return pa.concat_tables([events_refused, *refused.values()]), report(found, staged)
 
 
 def _counted(
@@ -176,6 +180,9 @@ def _counted(
             accepted,
         ),
     }
+    if spec.events.tz != "UTC":
+        params = {"tz": spec.events.tz, "format": spec.events.ts_format, "of_files": staged.of_files}
+        counted["clock-changes"] = (_count(connection, sql("clock_changes"), **params), accepted)
     sections = {"items": ("item_key", spec.items), "users": ("user_key", spec.users)}
     for name, (key, section) in sections.items():
         if section is not None and section.named:
@@ -227,7 +234,6 @@ def _check_events(
             f"{', '.join(source.name for source in sources)}: a header and no rows",
             remedy="export the events again",
         )
-    of_files = sum(file.count for file in staged.files)
     unit = section.ts_unit or ("iso" if section.ts_format else _guessed_unit(connection, section.ts))
     if feedback is not None and feedback.num_rows:
         scale, n_context = _MICROSECONDS.get(unit), len(section.context)
@@ -240,7 +246,7 @@ def _check_events(
             "us_per_unit": _MICROSECONDS.get(unit),
             "latest": now + timedelta(days=1),
             "tz": section.tz,
-            "of_files": of_files,
+            "of_files": staged.of_files,
             "format": section.ts_format,
         },
     )
@@ -358,8 +364,8 @@ def _row(connection: Connection, sql: str, **params: Any) -> dict[str, Any]:
     return row
 
 
-def _count(connection: Connection, sql: str) -> int:
-    return int(next(iter(_row(connection, sql).values())))
+def _count(connection: Connection, sql: str, **params: Any) -> int:
+    return int(next(iter(_row(connection, sql, **params).values())))
 
 
 def sql(name: str) -> str:

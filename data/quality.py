@@ -34,6 +34,7 @@ GRADED: Mapping[str, tuple[float, float]] = {  # shares above which a check is a
     "unlisted-users": (0.0, 0.05),
     "refused-rows": (0.0, 0.05),
     "refused-listings": (0.0, 0.05),
+    "clock-changes": (0.0, 0.05),
     "times-without-zone": (0.0, 2.0),  # a note at most: they are read as the spec's zone, by default UTC
 }
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from data.catalogue import Listing
 from data.errors import TooManyRefused
 from data.reading.staging import Staged, StagedFile
-from data.reading.textfile import shown
+from data.reading.textfile import RAW_CHARACTERS, shown
 from data.spec import EventsSection
 from data.warehouse import Connection
 
@@ -34,7 +34,8 @@ SCHEMA = pa.schema(
     ]
 )
 _REFUSED = (
-    "SELECT row_no, reason, concat_ws(chr(9), f0, f1, f2, f3, f4) AS mapped"
+    "SELECT row_no, reason, rtrim(concat_ws(chr(9), coalesce(f0, ''), coalesce(f1, ''), coalesce(f2, ''),"
+    " coalesce(f3, ''), coalesce(f4, '')), chr(9)) AS mapped"
     " FROM checked JOIN raw_events ON raw_events.rowid = checked.row_no"
     " WHERE reason IS NOT NULL ORDER BY row_no"
 )
@@ -79,14 +80,14 @@ def listing_refusals(table: str, listing: Listing) -> pa.Table:
     return _table([(table, *row) for row in sorted(listing.refused, key=lambda row: row[:2])])
 
 
-def refuse_too_many(staged: Staged, refused: pa.Table, *, most: float | None) -> None:
-    """Raise TooManyRefused where a larger share than `most` was; rows that came twice and are left out on request do
-    not count. None: MOST_REFUSED, of so many rows that nobody looks at each."""
-    if most is None and staged.read < FEW_ROWS:
+def refuse_too_many(refused: pa.Table, *, read: int, section: str, most: float | None) -> None:
+    """Raise TooManyRefused where a larger share than `most` of the rows `read` was; what came twice does not count: it
+    is sound, and there. None: MOST_REFUSED, of so many rows that nobody looks at each."""
+    if most is None and read < FEW_ROWS:
         return
     most = MOST_REFUSED if most is None else most
-    told = refused.filter(pc.not_equal(refused["reason"], "duplicate"))
-    if told.num_rows <= most * staged.read + 1e-9:
+    told = refused.filter(pc.invert(pc.is_in(refused["reason"], pa.array(["duplicate", "duplicate-key"]))))
+    if told.num_rows <= most * read + 1e-9:
         return
     first = {row["reason"]: row for row in reversed(told.select(["reason", "source", "line"]).to_pylist())}
     cases = "; ".join(
@@ -94,8 +95,8 @@ def refuse_too_many(staged: Staged, refused: pa.Table, *, most: float | None) ->
         for reason, count in counted(told).items()
     )
     raise TooManyRefused(
-        f"{told.num_rows:,} of {staged.read:,} rows cannot be used, more than {100 * most:.3g}%: {cases}",
-        remedy="mend them, or allow more: most_refused under [events]",
+        f"{told.num_rows:,} of {read:,} rows cannot be used, more than {100 * most:.3g}%: {cases}",
+        remedy=f"mend them, or allow more: most_refused under [{section}]",
     )
 
 
@@ -132,13 +133,19 @@ def _with_source_text(
 
 
 def _lines_of(file: StagedFile, wanted: set[int]) -> dict[int, str]:
-    last = max(wanted)
-    held = {}
+    """The text of the records that begin at these lines, as many lines as each has."""
     assert file.text is not None, "only lines of text are read again"
+    begins: set[int] | None = None  # of all records, where one may have several lines
+    if file.lines is not None:
+        begins = {*file.lines.tolist(), *(reject.line for reject in file.rejects)}
+    held: dict[int, str] = {}
+    at: int | None = None
     with file.text.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
-            if number in wanted:
-                held[number] = shown(line.decode("utf-8", errors="replace"))
-            if number == last:
-                break
-    return held
+            if begins is None or number in begins:
+                at = number if number in wanted else None
+                if len(held) == len(wanted) and at is None:
+                    break
+            if at is not None and len(held.get(at, "")) < RAW_CHARACTERS:
+                held[at] = held.get(at, "") + line.decode("utf-8", errors="replace")
+    return {number: shown(text) for number, text in held.items()}

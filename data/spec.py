@@ -77,12 +77,14 @@ class DatasetSection(_Section):
 
 class _Rows(_Section):
     """Where a section's rows are: in `files` (paths, patterns, folders; `encoding` where it is not told by the bytes
-    themselves), or in a `database`, of which a `query` is asked."""
+    themselves), or in a `database`, of which a `query` is asked. `most_refused`: the share of them that may be refused;
+    where more are, nothing is published. None: a fifth, of 1,000 rows and more."""
 
     files: Names = ()
     encoding: str | None = None
     database: str | None = None
     query: str | None = None
+    most_refused: float | None = Field(default=None, ge=0, le=1)
 
     @field_validator("encoding")
     @classmethod
@@ -123,8 +125,6 @@ class EventsSection(_Rows):
     value: str | None = None
     context: Names = ()
     drop_duplicates: bool = False  # quarantine a row equal to an earlier one in user, item, time, kind and value
-    # The share of the rows that may be refused; where more are, nothing is published. None: a fifth, of 1,000 and more.
-    most_refused: float | None = Field(default=None, ge=0, le=1)
 
     @field_validator("ts_format")
     @classmethod

@@ -6,10 +6,8 @@ not know either: their line is refused there like any other that is no text, and
 is guessed from is told; where a guess could be wrong without anyone noticing, the caller is asked to say it.
 """
 
-import bz2
 import codecs
 import gzip
-import lzma
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,8 +30,7 @@ _UNKNOWN = "\udcff"  # encodes (surrogateescape) as the byte FF, which no UTF-8 
 _OPENERS: dict[bytes, tuple[str, Callable[[Path], Any]]] = {
     b"\x1f\x8b": ("gzip", gzip.GzipFile),
     b"\x28\xb5\x2f\xfd": ("zstd", lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")),
-    b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ": ("xz", lzma.LZMAFile),
+    b"BZh": ("bzip2", lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "bz2")),
 }
 _BOMS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
@@ -43,7 +40,7 @@ _BOMS = {
 }
 _CHINESE = frozenset({"gb18030", "gbk", "gb2312", "hz"})  # all of which GB18030 reads
 _CANDIDATES = ["gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254"]
-_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowInvalid)
+_ERRORS = (EOFError, OSError, zlib.error, pa.ArrowInvalid)
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def compression_of(path: Path) -> str | None:
-    """gzip, zstd, bzip2 or xz by the first bytes; None for all else. Raises UnreadableFile."""
+    """gzip, zstd or bzip2 by the first bytes; None for all else. Raises UnreadableFile."""
     with _opened(path, None) as stream:
         first = stream.read(8)
     return next((name for magic, (name, _) in _OPENERS.items() if first.startswith(magic)), None)

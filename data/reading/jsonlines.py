@@ -5,7 +5,7 @@ first. Lines are cut here, so that their numbers are exact, and taken apart by D
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def is_json_lines(name: str, head: bytes) -> bool:
 
 def stage_json_lines(target: Target, file: StagedFile, path: Path) -> StagedFile:
     """Stage the wanted members of every line. Raises MissingColumn for one that no line of the sample has."""
-    header = members(path)
+    header = members(path, wanted=target.wanted)
     check_columns(file.name, list(header), target.wanted)
     names = list(header)
     places = {number: at for at, number in enumerate(dict.fromkeys(target.places(names)))}
@@ -68,11 +68,18 @@ def stage_json_lines(target: Target, file: StagedFile, path: Path) -> StagedFile
     return file
 
 
-def members(path: Path) -> dict[str, str]:
-    """The members that the first lines have, nested ones by their path with dots, and the JSON pointer of each."""
+def members(path: Path, *, wanted: Sequence[str] = ()) -> dict[str, str]:
+    """The members that the first lines have, nested ones by their path with dots, and the JSON pointer of each. Those
+    that are `wanted` are looked for to the end of the file."""
     found: dict[str, str] = {}
     with path.open("rb") as stream:
-        for _, line in zip(range(_SAMPLE_LINES), stream, strict=False):
+        for number, line in enumerate(stream):
+            if number >= _SAMPLE_LINES:
+                missing = [name for name in wanted if name not in found]
+                if not missing:
+                    break
+                if not any(_as_written(part) in line for name in missing for part in (name, name.rpartition(".")[2])):
+                    continue
             try:
                 value = json.loads(line[:MAX_LINE_BYTES].removeprefix(_BOM))
             except (ValueError, RecursionError):
@@ -80,6 +87,11 @@ def members(path: Path) -> dict[str, str]:
             if isinstance(value, dict):
                 found = _named(value) | found
     return found
+
+
+def _as_written(name: str) -> bytes:
+    """A name as a JSON file most likely writes it; one that it writes by escapes is found in the sample alone."""
+    return json.dumps(name, ensure_ascii=False).encode("utf-8", errors="replace")
 
 
 def _named(value: dict[str, Any], name: str = "", pointer: str = "", depth: int = 1) -> dict[str, str]:

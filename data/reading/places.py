@@ -11,7 +11,7 @@ from data.reading.staging import Source
 from data.spec import EventsSection, ItemsSection, UsersSection
 
 _KINDS = frozenset({".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".dat", ".data"})
-_PACKED = frozenset({".gz", ".zst", ".bz2", ".xz"})
+_PACKED = frozenset({".gz", ".zst", ".bz2"})
 
 
 def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path) -> list[Source]:
@@ -20,12 +20,18 @@ def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path)
     and InvalidSpec."""
     if section.database is not None:
         return [_query(section.database, section.query, base)]
-    paths = _paths(section.files, base)
-    if again := [path for path, n in Counter(path.resolve() for path in paths).items() if n > 1]:
+    try:
+        paths = _paths(section.files, base)
+        again = [path for path, n in Counter(path.resolve() for path in paths).items() if n > 1]
+        odd = [path for path in paths if path.exists() and not path.is_file()]
+        for path in paths:
+            path.name.encode()
+    except (ValueError, OSError) as error:  # a NUL, a pattern that is none, a name too long, or in no encoding
+        raise UnreadableFile(f"files: {error}", remedy="check the paths in the spec") from error
+    if again:
         raise InvalidSpec(f"files names {again[0].name} more than once", remedy="name every file once")
-    for path in paths:
-        if path.exists() and not path.is_file():
-            raise UnreadableFile(f"{path} is no file", remedy="check the spec's path")
+    if odd:
+        raise UnreadableFile(f"{odd[0]} is no file", remedy="check the spec's path")
     twice = Counter(path.name for path in paths)
     return [
         Source(
@@ -52,7 +58,7 @@ def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
             found += _below(place)
         elif any(mark in pattern for mark in "*?[") and not place.exists():
             root = Path(place.anchor) if Path(pattern).is_absolute() else base
-            matches = [match for match in sorted(root.glob(pattern.removeprefix(place.anchor))) if match.is_file()]
+            matches = [match for match in sorted(root.glob(pattern.removeprefix(place.anchor))) if not match.is_dir()]
             found += matches
             if not matches:
                 raise UnreadableFile(f"no file matches {pattern} in {base}", remedy="check the path in the spec")
@@ -63,7 +69,11 @@ def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
 
 def _below(folder: Path) -> list[Path]:
     """Every file below a folder, hidden ones and marks of other programs (_SUCCESS) aside."""
-    inside = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _aside(path.relative_to(folder))]
+    every = [path for path in sorted(folder.rglob("*")) if not _aside(path.relative_to(folder))]
+    for path in every:
+        if path.is_symlink() and not path.is_file():
+            raise UnreadableFile(f"{path} is a link to a folder, or to nothing", remedy="name what it leads to")
+    inside = [path for path in every if path.is_file()]
     if not inside:
         raise UnreadableFile(f"the folder {folder} holds no files", remedy="check the path in the spec")
     for path in inside:

@@ -52,10 +52,12 @@ def stage(
     MissingColumn, UnreadableFile and InvalidSpec (a database's address).
     """
     target = Target(connection, table, list(columns), list(rest), list_separator, scratch)
-    try:
-        return _stage(target, sources, exact=False)
-    except _Disagreement:
-        return _stage(target, sources, exact=True)
+    layout = ", ".join(f"f{number} VARCHAR" for number in range(len(target.columns)))
+    connection.execute(f"CREATE OR REPLACE TABLE {table} ({layout}, rest VARCHAR[], file VARCHAR)")
+    done: list[StagedFile] = []
+    for source in sources:
+        done.append(_stage_source(target, source, sum(file.count for file in done)))
+    return Staged(table, tuple(done))
 
 
 def stage_feedback(
@@ -76,8 +78,8 @@ def stage_feedback(
     )
     connection.unregister("incoming")
     lines = feedback["feedback_id"].to_numpy()
-    start = sum(file.count for file in staged.files)
-    last = StagedFile(FEEDBACK, start, count=feedback.num_rows, lines=lines)
+    start = staged.of_files
+    last = StagedFile(FEEDBACK, start, count=feedback.num_rows, lines=lines, fed=True)
     return Staged(staged.table, (*staged.files, last))
 
 
@@ -85,17 +87,7 @@ class _Disagreement(Exception):
     """DuckDB's count of records is not the file's count of lines: read it the exact way."""
 
 
-def _stage(target: Target, sources: Sequence[Source], *, exact: bool) -> Staged:
-    layout = ", ".join(f"f{number} VARCHAR" for number in range(len(target.columns)))
-    target.connection.execute(f"CREATE OR REPLACE TABLE {target.table} ({layout}, rest VARCHAR[], file VARCHAR)")
-    done: list[StagedFile] = []
-    for source in sources:
-        staged = _stage_source(target, source, sum(file.count for file in done), exact=exact)
-        done.append(staged)
-    return Staged(target.table, tuple(done))
-
-
-def _stage_source(target: Target, source: Source, start: int, *, exact: bool) -> StagedFile:
+def _stage_source(target: Target, source: Source, start: int) -> StagedFile:
     if source.query is not None:
         return stage_query(target, source, start)
     if is_parquet(source.path):
@@ -109,8 +101,14 @@ def _stage_source(target: Target, source: Source, start: int, *, exact: bool) ->
     file = replace(file, header_lines=1)
     header, delimiter = header_of(source.name, head, target.wanted)
     shape = shape_of(decoded.text, delimiter=delimiter, columns=len(header))
-    if shape.plain and not exact and not _GLOB.search(str(decoded.text)):
-        return _stage_plain(target, file, decoded.text, header, delimiter, shape)
+    if shape.plain and not _GLOB.search(str(decoded.text)):
+        target.connection.begin()
+        try:
+            staged = _stage_plain(target, replace(file), decoded.text, header, delimiter, shape)
+            target.connection.commit()
+            return staged
+        except _Disagreement:
+            target.connection.rollback()  # with the rowids: the exact reader's rows take the same places
     return _stage_exact(target, file, decoded.text, header, delimiter)
 
 

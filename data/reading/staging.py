@@ -43,6 +43,7 @@ class StagedFile:
     lines: npt.NDArray[np.int64] | None = None  # of each staged row; None: a record a line
     text: Path | None = None
     decoded: str = ""
+    fed: bool = False  # from the ledger's feedback, behind the files
 
     def line_of(self, ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The line of the n-th staged row of this file (of what is no text: its row), counted from 1."""
@@ -64,6 +65,11 @@ class Staged:
     def read(self) -> int:
         """Records in the files, headers and blank lines aside: staged and rejected together."""
         return sum(file.count + len(file.rejects) for file in self.files)
+
+    @property
+    def of_files(self) -> int:
+        """Staged rows of the caller's own sources: the first ones."""
+        return sum(file.count for file in self.files if not file.fed)
 
     def locate(self, rowids: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
         """File name and line of each rowid."""

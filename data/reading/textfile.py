@@ -97,10 +97,13 @@ def header_of(name: str, head: bytes, wanted: Sequence[str]) -> tuple[list[str],
 
 
 def _split_header(text: str, delimiter: str) -> list[str]:
-    try:
-        return [name.strip() for name in next(csv.reader([text], delimiter=delimiter), [])]
-    except csv.Error:  # a name of over 128 kB: no header by this delimiter
-        return [text]
+    return [name.strip() for name in _cells(text, delimiter)]
+
+
+def _cells(text: str, delimiter: str, *, strict: bool = False) -> list[str]:
+    """The cells of one record. Raises csv.Error where `strict` and its quotes are wrong."""
+    csv.field_size_limit(MAX_LINE_BYTES * (MAX_LINES_IN_QUOTES + 1))  # Python's own is 128 kB, lines' is larger
+    return next(csv.reader([text], delimiter=delimiter, strict=strict), [])
 
 
 def check_columns(source: str, header: Sequence[str], wanted: Sequence[str]) -> None:
@@ -223,6 +226,9 @@ def exact_rows(
             cells, taken = _quoted(text, delimiter, columns, waiting, source)
         if cells is None:
             rejects.append(Reject(number, "bad-quotes", shown(text)))
+            for after, line in enumerate(waiting[:taken], start=number + 1):
+                if line.strip():
+                    rejects.append(Reject(after, "bad-quotes", shown(line.decode("utf-8", errors="replace"))))
         elif len(cells) != columns:
             rejects.append(Reject(number, "ragged-row", shown(text)))
         else:
@@ -246,18 +252,20 @@ def _quoted(
 ) -> tuple[list[str] | None, int]:
     """Cells of a record with quotes, and how many of the `waiting` lines after it belong to it.
 
-    Cells are None when its quotes are wrong, or never close; then no further line belongs to it.
+    Cells are None when its quotes are wrong, or never close; then no further line belongs to it. Where a quote that
+    was left open and closed by a later one would read the same, nobody can tell: all its lines are refused.
     """
     taken = 0
     while True:
         try:
-            cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+            cells = _cells(text, delimiter, strict=True)
         except csv.Error as error:
             if "unexpected end of data" not in str(error) or taken == MAX_LINES_IN_QUOTES:
                 return None, 0
         else:
-            whole = taken == 0 or (len(cells) == columns and not _swallowed(text, delimiter, columns))
-            return (cells, taken) if whole else (None, 0)
+            if taken and len(cells) != columns:
+                return None, 0
+            return (None if taken and _in_doubt(text, delimiter, columns) else cells), taken
         if taken == len(waiting):
             following = next(source, None)
             if following is None:
@@ -267,12 +275,12 @@ def _quoted(
         taken += 1
 
 
-def _swallowed(text: str, delimiter: str, columns: int) -> bool:
+def _in_doubt(text: str, delimiter: str, columns: int) -> bool:
     """Whether the lines of one record look like records of their own, which a quote left open took along: each after
     the first has as many delimiters as a record. The last of a record whose first cell was quoted has so many anyway.
     """
     first, *others = text.split("\n")
-    if len(next(csv.reader([first], delimiter=delimiter))) == 1:
+    if len(_cells(first, delimiter)) == 1:
         others.pop()
     return bool(others) and all(line.count(delimiter) == columns - 1 for line in others)
 

@@ -18,7 +18,7 @@ WITH trimmed AS (
 numbered AS (
     SELECT
         *,
-        try_cast(ts_text AS DOUBLE) * CAST($us_per_unit AS DOUBLE) AS ts_us,
+        try_cast(replace(ts_text, '_', '?') AS DOUBLE) * CAST($us_per_unit AS DOUBLE) AS ts_us,
         try_cast(replace(value_text, '_', '?') AS DOUBLE) AS value
     FROM trimmed
 ),
@@ -37,6 +37,7 @@ timed AS (
         CASE
             WHEN $format IS NOT NULL AND NOT fed
             THEN timezone(CASE WHEN contains(lower($format), '%z') THEN 'UTC' ELSE $tz END, try_strptime(ts_text, $format))
+            WHEN lower(ts_text) = 'epoch' THEN NULL  -- a word of DuckDB's for 1970
             WHEN $us_per_unit IS NULL AND unzoned AND $tz <> 'UTC' THEN timezone($tz, try_cast(ts_text AS TIMESTAMP))
             WHEN $us_per_unit IS NULL THEN try_cast(ts_text AS TIMESTAMPTZ)
             WHEN isfinite(ts_us) AND abs(ts_us) < 9e15 THEN make_timestamptz(CAST(ts_us AS BIGINT))

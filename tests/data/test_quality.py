@@ -147,6 +147,15 @@ def test_times_in_another_form(tmp_path: Path) -> None:
     assert result.reasons == {"unreadable-time": 1, "missing-time": 1}
 
 
+def test_times_that_the_clocks_of_a_zone_have_twice_or_never(tmp_path: Path) -> None:
+    rows = [("a", "x", f"2023-{day} {hour}:30:00") for day in ("03-26", "10-29") for hour in ("01", "02", "03")]
+    assert check(made(tmp_path, rows, 'tz = "Europe/Berlin"\n'), "clock-changes")[:2] == (2, 6)
+    written = [(user, item, time.replace("2023-", "").replace(" ", "-2023 ")) for user, item, time in rows]
+    form = 'tz = "Europe/Berlin"\nts_format = "%m-%d-%Y %H:%M:%S"\n'
+    assert check(made(tmp_path, written, form), "clock-changes")[:2] == (2, 6)
+    assert "clock-changes" not in {one["check"] for one in made(tmp_path, rows).quality["checks"]}
+
+
 def test_a_form_that_tells_the_zone_is_not_moved_again(tmp_path: Path) -> None:
     form = 'ts_format = "%d.%m.%Y %H:%M %z"\ntz = "Europe/Berlin"\n'
     assert moments(made(tmp_path, [("a", "x", "01.03.2024 12:00 +0000")], form)) == ["03-01 12:00"]
@@ -172,6 +181,29 @@ def test_too_many_refused_rows_publish_nothing(tmp_path: Path) -> None:
         made(tmp_path, many + bad * 10)
     assert made(tmp_path, many + bad * 9).quarantined == 234
     assert made(tmp_path, many + many, "drop_duplicates = true\n").accepted == 100, "what came twice is not bad"
+
+
+def test_too_many_refused_rows_of_a_catalogue_publish_nothing(tmp_path: Path) -> None:
+    lines = [f"i{n},Name {n}\n" for n in range(7)] + [",Nameless\n"] * 3 + ["i0,Again\n"] * 9
+    (tmp_path / "items.csv").write_text("item,name\n" + "".join(lines))
+    section = '[items]\nfiles = "items.csv"\ntitle = "name"\n'
+    assert made(tmp_path, PEOPLE, section).catalogue_reasons == {"duplicate-key": 9, "missing-key": 3}
+    with pytest.raises(TooManyRefused, match=r"3 of 19 rows .* 3 missing-key .*most_refused under \[items\]"):
+        made(tmp_path, PEOPLE, section + "most_refused = 0.1\n")
+
+
+def test_the_same_text_is_the_same_key_in_every_file(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item,name\n i0 ,One\ni1\u2028,Two\ni2,Three\n", "utf-8")
+    rows = [("a", " i0", at(1)), ("a", "i1\u2028", at(2)), ("a", "i2", at(3))]
+    result = made(tmp_path, rows, '[items]\nfiles = "items.csv"\ntitle = "name"\n')
+    assert check(result, "unlisted-items")[:2] == (0, 3)
+
+
+def test_words_that_only_a_database_takes_for_times(tmp_path: Path) -> None:
+    rows = [("a", "x", time) for time in ("2024-01-01", "2024-01-02", "epoch", "now", "today", "infinity")]
+    assert made(tmp_path, rows).reasons == {"unreadable-time": 3, "impossible-time": 1}
+    rows = [("a", "x", time) for time in ("1704103200", "1704103201", "1_704_103_200", "0x65")]
+    assert made(tmp_path, rows).reasons == {"unreadable-time": 2}
 
 
 def test_feedback_is_looked_at_with_the_rest(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from data.errors import (
     StoreError,
     UnknownBuild,
 )
-from data.free_sql import sandbox
+from data.free_sql import child, sandbox
 from data.free_sql.child import Stopped, readable
 from data.free_sql.sandbox import Limits
 from data.free_sql.snapshot import Privilege, make_snapshot
@@ -264,12 +264,11 @@ def test_a_process_that_ignores_everything_is_killed(
     snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that takes no timer, no interrupt, no limit, and has a child: as if the database had been broken into."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "__init__.py").touch()
-    (tmp_path / "data" / "sandbox_child.py").write_text(
+    _child_of(
+        tmp_path,
         "import os, signal, time\n"
         "for one in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:\n    signal.signal(one, signal.SIG_IGN)\n"
-        "os.fork()\ntime.sleep(60)\n"
+        "os.fork()\ntime.sleep(60)\n",
     )
     monkeypatch.setattr(sandbox, "_ROOT", tmp_path)
     started = time.monotonic()
@@ -280,16 +279,24 @@ def test_a_process_that_ignores_everything_is_killed(
 
 
 def test_a_process_that_floods_is_cut_off(snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "__init__.py").touch()
-    (tmp_path / "data" / "sandbox_child.py").write_text(
-        "import sys\nwhile True:\n    sys.stdout.buffer.write(b'x' * 65536)\n"
+    _child_of(
+        tmp_path,
+        "import sys\nwhile True:\n    sys.stdout.buffer.write(b'x' * 65536)\n",
     )
     monkeypatch.setattr(sandbox, "_ROOT", tmp_path)
     before = peak_mb()
     with pytest.raises(QueryFailed, match="larger than 1 MB"):
         sandbox.run(snapshot, "SELECT 1", limits=Limits(result_bytes=2**20))
     assert peak_mb() - before < 16
+
+
+def _child_of(root: Path, program: str) -> None:
+    """A sandbox's process of another make, under the name by which the sandbox starts its own."""
+    of_ours = Path(child.__file__).relative_to(sandbox._ROOT)
+    (root / of_ours).parent.mkdir(parents=True)
+    for package in of_ours.parents[:-1]:
+        (root / package / "__init__.py").touch()
+    (root / of_ours).write_text(program)
 
 
 def children() -> set[str]:
