@@ -213,4 +213,6 @@ def _number(text: str) -> float | None:
 
 
 def _one_line(text: str) -> str:
+    if text.isprintable() and "  " not in text and text.strip(" ") == text:  # as nearly all are
+        return text
     return " ".join(_UNPRINTABLE.sub(" ", text).split())

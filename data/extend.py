@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.ingest import IngestResult, explained, publish_build, sql
+from data.ingest import IngestResult, explained, publish_build, run_statements, sql
 from data.publish import full_disk_reported, temporary_folder
 from data.quality import Check, checks, quality_of, report
 from data.quarantine import SCHEMA, counted
@@ -73,12 +73,11 @@ def _make(
     names = list(facts.spec.events.context)
     distinct = facts.spec.events.drop_duplicates
     params = {"distinct": distinct, "context_names": names, "no_context": [None] * len(names)}
-    for statement in connection.extract_statements(sql("extend")):
-        connection.execute(statement, {name: params[name] for name in statement.named_parameters})
+    run_statements(connection, sql("extend"), params)
+    connection.execute(sql("summaries"))
     for name in facts.spec.user_attributes:
         column = '"' + name.replace('"', '""') + '"'
         connection.execute(f"UPDATE build.users SET {column} = 'unknown' WHERE {column} IS NULL")  # noqa: S608
-    connection.execute(sql("histories"))
     refused = connection.sql(
         'SELECT feedback_id AS line, reason, concat_ws(chr(9), "user", item, ts, kind, value) AS raw FROM weighed'
         " WHERE reason IS NOT NULL ORDER BY feedback_id"
@@ -92,7 +91,8 @@ def _make(
     connection.execute(
         "CREATE TABLE build.facts AS SELECT * REPLACE ($build_id AS build_id, $now AS created,"
         " read + $read AS read, accepted + $read - $refused AS accepted, quarantined + $refused AS quarantined,"
-        " n_events + $read - $refused AS n_events, (SELECT count(*) FROM build.users) AS n_users,"
+        " places + $read AS places, n_events + $read - $refused AS n_events,"
+        " (SELECT count(*) FROM build.users) AS n_users,"
         " (SELECT min(ts) FROM build.events) AS first_ts, (SELECT max(ts) FROM build.events) AS last_ts)"
         " FROM old.facts",
         {"build_id": made.stem, "now": now, "read": feedback.num_rows, "refused": refused.num_rows},

@@ -8,7 +8,7 @@ ledger holds comes after the files' rows, as if it were one file more, and goes 
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
@@ -149,16 +149,15 @@ def _make(
     _refuse_swapped(connection, spec)
     tell(0.55, "numbering users and items")
     connection.execute("ATTACH $path AS build", {"path": str(made)})
-    _create(connection, "users", users_table(spec, users, _unlisted(connection, "user_key", "known_users")))
-    _create(connection, "items", items_table(spec, items, _unlisted(connection, "item_key", "known_items")))
+    _create(connection, "users", users_table(spec, users, _unlisted(connection, "users")))
+    _create(connection, "items", items_table(spec, items, _unlisted(connection, "items")))
     tell(0.65, "writing events")
-    connection.execute(sql("events"), {"context_names": list(spec.events.context)})
-    tell(0.8, "writing histories")
-    connection.execute(sql("histories"))
+    _write_events(connection, spec, staged, tell)
     counts = {"read": staged.read, "accepted": accepted, "quarantined": events_refused.num_rows}
     if counts["read"] != accepted + events_refused.num_rows:
         raise AssertionError(f"rows went missing: {counts}")
     build_id = made.stem
+    counts["places"] = staged.places
     _create(connection, "facts", _facts(connection, spec, build_id=build_id, now=now, counts=counts))
     tell(0.9, "looking at the whole")
     known = _counted(connection, spec, staged, events_refused, listings=(items, users))
@@ -183,10 +182,9 @@ def _counted(
     if spec.events.tz != "UTC":
         params = {"tz": spec.events.tz, "format": spec.events.ts_format, "of_files": staged.of_files}
         counted["clock-changes"] = (_count(connection, sql("clock_changes"), **params), accepted)
-    sections = {"items": ("item_key", spec.items), "users": ("user_key", spec.users)}
-    for name, (key, section) in sections.items():
+    for name, section in (("items", spec.items), ("users", spec.users)):
         if section is not None and section.named:
-            unlisted = f"SELECT count(*) FROM accepted ANTI JOIN known_{name} ON known_{name}.key = accepted.{key}"  # noqa: S608
+            unlisted = f"SELECT coalesce(sum(events), 0) FROM accepted_{name} ANTI JOIN known_{name} USING (key)"  # noqa: S608
             counted[f"unlisted-{name}"] = (_count(connection, unlisted), accepted)
     return counted
 
@@ -220,7 +218,8 @@ def _check_events(
     *,
     scratch: Path,
 ) -> Staged:
-    """Leaves tables `checked` (every staged row, with a reason or none) and `accepted` (rowid = event_id)."""
+    """Leaves `checked` (every staged row, with a reason or none), `accepted` (those with none), `accepted_users` and
+    `accepted_items` (the keys that these name)."""
     staged = stage(
         connection,
         "raw_events",
@@ -238,18 +237,16 @@ def _check_events(
     if feedback is not None and feedback.num_rows:
         scale, n_context = _MICROSECONDS.get(unit), len(section.context)
         staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
-    connection.execute(
-        sql("check_events"),
-        {
-            "has_kind": section.kind is not None,
-            "kind_value": section.kind_value,
-            "us_per_unit": _MICROSECONDS.get(unit),
-            "latest": now + timedelta(days=1),
-            "tz": section.tz,
-            "of_files": staged.of_files,
-            "format": section.ts_format,
-        },
-    )
+    params = {
+        "has_kind": section.kind is not None,
+        "kind_value": section.kind_value,
+        "us_per_unit": _MICROSECONDS.get(unit),
+        "latest": now + timedelta(days=1),
+        "tz": section.tz,
+        "of_files": staged.of_files,
+        "format": section.ts_format,
+    }
+    run_statements(connection, sql("check_events"), params)
     if section.drop_duplicates:
         connection.execute(sql("mark_duplicates"))
     connection.execute(sql("accept_events"))
@@ -293,14 +290,23 @@ def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
         )
 
 
-def _unlisted(connection: Connection, key: str, known: str) -> list[str]:
-    """Keys that only events name, in order of appearance; both names are this module's own."""
-    statement = (
-        f"SELECT {key} AS key FROM accepted ANTI JOIN {known} ON {known}.key = accepted.{key}"  # noqa: S608
-        f" GROUP BY {key} ORDER BY min(accepted.rowid)"
-    )
+def _unlisted(connection: Connection, name: str) -> list[str]:
+    """Keys of users or items that only events name, in order of appearance."""
+    statement = f"SELECT key FROM accepted_{name} ANTI JOIN known_{name} USING (key) ORDER BY first"  # noqa: S608
     keys: list[str] = connection.sql(statement).to_arrow_table()["key"].to_pylist()
     return keys
+
+
+def _write_events(connection: Connection, spec: DatasetSpec, staged: Staged, tell: Progress) -> None:
+    kinds = connection.sql("SELECT any_value(key) AS key FROM kind_keys GROUP BY code ORDER BY code").to_arrow_table()
+    names = {
+        "kinds": kinds["key"].to_pylist(),
+        "sources": [file.name for file in staged.files],
+        "context_names": list(spec.events.context),
+    }
+    connection.execute(sql("events"), names)
+    tell(0.8, "counting for the pages")
+    connection.execute(sql("summaries"))
 
 
 def _create(connection: Connection, name: str, rows: pa.Table) -> None:
@@ -366,6 +372,12 @@ def _row(connection: Connection, sql: str, **params: Any) -> dict[str, Any]:
 
 def _count(connection: Connection, sql: str, **params: Any) -> int:
     return int(next(iter(_row(connection, sql, **params).values())))
+
+
+def run_statements(connection: Connection, statements: str, params: Mapping[str, Any]) -> None:
+    """Run several statements, each with those of the `params` that it names."""
+    for statement in connection.extract_statements(statements):
+        connection.execute(statement, {name: params[name] for name in statement.named_parameters})
 
 
 def sql(name: str) -> str:

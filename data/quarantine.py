@@ -34,8 +34,8 @@ SCHEMA = pa.schema(
     ]
 )
 _REFUSED = (
-    "SELECT row_no, reason, rtrim(concat_ws(chr(9), coalesce(f0, ''), coalesce(f1, ''), coalesce(f2, ''),"
-    " coalesce(f3, ''), coalesce(f4, '')), chr(9)) AS mapped"
+    "SELECT row_no, CAST(reason AS VARCHAR) AS reason, rtrim(concat_ws(chr(9), coalesce(f0, ''), coalesce(f1, ''),"
+    " coalesce(f2, ''), coalesce(f3, ''), coalesce(f4, '')), chr(9)) AS mapped"
     " FROM checked JOIN raw_events ON raw_events.rowid = checked.row_no"
     " WHERE reason IS NOT NULL ORDER BY row_no"
 )

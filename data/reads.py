@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,17 +24,30 @@ _LIKED = (
     "coalesce((CAST($min_value AS DOUBLE) IS NULL OR value >= CAST($min_value AS DOUBLE))"
     " AND (len(CAST($kinds AS VARCHAR[])) = 0 OR list_contains(CAST($kinds AS VARCHAR[]), kind)), false)"
 )
-_PERIODS = (
-    "WITH local AS (SELECT date_trunc($grain, timezone($tz, ts)) AS period, user_id FROM events"
-    " WHERE $item_id IS NULL OR item_id = $item_id),"
-    " counted AS (SELECT period, count(*) AS events, count(DISTINCT user_id) AS users FROM local GROUP BY ALL),"
-    " edges AS (SELECT date_trunc($grain, timezone($tz, min(ts))) AS low,"
-    " date_trunc($grain, timezone($tz, max(ts))) AS high FROM events),"
+_COUNTED = (  # what `counted` (period, events, users) leaves out was quiet
+    "edges AS (SELECT date_trunc($grain, timezone($tz, $first)) AS low,"
+    " date_trunc($grain, timezone($tz, $last)) AS high),"
     " periods AS (SELECT unnest(generate_series(low, high, to_days(CAST($days AS INTEGER))"
     " + to_months(CAST($months AS INTEGER)))) AS period FROM edges)"
     " SELECT CAST(period AS DATE) AS period, coalesce(events, 0) AS events, coalesce(users, 0) AS users"
     " FROM periods LEFT JOIN counted USING (period) ORDER BY period"
 )
+_HOURS = (
+    "hours AS (SELECT hour, timezone($tz, to_timestamp(hour * 3600)) AS local FROM (SELECT DISTINCT hour FROM returns))"
+)
+_OF_RETURNS = (
+    f"WITH {_HOURS}, dated AS (SELECT hour, date_trunc($grain, local) AS period FROM hours),"  # noqa: S608
+    " begun AS (SELECT hour, period, min(hour) OVER (PARTITION BY period) AS start FROM dated),"
+    " counted AS (SELECT period, CAST(sum(events) AS BIGINT) AS events,"
+    " CAST(sum(events) FILTER (previous IS NULL OR previous < start) AS BIGINT) AS users"
+    f" FROM returns JOIN begun USING (hour) GROUP BY period), {_COUNTED}"
+)
+_OF_EVENTS = (
+    "WITH counted AS (SELECT date_trunc($grain, timezone($tz, ts)) AS period, count(*) AS events,"  # noqa: S608
+    " count(DISTINCT user_id) AS users FROM events WHERE $item_id IS NULL OR item_id = $item_id GROUP BY ALL),"
+    f" {_COUNTED}"
+)
+_LOCAL = "SELECT timezone($tz, ts) AS local, 1 AS events FROM events"
 _STEPS: dict[Grain, dict[str, int]] = {
     "day": {"days": 1, "months": 0},
     "week": {"days": 7, "months": 0},
@@ -49,7 +63,26 @@ def histories(warehouse: Warehouse) -> pa.Table:
 
     Lists are in time order, ties in file order; users without events have empty lists.
     """
-    return warehouse.run("SELECT user_id, item_id, ts, kind, value FROM histories ORDER BY user_id")
+    flat = warehouse.run(
+        "SELECT user_id, item_id, ts, kind, value FROM events ORDER BY user_id, ts, event_id"
+    ).combine_chunks()
+    per_user = np.bincount(flat["user_id"].to_numpy(), minlength=warehouse.facts.n_users)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(per_user)]), pa.int64())
+    parts = {
+        name: pa.LargeListArray.from_arrays(offsets, flat[name].combine_chunks())
+        for name in ("item_id", "ts", "kind", "value")
+    }
+    return pa.table({"user_id": pa.array(np.arange(len(per_user)), pa.int64()), **parts})
+
+
+def history(warehouse: Warehouse, user_id: int) -> pa.Table:
+    """`histories` of one user alone, who may have none: one row."""
+    return warehouse.run(
+        "SELECT $user_id AS user_id, coalesce(list(item_id ORDER BY ts, event_id), []) AS item_id,"
+        " coalesce(list(ts ORDER BY ts, event_id), []) AS ts, coalesce(list(kind ORDER BY ts, event_id), []) AS kind,"
+        " coalesce(list(value ORDER BY ts, event_id), []) AS value FROM events WHERE user_id = $user_id",
+        user_id=user_id,
+    )
 
 
 def catalogue(warehouse: Warehouse) -> pa.Table:
@@ -115,34 +148,38 @@ def item_by_key(warehouse: Warehouse, key: str) -> int:
 def categories(warehouse: Warehouse) -> pa.Table:
     """One row a category, most events first: category, n_items, n_events (an item counts in each)."""
     return warehouse.run(
-        "WITH listed AS (SELECT item_id, unnest(categories) AS category FROM items),"
-        " counted AS (SELECT item_id, count(*) AS events FROM events GROUP BY item_id)"
-        " SELECT category, count(*) AS n_items, CAST(coalesce(sum(events), 0) AS BIGINT) AS n_events"
-        " FROM listed LEFT JOIN counted USING (item_id) GROUP BY category ORDER BY n_events DESC, category"
+        "WITH listed AS (SELECT item_id, unnest(categories) AS category FROM items)"
+        " SELECT category, count(*) AS n_items, CAST(sum(events) AS BIGINT) AS n_events"
+        " FROM listed JOIN item_counts USING (item_id) GROUP BY category ORDER BY n_events DESC, category"
     )
 
 
 def activity(warehouse: Warehouse, *, tz: str, grain: Grain = "day") -> pa.Table:
     """One row a period from first event to last, quiet ones too: period date (local), events, users."""
-    return warehouse.run(_PERIODS, tz=tz, grain=grain, item_id=None, **_STEPS[grain])
+    span = _span(warehouse)
+    if _whole_hours(warehouse, tz):
+        return warehouse.run(_OF_RETURNS, tz=tz, grain=grain, **span, **_STEPS[grain])
+    return warehouse.run(_OF_EVENTS, tz=tz, grain=grain, item_id=None, **span, **_STEPS[grain])
 
 
 def long_tail(warehouse: Warehouse) -> pa.Table:
     """One row an item, most events first: rank from 1, item_id, title, events, share, cumulative (to 1)."""
     return warehouse.run(
-        "WITH counted AS (SELECT item_id, title, count(event_id) AS events"
-        " FROM items LEFT JOIN events USING (item_id) GROUP BY item_id, title)"
-        " SELECT row_number() OVER falling AS rank, item_id, title, events,"
+        "SELECT row_number() OVER falling AS rank, item_id, title, events,"
         " events / sum(events) OVER () AS share, sum(events) OVER falling / sum(events) OVER () AS cumulative"
-        " FROM counted WINDOW falling AS (ORDER BY events DESC, item_id ROWS UNBOUNDED PRECEDING) ORDER BY rank"
+        " FROM item_counts JOIN items USING (item_id)"
+        " WINDOW falling AS (ORDER BY events DESC, item_id ROWS UNBOUNDED PRECEDING) ORDER BY rank"
     )
 
 
 def hour_weekday(warehouse: Warehouse, *, tz: str) -> pa.Table:
     """All 168 cells: weekday 1 (Monday) to 7, hour 0 to 23 (both local), events."""
+    whole = _whole_hours(warehouse, tz)
+    timed = "SELECT local, events FROM returns JOIN hours USING (hour)" if whole else _LOCAL
     return warehouse.run(
-        "WITH counted AS (SELECT isodow(timezone($tz, ts)) AS weekday, hour(timezone($tz, ts)) AS hour,"
-        " count(*) AS events FROM events GROUP BY ALL)"
+        f"WITH {_HOURS}, timed AS ({timed}),"  # noqa: S608 - own statements
+        " counted AS (SELECT isodow(local) AS weekday, hour(local) AS hour, CAST(sum(events) AS BIGINT) AS events"
+        " FROM timed GROUP BY ALL)"
         " SELECT weekday, hour, coalesce(events, 0) AS events FROM range(1, 8) AS w(weekday)"
         " CROSS JOIN range(0, 24) AS h(hour) LEFT JOIN counted USING (weekday, hour) ORDER BY weekday, hour",
         tz=tz,
@@ -152,18 +189,21 @@ def hour_weekday(warehouse: Warehouse, *, tz: str) -> pa.Table:
 def kind_counts(warehouse: Warehouse) -> pa.Table:
     """One row a kind of behaviour, most frequent first: kind, events, users, mean_value (null: none)."""
     return warehouse.run(
-        "SELECT kind, count(*) AS events, count(DISTINCT user_id) AS users, avg(value) AS mean_value"
-        " FROM events GROUP BY kind ORDER BY events DESC, kind"
+        "SELECT kind, CAST(sum(events) AS BIGINT) AS events, count(*) AS users,"
+        " sum(total_value) / nullif(sum(valued), 0) AS mean_value FROM user_kinds GROUP BY kind"
+        " ORDER BY events DESC, kind"
     )
 
 
 def top_items(warehouse: Warehouse, *, limit: int = 20) -> pa.Table:
     """The items with most events: item_id, key, title, categories, events, users (distinct)."""
     return warehouse.run(
-        "WITH counted AS (SELECT item_id, count(*) AS events, count(DISTINCT user_id) AS users"
-        " FROM events GROUP BY item_id)"
-        " SELECT item_id, key, title, categories, events, users FROM counted JOIN items USING (item_id)"
-        " ORDER BY events DESC, item_id LIMIT $limit",
+        "WITH top AS (SELECT item_id, events FROM item_counts WHERE events > 0"
+        " ORDER BY events DESC, item_id LIMIT $limit),"
+        " pairs AS (SELECT DISTINCT item_id, user_id FROM events WHERE item_id IN (SELECT item_id FROM top)),"
+        " met AS (SELECT item_id, count(*) AS users FROM pairs GROUP BY item_id)"
+        " SELECT item_id, key, title, categories, events, users FROM top JOIN met USING (item_id)"
+        " JOIN items USING (item_id) ORDER BY events DESC, item_id",
         limit=limit,
     )
 
@@ -171,16 +211,15 @@ def top_items(warehouse: Warehouse, *, limit: int = 20) -> pa.Table:
 def user_choices(warehouse: Warehouse) -> pa.Table:
     """Every user for a picker, by user_id: key, events."""
     return warehouse.run(
-        "SELECT key, len(item_id) AS events FROM users JOIN histories USING (user_id) ORDER BY user_id"
+        "WITH counted AS (SELECT user_id, CAST(sum(events) AS BIGINT) AS events FROM user_kinds GROUP BY user_id)"
+        " SELECT key, coalesce(events, 0) AS events FROM users LEFT JOIN counted USING (user_id) ORDER BY user_id"
     )
 
 
 def item_choices(warehouse: Warehouse) -> pa.Table:
     """Every item for a picker, most events first: key, title, events."""
     return warehouse.run(
-        "WITH counted AS (SELECT item_id, count(*) AS events FROM events GROUP BY item_id)"
-        " SELECT key, title, coalesce(events, 0) AS events FROM items LEFT JOIN counted USING (item_id)"
-        " ORDER BY events DESC, item_id"
+        "SELECT key, title, events FROM items JOIN item_counts USING (item_id) ORDER BY events DESC, item_id"
     )
 
 
@@ -211,8 +250,7 @@ def user_facts(warehouse: Warehouse, user_id: int) -> pa.Table:
 def item_facts(warehouse: Warehouse, item_id: int) -> pa.Table:
     """One row: events, users, likes, first_ts, last_ts, mean_value, rank (1: most events), n_items."""
     return warehouse.run(
-        "WITH counted AS (SELECT item_id, count(event_id) AS events FROM items LEFT JOIN events USING (item_id)"  # noqa: S608
-        " GROUP BY item_id), ranked AS (SELECT item_id, rank() OVER (ORDER BY events DESC) AS rank FROM counted)"
+        "WITH ranked AS (SELECT item_id, rank() OVER (ORDER BY events DESC) AS rank FROM item_counts)"  # noqa: S608
         f" SELECT count(*) AS events, count(DISTINCT user_id) AS users, count(*) FILTER ({_LIKED}) AS likes,"
         " min(ts) AS first_ts, max(ts) AS last_ts, avg(value) AS mean_value,"
         " (SELECT rank FROM ranked WHERE item_id = $item_id) AS rank, (SELECT count(*) FROM items) AS n_items"
@@ -234,7 +272,7 @@ def item_events(warehouse: Warehouse, item_id: int, *, limit: int = 200) -> pa.T
 
 def item_activity(warehouse: Warehouse, item_id: int, *, tz: str, grain: Grain = "week") -> pa.Table:
     """`activity` of one item, over the whole build's span: period date (local), events, users."""
-    return warehouse.run(_PERIODS, tz=tz, grain=grain, item_id=item_id, **_STEPS[grain])
+    return warehouse.run(_OF_EVENTS, tz=tz, grain=grain, item_id=item_id, **_span(warehouse), **_STEPS[grain])
 
 
 # ---- the quarantine of a build
@@ -268,6 +306,19 @@ def _quarantine(path: Path) -> pa.Table:
         raise DamagedArtefact(
             f"the quarantine of build {path.stem} is damaged", remedy="make it anew with `lodestar ingest`"
         ) from error
+
+
+def _span(warehouse: Warehouse) -> dict[str, datetime]:
+    return {"first": warehouse.facts.first_ts, "last": warehouse.facts.last_ts}
+
+
+def _whole_hours(warehouse: Warehouse, tz: str) -> bool:
+    """Whether the zone's clocks differ from UTC by whole hours all the time, so that hours need not be taken apart."""
+    told = warehouse.run(
+        f"WITH {_HOURS} SELECT coalesce(bool_and(epoch_us(local) % 3600000000 = 0), true) AS whole FROM hours",  # noqa: S608
+        tz=tz,
+    )
+    return bool(told["whole"][0].as_py())
 
 
 def _positive_rule(warehouse: Warehouse) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from data.errors import DamagedArtefact, InvalidConfig, SchemaMismatch, UnknownB
 from data.publish import sha256_of
 from data.spec import DatasetSpec, parse_spec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Connection = duckdb.DuckDBPyConnection
 DatabaseError = duckdb.Error
 

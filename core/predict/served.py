@@ -135,10 +135,7 @@ class ServedModel:
 
     def history_of(self, warehouse: Warehouse, user_id: int) -> Histories:
         """One user's whole history in the build that the run was trained on."""
-        table = warehouse.run(
-            "SELECT user_id, item_id, ts, kind, value FROM histories WHERE user_id = $user_id", user_id=user_id
-        )
-        return histories_from(table, self.vocabulary.kinds)
+        return histories_from(reads.history(warehouse, user_id), self.vocabulary.kinds)
 
     def history_from_keys(self, keys: Sequence[str]) -> Histories:
         """A history that was never seen, oldest first: typical kind, value and spacing, since none is told.

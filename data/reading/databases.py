@@ -62,7 +62,7 @@ def stage_query(target: Target, source: Source, start: int) -> StagedFile:
             reader = cursor.fetch_record_batch()
             check_columns(source.name, reader.schema.names, target.wanted)
             _refuse_foreign(source.name, reader.schema, target)
-            file.count = sum(_insert(target, source.name, batch) for batch in reader)
+            file.count = sum(_insert(target, batch) for batch in reader)
     except (DriverError, OSError, pa.ArrowException, DatabaseError) as error:
         if "No space left" in str(error):
             raise
@@ -96,16 +96,15 @@ def _refuse_foreign(name: str, schema: pa.Schema, target: Target) -> None:
             )
 
 
-def _insert(target: Target, name: str, batch: pa.RecordBatch) -> int:
+def _insert(target: Target, batch: pa.RecordBatch) -> int:
     if not batch.num_rows:
         return 0
     columns = [f"c{number}" for number in range(batch.num_columns)]
     texts = [text_of(column, field.type) for column, field in zip(columns, batch.schema, strict=True)]
     lists = any("$separator" in texts[number] for number in target.places(batch.schema.names))
     target.connection.register("incoming", pa.Table.from_batches([batch]).rename_columns(columns))
-    count = target.insert(
-        "incoming", name, batch.schema.names, texts, **({"separator": target.list_separator} if lists else {})
-    )
+    more = {"separator": target.list_separator} if lists else {}
+    count = target.insert("incoming", batch.schema.names, texts, **more)
     target.connection.unregister("incoming")
     return count
 

@@ -59,7 +59,7 @@ def stage_json_lines(target: Target, file: StagedFile, path: Path) -> StagedFile
         ]
         good = lines.filter(pa.array([line not in bad for line in lines["line"].to_pylist()])) if bad else lines
         target.connection.register("lines", good)
-        target.insert(_CELLS, file.name, names, texts, pointers=pointers, separator=target.list_separator)
+        target.insert(_CELLS, names, texts, pointers=pointers, separator=target.list_separator)
         target.connection.unregister("lines")
         kept.append(good["line"].to_numpy())
     file.lines = np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)

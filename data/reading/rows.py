@@ -45,7 +45,7 @@ def stage(
     list_separator: str = "|",
     scratch: Path,
 ) -> Staged:
-    """Make `table` from the named columns of every source; a None column is NULL throughout.
+    """Make the temporary `table` from the named columns of every source; a None column is NULL throughout.
 
     Lists (Parquet, JSON, databases) become text joined by `list_separator`. What is compressed or in another encoding
     is written out in the folder `scratch`, where it has to stay until refused lines have been read again. Raises
@@ -53,10 +53,11 @@ def stage(
     """
     target = Target(connection, table, list(columns), list(rest), list_separator, scratch)
     layout = ", ".join(f"f{number} VARCHAR" for number in range(len(target.columns)))
-    connection.execute(f"CREATE OR REPLACE TABLE {table} ({layout}, rest VARCHAR[], file VARCHAR)")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({layout}, rest VARCHAR[], file UINTEGER)")
     done: list[StagedFile] = []
-    for source in sources:
-        done.append(_stage_source(target, source, sum(file.count for file in done)))
+    for number, source in enumerate(sources, start=1):
+        start = sum(file.count for file in done)
+        done.append(_stage_source(replace(target, number=number), source, start))
     return Staged(table, tuple(done))
 
 
@@ -74,7 +75,7 @@ def stage_feedback(
         " CASE WHEN $us IS NULL THEN strftime(ts, '%Y-%m-%d %H:%M:%S.%f+00')"
         " ELSE CAST(CAST(epoch_us(ts) AS DOUBLE) / $us AS VARCHAR) END,"
         " kind, CAST(value AS VARCHAR), CAST($rest AS VARCHAR[]), $file FROM incoming",
-        {"us": us_per_unit, "file": FEEDBACK, "rest": [None] * n_context},
+        {"us": us_per_unit, "file": len(staged.files) + 1, "rest": [None] * n_context},
     )
     connection.unregister("incoming")
     lines = feedback["feedback_id"].to_numpy()
@@ -123,7 +124,7 @@ def _stage_plain(
         f" new_line = '{shape.newline}', quote = $quote, escape = $quote, store_rejects = true)"
     )
     try:
-        file.count = target.insert(source, file.name, header, names, path=str(path), delimiter=delimiter, quote=quote)
+        file.count = target.insert(source, header, names, path=str(path), delimiter=delimiter, quote=quote)
         found = target.connection.sql(
             "SELECT line, coalesce(arg_min(error_type, column_idx), any_value(error_type)) AS kind,"
             " any_value(csv_line) AS raw FROM reject_errors GROUP BY line ORDER BY line"
@@ -153,7 +154,6 @@ def _stage_exact(target: Target, file: StagedFile, path: Path, header: Sequence[
                 for number, at in enumerate(main)
             }
             cells["rest"] = pa.array([[row[at] for at in rest] for _, row in batch], pa.list_(pa.string()))
-            cells["file"] = pa.array([file.name] * len(batch), pa.string())
             target.append(pa.table(cells))
             lines.extend(line for line, _ in batch)
     file.count, file.lines = len(lines), np.array(lines, dtype=np.int64)
@@ -185,7 +185,7 @@ def _stage_parquet(target: Target, source: Source, start: int) -> StagedFile:
         if any("$separator" in text for text in used):
             more["separator"] = target.list_separator
         table = f"read_parquet($path, hive_partitioning = false) AS t({', '.join(names)})"
-        file.count = target.insert(table, source.name, header, texts, path=str(path), **more)
+        file.count = target.insert(table, header, texts, path=str(path), **more)
     except (DatabaseError, pa.ArrowException, OSError) as error:
         if "No space left" in str(error):
             raise

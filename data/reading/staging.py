@@ -56,7 +56,8 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Staged:
-    """A staging table: text columns f0, f1, ..., `rest` (list of text), `file`; rowids follow file order."""
+    """A staging table: text columns f0, f1, ..., `rest` (list of text), `file` (of `files` the number, from 1); rowids
+    follow file order."""
 
     table: str
     files: tuple[StagedFile, ...]
@@ -65,6 +66,11 @@ class Staged:
     def read(self) -> int:
         """Records in the files, headers and blank lines aside: staged and rejected together."""
         return sum(file.count + len(file.rejects) for file in self.files)
+
+    @property
+    def places(self) -> int:
+        """Staged rows, those of feedback too: one more than the highest rowid."""
+        return sum(file.count for file in self.files)
 
     @property
     def of_files(self) -> int:
@@ -85,7 +91,7 @@ class Staged:
 @dataclass(frozen=True)
 class Target:
     """A staging table being filled: the named columns (None: NULL throughout) become f0, f1, ..., `rest` the list.
-    scratch: a folder for what has to be written on the way."""
+    scratch: a folder for what has to be written on the way; number: of the source that is read, from 1."""
 
     connection: Connection
     table: str
@@ -93,6 +99,7 @@ class Target:
     rest: list[str]
     list_separator: str
     scratch: Path
+    number: int = 1
 
     @property
     def wanted(self) -> list[str]:
@@ -109,21 +116,21 @@ class Target:
         main, rest = self.picks(header)
         return [number for number in main if number is not None] + rest
 
-    def insert(self, source: str, name: str, header: Sequence[str], texts: Sequence[str], **more: object) -> int:
-        """Insert the wanted columns of a FROM clause, the n-th of which reads `texts[n]`, under a source's name; rows
-        inserted."""
+    def insert(self, source: str, header: Sequence[str], texts: Sequence[str], **more: object) -> int:
+        """Insert the wanted columns of a FROM clause, the n-th of which reads `texts[n]`; rows inserted."""
         main, rest = self.picks(header)
         chosen = ["NULL" if number is None else texts[number] for number in main]
         listed = ", ".join(texts[number] for number in rest)
         # Only generated names (c0, c1, ...) stand in this statement; the caller's are matched above.
         select = f"SELECT {', '.join(chosen)}, [{listed}], $file FROM {source}"  # noqa: S608
-        rows = self.connection.execute(f"INSERT INTO {self.table} {select}", {"file": name, **more}).fetchall()
+        rows = self.connection.execute(f"INSERT INTO {self.table} {select}", {"file": self.number, **more}).fetchall()
         return int(rows[0][0])
 
     def append(self, rows: pa.Table) -> None:
-        """Insert rows that have the table's columns."""
+        """Insert rows that have the table's columns, but for `file`."""
         self.connection.register("batch", rows)
-        self.connection.execute(f"INSERT INTO {self.table} SELECT * FROM batch")  # noqa: S608 - our own name
+        statement = f"INSERT INTO {self.table} SELECT *, $file FROM batch"  # noqa: S608 - our own name
+        self.connection.execute(statement, {"file": self.number})
         self.connection.unregister("batch")
 
 

@@ -1,6 +1,12 @@
--- What passed, in file order: a row's place here is its event_id.
-CREATE TABLE accepted AS
-SELECT user_key, item_key, ts, kind, value, rest, source
-FROM checked
-WHERE reason IS NULL
-ORDER BY row_no;
+-- What passed, and which keys it names, in the order in which they appear.
+CREATE TEMP VIEW accepted AS SELECT * FROM checked WHERE reason IS NULL;
+
+CREATE TEMP TABLE accepted_users AS
+WITH counted AS (SELECT user_code AS code, min(row_no) AS first, count(*) AS events FROM accepted GROUP BY user_code)
+SELECT code, any_value(key) AS key, any_value(first) AS first, any_value(events) AS events
+FROM counted JOIN user_keys USING (code) GROUP BY code;
+
+CREATE TEMP TABLE accepted_items AS
+WITH counted AS (SELECT item_code AS code, min(row_no) AS first, count(*) AS events FROM accepted GROUP BY item_code)
+SELECT code, any_value(key) AS key, any_value(first) AS first, any_value(events) AS events
+FROM counted JOIN item_keys USING (code) GROUP BY code;

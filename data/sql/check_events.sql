@@ -1,19 +1,63 @@
--- Every staged row of the event files, typed, with the first reason against it (NULL: accepted).
--- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context; rowid is the place in the files. A kind that is
--- there is taken also where the files have no column of kinds: feedback brings its own.
-CREATE TABLE checked AS
+-- Every staged row of the event files, typed, with the first reason against it (NULL: accepted), its keys as numbers.
+-- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context, file the source's number; rowid is the place in
+-- the files. Texts that come often are looked at once: user_keys, item_keys and kind_keys hold each that there is (raw),
+-- trimmed (key), with its fault. A kind that is there is taken also where the files have no column of kinds: feedback
+-- brings its own. All is in temporary tables, which are not compressed: that alone would take longer than the rest.
+CREATE TYPE fault AS ENUM (
+    'missing-user', 'unprintable-user', 'missing-item', 'unprintable-item', 'missing-time', 'unreadable-time',
+    'impossible-time', 'missing-kind', 'unprintable-kind', 'unreadable-value', 'infinite-value', 'duplicate'
+);
+
+CREATE TEMP TABLE user_keys AS
+WITH seen AS (SELECT DISTINCT f0 AS raw FROM raw_events),
+trimmed AS (SELECT raw, coalesce(trim(raw), '') AS key FROM seen)
+SELECT
+    raw, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
+    CAST(CASE
+        WHEN key = '' THEN 'missing-user' WHEN regexp_matches(key, '[\x00-\x1f\x7f]') THEN 'unprintable-user'
+    END AS fault) AS fault
+FROM trimmed;
+
+CREATE TEMP TABLE item_keys AS
+WITH seen AS (SELECT DISTINCT f1 AS raw FROM raw_events),
+trimmed AS (SELECT raw, coalesce(trim(raw), '') AS key FROM seen)
+SELECT
+    raw, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
+    CAST(CASE
+        WHEN key = '' THEN 'missing-item' WHEN regexp_matches(key, '[\x00-\x1f\x7f]') THEN 'unprintable-item'
+    END AS fault) AS fault
+FROM trimmed;
+
+CREATE TEMP TABLE kind_keys AS
+WITH seen AS (SELECT DISTINCT f3 AS raw FROM raw_events),
+trimmed AS (
+    SELECT raw, CASE WHEN $has_kind OR raw IS NOT NULL THEN coalesce(trim(raw), '') ELSE $kind_value END AS key FROM seen
+)
+SELECT
+    raw, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
+    CAST(CASE
+        WHEN key = '' THEN 'missing-kind' WHEN regexp_matches(key, '[\x00-\x1f\x7f]') THEN 'unprintable-kind'
+    END AS fault) AS fault
+FROM trimmed;
+
+CREATE TEMP TABLE checked AS
 WITH trimmed AS (
     SELECT
-        rowid AS row_no,
-        coalesce(trim(f0), '') AS user_key,
-        coalesce(trim(f1), '') AS item_key,
+        raw_events.rowid AS row_no,
+        user_keys.code AS user_code,
+        item_keys.code AS item_code,
+        kind_keys.code AS kind_code,
+        coalesce(user_keys.fault, item_keys.fault) AS key_fault,
+        kind_keys.fault AS kind_fault,
         coalesce(trim(f2), '') AS ts_text,
-        CASE WHEN $has_kind OR f3 IS NOT NULL THEN coalesce(trim(f3), '') ELSE $kind_value END AS kind,
         nullif(trim(f4), '') AS value_text,
         rest,
-        file AS source,
-        rowid >= $of_files AS fed  -- feedback stands behind the files' rows
+        file,
+        raw_events.rowid >= $of_files AS fed  -- feedback stands behind the files' rows
     FROM raw_events
+    JOIN user_keys ON user_keys.raw IS NOT DISTINCT FROM f0
+    JOIN item_keys ON item_keys.raw IS NOT DISTINCT FROM f1
+    JOIN kind_keys ON kind_keys.raw IS NOT DISTINCT FROM f3
 ),
 numbered AS (
     SELECT
@@ -46,18 +90,14 @@ timed AS (
     FROM zoned
 )
 SELECT
-    row_no, user_key, item_key, ts, kind, value, rest, source, unzoned,
+    row_no, user_code, item_code, ts, kind_code, value, rest, file, unzoned,
     CASE
-        WHEN user_key = '' THEN 'missing-user'
-        WHEN regexp_matches(user_key, '[\x00-\x1f\x7f]') THEN 'unprintable-user'
-        WHEN item_key = '' THEN 'missing-item'
-        WHEN regexp_matches(item_key, '[\x00-\x1f\x7f]') THEN 'unprintable-item'
-        WHEN ts_text = '' THEN 'missing-time'
-        WHEN ts IS NULL THEN 'unreadable-time'
-        WHEN ts < CAST('1970-01-01 00:00:00+00' AS TIMESTAMPTZ) OR ts > $latest THEN 'impossible-time'
-        WHEN kind = '' THEN 'missing-kind'
-        WHEN regexp_matches(kind, '[\x00-\x1f\x7f]') THEN 'unprintable-kind'
-        WHEN value_text IS NOT NULL AND value IS NULL THEN 'unreadable-value'
-        WHEN NOT isfinite(value) THEN 'infinite-value'
+        WHEN key_fault IS NOT NULL THEN key_fault
+        WHEN ts_text = '' THEN CAST('missing-time' AS fault)
+        WHEN ts IS NULL THEN CAST('unreadable-time' AS fault)
+        WHEN ts < CAST('1970-01-01 00:00:00+00' AS TIMESTAMPTZ) OR ts > $latest THEN CAST('impossible-time' AS fault)
+        WHEN kind_fault IS NOT NULL THEN kind_fault
+        WHEN value_text IS NOT NULL AND value IS NULL THEN CAST('unreadable-value' AS fault)
+        WHEN NOT isfinite(value) THEN CAST('infinite-value' AS fault)
     END AS reason
 FROM timed;

@@ -31,19 +31,21 @@ FROM (
     SELECT "user", min(feedback_id) AS first FROM weighed WHERE reason IS NULL AND user_id IS NULL GROUP BY "user"
 );
 
-CREATE TABLE build.events AS FROM old.events ORDER BY event_id;
-INSERT INTO build.events
+CREATE TABLE build.events AS
+WITH placed AS (SELECT *, row_number() OVER (ORDER BY feedback_id) - 1 AS place FROM weighed)
+FROM old.events
+UNION ALL
 SELECT
-    (SELECT count(*) FROM old.events) + row_number() OVER (ORDER BY feedback_id) - 1 AS event_id,
+    (SELECT places FROM old.facts) + place AS event_id,
     users.user_id,
-    weighed.item_id,
-    weighed.ts,
-    weighed.kind,
-    weighed.value,
+    placed.item_id,
+    placed.ts,
+    placed.kind,
+    placed.value,
     CASE WHEN len(CAST($context_names AS VARCHAR[])) = 0 THEN CAST(MAP {} AS MAP(VARCHAR, VARCHAR))
         ELSE map(CAST($context_names AS VARCHAR[]), CAST($no_context AS VARCHAR[])) END AS context,
     'feedback' AS source
-FROM weighed
-JOIN build.users ON users.key = weighed."user"
+FROM placed
+JOIN build.users ON users.key = placed."user"
 WHERE reason IS NULL
-ORDER BY feedback_id;
+ORDER BY user_id, ts, event_id;

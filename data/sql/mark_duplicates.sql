@@ -4,5 +4,5 @@ WHERE row_no IN (
     SELECT row_no
     FROM checked
     WHERE reason IS NULL
-    QUALIFY row_number() OVER (PARTITION BY user_key, item_key, ts, kind, value ORDER BY row_no) > 1
+    QUALIFY row_number() OVER (PARTITION BY user_code, item_code, ts, kind_code, value ORDER BY row_no) > 1
 );

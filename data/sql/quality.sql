@@ -1,31 +1,41 @@
 -- What a build's events and keys look like, beyond what a single row can be refused for: one row a check.
 -- A duplicate is a row equal to an earlier one in everything that was mapped; a burst is more than $burst events of one
--- user within some minute (with $baskets, of their baskets); a placeholder is what exports write for no key; a key collides with another that differs in case, blanks, leading zeros, or the way in which its
--- characters are composed; a tie is an event whose moment its user has had before, so that only file order tells which
--- came first.
-WITH repeated AS (
-    SELECT user_id, count(*) - 1 AS more, min(event_id) AS event_id
+-- user within some minute (with $baskets, of their baskets); a placeholder is what exports write for no key; a key
+-- collides with another that differs in case, blanks, leading zeros, or the way in which its characters are composed; a
+-- tie is an event whose moment its user has had before, so that only file order tells which came first.
+-- Events lie by user and time, so that what they are compared with stands some rows before: an empty window keeps to
+-- that order, and needs no sorting.
+WITH placed AS NOT MATERIALIZED (
+    SELECT
+        *,
+        user_id IS NOT DISTINCT FROM lag(user_id) OVER () AND ts = lag(ts) OVER () AS tied,
+        user_id IS NOT DISTINCT FROM lead(user_id) OVER () AND ts = lead(ts) OVER () AS ties_next
     FROM build.events
+),
+together AS MATERIALIZED (
+    SELECT user_id, item_id, ts, kind, value, event_id, tied FROM placed WHERE tied OR ties_next
+),
+repeated AS (
+    SELECT user_id, count(*) - 1 AS more, min(event_id) AS event_id
+    FROM together
     GROUP BY user_id, item_id, ts, kind, value
     HAVING count(*) > 1
 ),
-moment AS (
-    SELECT DISTINCT user_id, ts FROM build.events
+spaced AS (
+    SELECT
+        user_id,
+        user_id = lag(user_id, $burst) OVER () AND epoch_us(ts) - lag(epoch_us(ts), $burst) OVER () < 60000000 AS dense
+    FROM placed
+    WHERE NOT ($baskets AND tied)
 ),
 minutes AS (
-    SELECT user_id, len(times) AS n
-    FROM (
-        SELECT user_id, CASE WHEN $baskets THEN list_sort(list_distinct(ts)) ELSE ts END AS times FROM build.histories
-    )
-    WHERE len(times) > $burst AND list_min(
-        list_transform(
-            range(CAST($burst AS BIGINT) + 1, len(times) + 1),
-            lambda place: epoch_us(times[place]) - epoch_us(times[place - CAST($burst AS BIGINT)])
-        )
-    ) < 60000000
+    SELECT user_id, count(*) AS n FROM spaced WHERE dense GROUP BY user_id
 ),
-moments AS (
-    SELECT count(*) AS moments FROM moment
+ties AS (
+    SELECT count(*) FILTER (tied) AS ties FROM together
+),
+quarters AS (  -- midnights are among them in all zones, and zones are slow to ask
+    SELECT ts FROM build.events WHERE epoch_us(ts) % 900000000 = 0
 ),
 per_user AS (
     SELECT user_id, count(*) AS n FROM build.events GROUP BY user_id
@@ -57,14 +67,15 @@ SELECT 'bots', count(*), (SELECT count(*) FROM per_user),
     (SELECT key FROM build.users WHERE user_id = arg_max(per_user.user_id, n))
 FROM per_user, usual WHERE n > greatest($bot_events, $bot_times * middle)
 UNION ALL
-SELECT 'ties', events - moments, events, NULL FROM usual, moments
+SELECT 'ties', ties, events, NULL FROM usual, ties
 UNION ALL
 SELECT 'colliding-users', coalesce(sum(n), 0)::BIGINT, (SELECT count(*) FROM build.users), min(example) FROM same_user
 UNION ALL
 SELECT 'colliding-items', coalesce(sum(n), 0)::BIGINT, (SELECT count(*) FROM build.items), min(example) FROM same_item
 UNION ALL
-SELECT 'midnight', count(*) FILTER (epoch_us(timezone($tz, ts)) % 86400000000 = 0), count(*), NULL
-FROM build.events
+SELECT 'midnight', count(*) FILTER (epoch_us(timezone($tz, ts)) % 86400000000 = 0),
+    (SELECT events FROM usual)::BIGINT, NULL
+FROM quarters
 UNION ALL
 SELECT 'placeholder-keys', count(*), (SELECT events FROM usual)::BIGINT,
     (SELECT min(key) FROM (SELECT key FROM nobody UNION ALL SELECT key FROM nothing)) FROM build.events

@@ -2,9 +2,10 @@
 `python -m tests.bench.ingesting --events 25000000`.
 
 The log is made in memory and written once: skewed users and items, kinds, ratings, times of a year in file order, and a
-few rows that have to be refused. Bare is `read_csv` with told types, sorted by time into a table, on as many threads
-and as much memory; ours is `data.ingest` with every check on. Each runs in a process of its own, whose peak of
-resident memory is its own, one after the other and bare once more, so that a noisy machine is seen.
+few rows that have to be refused; ours also reads a catalogue of its items and users. Bare is `read_csv` with told
+types, sorted by time into a table, on as many threads and as much memory; ours is `data.ingest` with every check on.
+Each runs in a process of its own, whose peak of resident memory is its own, one after the other and bare once more, so
+that a noisy machine is seen.
 """
 
 import argparse
@@ -40,6 +41,15 @@ item = "item"
 ts = "ts"
 kind = "kind"
 value = "value"
+[items]
+files = "items.csv"
+key = "item"
+title = "title"
+categories = "categories"
+[users]
+files = "users.csv"
+key = "user"
+attributes = ["plan", "region"]
 """
 BARE = (
     "CREATE TABLE events AS SELECT * FROM read_csv($path, header = true, auto_detect = false, columns = {'user':"
@@ -47,6 +57,7 @@ BARE = (
     " ORDER BY ts"
 )
 CHUNK = 1_000_000
+CATEGORIES = ("news", "music", "film", "sport", "food", "travel", "games", "books", "home", "garden", "tools", "toys")
 KINDS = np.array(["view", "click", "cart", "purchase"])
 
 
@@ -67,6 +78,7 @@ def main() -> None:
     for n_events in asked.events:
         with TemporaryDirectory(dir=asked.folder) as folder:
             n_bad = write_log(Path(folder) / "events.csv", n_events)
+            write_catalogue(Path(folder), n_events)
             calls = {name: _apart(name.split()[0], Path(folder), asked) for name in ("bare", "ours", "bare again")}
         bare = min(calls["bare"]["seconds"], calls["bare again"]["seconds"])
         told.append({"events": n_events, "bad": n_bad, "ratio": calls["ours"]["seconds"] / bare, **calls})
@@ -89,7 +101,7 @@ def main() -> None:
 def write_log(path: Path, n_events: int, *, seed: int = 0) -> int:
     """user, item, ts (seconds), kind, value; how many of the rows have to be refused."""
     rng = np.random.default_rng(seed)
-    n_users, n_items = max(n_events // 50, 1), max(n_events // 500, 1)
+    n_users, n_items = of_catalogue(n_events)
     n_bad = 0
     schema = pa.schema([(name, pa.string()) for name in ("user", "item", "ts", "kind", "value")])
     options = pa_csv.WriteOptions(quoting_style="none")
@@ -113,6 +125,26 @@ def write_log(path: Path, n_events: int, *, seed: int = 0) -> int:
             columns[2] = pc.if_else(pa.array(bad), pa.scalar("soon"), columns[2])
             writer.write_table(pa.table(columns, schema=schema))
     return n_bad
+
+
+def of_catalogue(n_events: int) -> tuple[int, int]:
+    """Users and items of a log of so many events."""
+    return max(n_events // 50, 1), max(n_events // 500, 1)
+
+
+def write_catalogue(folder: Path, n_events: int, *, seed: int = 1) -> None:
+    """items.csv (item, title, categories) and users.csv (user, plan, region) of everyone and everything in the log."""
+    rng = np.random.default_rng(seed)
+    n_users, n_items = of_catalogue(n_events)
+    first, second = rng.integers(len(CATEGORIES), size=(2, n_items))
+    items = [
+        f"item-{number},The {CATEGORIES[a]} of {number},{CATEGORIES[a]}|{CATEGORIES[b]}\n"
+        for number, (a, b) in enumerate(zip(first, second, strict=True))
+    ]
+    (folder / "items.csv").write_text("item,title,categories\n" + "".join(items))
+    plans, regions = ("free", "basic", "pro"), ("north", "south", "east", "west")
+    users = [f"{number},{plans[number % 3]},{regions[number % 4]}\n" for number in range(n_users)]
+    (folder / "users.csv").write_text("user,plan,region\n" + "".join(users))
 
 
 def one(which: str, folder: Path, *, memory: str, threads: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data import reads
 from data.ingest import IngestResult, ingest
 from data.spec import DatasetSpec, parse_spec
 from data.warehouse import Warehouse, verify_build
@@ -57,7 +58,7 @@ def test_events_keep_file_order_and_histories_time_order_with_ties_by_file(shop:
     assert events[0]["ts"] == datetime(2024, 1, 1, 10, tzinfo=UTC)
     assert [event["value"] for event in events] == [5.0, None, 2.0, 4.0, 3.0]
     assert events[0]["source"] == "events.csv"
-    bob, ann, eve = table(shop, "histories ORDER BY user_id")
+    bob, ann, eve = reads.histories(shop).to_pylist()
     assert ann["item_id"] == [2, 1, 0]  # the pot came first; tea and cup share their second, tea stands first
     assert ann["kind"] == ["buy", "buy", "view"]
     assert bob["value"] == [None, 3.0]
@@ -80,7 +81,13 @@ def test_column_types_are_the_contract(shop: Warehouse) -> None:
     }
     assert types("items")["categories"] == "list<l: string>"
     assert types("items")["attributes"] == "map<string, string>"
-    assert types("histories")["item_id"] == "list<l: int64>"
+    assert {field.name: str(field.type) for field in reads.histories(shop).schema} == {
+        "user_id": "int64",
+        "item_id": "large_list<item: int64>",
+        "ts": "large_list<item: timestamp[us, tz=UTC]>",
+        "kind": "large_list<item: string>",
+        "value": "large_list<item: double>",
+    }
 
 
 def test_what_is_published_is_whole_and_nothing_else_lies_about(shop_result: IngestResult) -> None:

@@ -1,14 +1,16 @@
 """Each read against the shop of conftest, whose five events can be counted by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data import reads
 from data.errors import DamagedArtefact, UnknownBuild, UnknownItem, UnknownUser
-from data.ingest import IngestResult
+from data.ingest import IngestResult, ingest
+from data.spec import parse_spec
 from data.warehouse import Warehouse
 
 BOB, ANN, EVE = 0, 1, 2
@@ -158,3 +160,83 @@ def test_quarantine_is_counted_and_shown(bring: Callable[..., IngestResult], tmp
     (tmp_path / "b-bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DamagedArtefact):
         reads.quarantine_summary(tmp_path / "b-bad.parquet")
+
+
+ZONES = (
+    "UTC",
+    "Europe/Berlin",
+    "Asia/Shanghai",
+    "Asia/Kolkata",
+    "America/St_Johns",
+    "Pacific/Auckland",
+    "Asia/Kathmandu",
+)
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """Two years of people who come back at all distances, across the changes of clocks."""
+    folder = tmp_path_factory.mktemp("busy")
+    rng = np.random.default_rng(5)
+    gaps = rng.choice([60, 1_800, 3_600, 40_000, 86_400, 700_000, 2_600_000, 2_700_000], 4_000)
+    lines = ["user,item,ts,kind,value"]
+    clock = dict.fromkeys(range(40), 1_640_000_000)
+    for gap in gaps:
+        user = int(rng.integers(40))
+        clock[user] += int(gap) - int(rng.integers(60))
+        value = f"{rng.integers(1, 6)}" if rng.random() < 0.7 else ""
+        lines.append(f"u{user},i{int(30 * rng.random() ** 2)},{clock[user]},{rng.choice(['view', 'buy'])},{value}")
+    (folder / "events.csv").write_text("\n".join(lines) + "\n")
+    spec = parse_spec(
+        '[dataset]\nname = "busy"\n[events]\nfiles = "events.csv"\nuser = "user"\nitem = "item"\nts = "ts"\n'
+        'kind = "kind"\nvalue = "value"\n'
+    )
+    made = ingest(spec, base=folder, home=folder, now=datetime(2030, 1, 1, tzinfo=UTC))
+    with Warehouse.open(made.path) as warehouse:
+        yield warehouse
+
+
+@pytest.mark.parametrize("tz", ZONES)
+@pytest.mark.parametrize("grain", ["day", "week", "month"])
+def test_what_was_counted_beforehand_is_what_the_events_say(busy: Warehouse, tz: str, grain: reads.Grain) -> None:
+    counted = busy.run(
+        "SELECT CAST(date_trunc($grain, timezone($tz, ts)) AS DATE) AS period, count(*) AS events,"
+        " count(DISTINCT user_id) AS users FROM events GROUP BY ALL ORDER BY period",
+        tz=tz,
+        grain=grain,
+    ).to_pylist()
+    assert [row for row in reads.activity(busy, tz=tz, grain=grain).to_pylist() if row["events"]] == counted
+
+
+@pytest.mark.parametrize("tz", ZONES)
+def test_the_hours_of_the_week_are_those_of_the_zone(busy: Warehouse, tz: str) -> None:
+    counted = busy.run(
+        "SELECT isodow(timezone($tz, ts)) AS weekday, hour(timezone($tz, ts)) AS hour, count(*) AS events FROM events"
+        " GROUP BY ALL ORDER BY ALL",
+        tz=tz,
+    ).to_pylist()
+    assert [row for row in reads.hour_weekday(busy, tz=tz).to_pylist() if row["events"]] == counted
+
+
+def test_counts_of_kinds_items_and_users_are_those_of_the_events(busy: Warehouse) -> None:
+    kinds = busy.run(
+        "SELECT kind, count(*) AS events, count(DISTINCT user_id) AS users, avg(value) AS mean_value FROM events"
+        " GROUP BY kind ORDER BY events DESC"
+    ).to_pylist()
+    assert [{**row, "mean_value": pytest.approx(row["mean_value"])} for row in kinds] == reads.kind_counts(
+        busy
+    ).to_pylist()
+    items = busy.run(
+        "SELECT item_id, count(*) AS events, count(DISTINCT user_id) AS users FROM events GROUP BY 1"
+        " ORDER BY events DESC, item_id LIMIT 20"
+    )
+    assert reads.top_items(busy).select(items.column_names).to_pylist() == items.to_pylist()
+    users = busy.run("SELECT count(*) AS events FROM events GROUP BY user_id ORDER BY user_id")
+    assert reads.user_choices(busy)["events"].to_pylist() == users["events"].to_pylist()
+
+
+def test_one_history_is_its_row_of_all(busy: Warehouse, shop: Warehouse) -> None:
+    for warehouse in (busy, shop):
+        everyone = reads.histories(warehouse).to_pylist()
+        assert warehouse.run("FROM histories ORDER BY user_id").to_pylist() == everyone
+        assert [reads.history(warehouse, number).to_pylist()[0] for number in range(len(everyone))] == everyone

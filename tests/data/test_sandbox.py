@@ -80,6 +80,7 @@ FAILED = [
     "ｓｅｌｅｃｔ 1",
     "SELECT region FROM users",
     "FROM '/etc/passwd'",
+    "FROM facts",
     "FROM histories",
     "SELECT getenv('HOME')",
     "FROM limits",  # names of this program's own Python variables

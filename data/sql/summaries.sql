@@ -1,0 +1,46 @@
+-- What pages ask of all events at once, counted beforehand. Events lie by user and time, so that an event's predecessor
+-- is the row before: an empty window keeps to that order, and needs no sorting.
+
+-- One row a user and kind: events, their first and last moment, the sum of their values.
+CREATE TABLE build.user_kinds AS
+SELECT user_id, kind, count(*) AS events, min(ts) AS first_ts, max(ts) AS last_ts, sum(value) AS total_value,
+    count(value) AS valued
+FROM build.events
+GROUP BY user_id, kind
+ORDER BY user_id, kind;
+
+-- One row an item, those without events too.
+CREATE TABLE build.item_counts AS
+WITH counted AS (SELECT item_id, count(*) AS events FROM build.events GROUP BY item_id)
+SELECT item_id, coalesce(events, 0) AS events FROM build.items LEFT JOIN counted USING (item_id) ORDER BY item_id;
+
+-- Events by the hour (since 1970, UTC) they were in and the hour of the event that their user had before (NULL: none
+-- within 31 days). Who was there in any period is who has an event in it whose predecessor is older than the period: so
+-- distinct users of days, weeks and months are counted exactly, in every zone of whole hours.
+CREATE TABLE build.returns AS
+WITH placed AS (
+    SELECT
+        epoch_us(ts) // 3600000000 AS hour,
+        CASE WHEN user_id = lag(user_id) OVER () THEN lag(epoch_us(ts) // 3600000000) OVER () END AS previous
+    FROM build.events
+)
+SELECT
+    CAST(hour AS INTEGER) AS hour,
+    CAST(CASE WHEN hour - previous <= 31 * 24 THEN previous END AS INTEGER) AS previous,
+    count(*) AS events
+FROM placed
+GROUP BY ALL
+ORDER BY hour, previous;
+
+-- One row a user, those without events too (empty lists); time order, ties in file order. A view, since events lie so.
+USE build;
+CREATE VIEW histories AS
+SELECT
+    user_id,
+    coalesce(list(item_id ORDER BY ts, event_id) FILTER (event_id IS NOT NULL), []) AS item_id,
+    coalesce(list(ts ORDER BY ts, event_id) FILTER (event_id IS NOT NULL), []) AS ts,
+    coalesce(list(kind ORDER BY ts, event_id) FILTER (event_id IS NOT NULL), []) AS kind,
+    coalesce(list(value ORDER BY ts, event_id) FILTER (event_id IS NOT NULL), []) AS value
+FROM users LEFT JOIN events USING (user_id)
+GROUP BY user_id;
+USE work;
