@@ -155,11 +155,15 @@ class FetchFailed(LodestarError):
 
 
 class QueryError(LodestarError):
-    """A statement of the SQL console gave no result."""
+    """A statement of the SQL console gave no result; `fault` says why in a word, for other languages than English."""
+
+    fault: str = "failed"
 
 
 class QueryRefused(QueryError):
     """A statement that does more than read, or that asked for what the sandbox withholds."""
+
+    fault = "refused"
 
 
 class QueryFailed(QueryError):
@@ -169,9 +173,13 @@ class QueryFailed(QueryError):
 class QueryTimeout(QueryError):
     """A statement took too long and was ended."""
 
+    fault = "timeout"
+
 
 class QueryBusy(QueryError):
     """A statement was not begun, since as many as may run at once were running."""
+
+    fault = "busy"
 
 
 class WeightsMissing(LodestarError):
