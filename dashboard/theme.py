@@ -18,6 +18,7 @@ Scheme = Literal["light", "dark"]
 FONT = (
     "Inter, 'Noto Sans CJK SC', 'Noto Sans SC', 'PingFang SC', 'Microsoft YaHei', system-ui, -apple-system, sans-serif"
 )
+MONO = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 RADIUS_PX = 8
 STEP_PX = 8
 
@@ -190,6 +191,11 @@ def style() -> str:
 .st-key-evidence :is(th, td):not(:last-child) {{width: 1%}}
 .st-key-evidence :is(th, td):not(:last-child) * {{white-space: nowrap !important}}
 .st-key-evidence td:last-child [data-testid="stMarkdownContainer"] {{max-width: none}}
+.st-key-sql-text textarea {{font-family: {MONO}; font-size: 13px; line-height: 1.55; tab-size: 2}}
+[class*="st-key-sql-list-"] button {{justify-content: flex-start; text-align: left; min-height: 2rem}}
+[class*="st-key-sql-list-"] button > div {{justify-content: flex-start; width: 100%; min-width: 0}}
+[class*="st-key-sql-list-"] button p {{overflow: hidden; text-overflow: ellipsis; white-space: nowrap}}
+.st-key-sql-list-history button p {{font-family: {MONO}; font-size: 13px}}
 .st-key-header {{border-bottom: 1px solid {hairline}; padding-bottom: 8px}}
 [data-testid="stButtonGroup"] button, [data-testid="stMain"] [data-testid="stButton"] button[kind$="ary"],
 [data-testid="stPopover"] button {{min-height: 2.5rem}}
