@@ -14,8 +14,7 @@ import streamlit as st
 from core.ops import roles, saved, statements
 from core.ops.saved import Saved
 from core.ops.statements import Statement
-from dashboard import charts, loaders, parts, querying, state, tables
-from dashboard.desk import actor
+from dashboard import charts, desk, loaders, parts, querying, state, tables
 from dashboard.scene import Scene
 from dashboard.words import escape
 from data.errors import LodestarError, QueryError, StoreError, UnknownStatement
@@ -52,7 +51,7 @@ def editor(s: Scene) -> str | None:
 def ask(s: Scene, text: str, *, explain: bool) -> None:
     """Has a statement run, or explained, and keeps what came of it for this reader."""
     said: dict[str, Any] = {"build_id": s.build.build_id, "text": text}
-    asked = {"actor": actor(), "now": datetime.now(UTC)}
+    asked = {"actor": desk.actor(), "now": datetime.now(UTC)}
     try:
         if explain:
             said["plan"] = statements.explain(s.ledger, s.home, s.build, text, **asked)
@@ -110,7 +109,7 @@ def panel(s: Scene) -> None:
         history(s)
     with room[0]:
         waiting = parts.reserved(height=PANEL_PX - 64, known=False)
-    tree = loaders.schema_tree(statements.snapshot_of(s.ledger, s.home, s.build, actor=actor()))
+    tree = loaders.schema_tree(statements.snapshot_of(s.ledger, s.home, s.build, actor=desk.actor()))
     with waiting(), st.container(gap="xsmall"):
         parts.note(t("sql.tables_say"))
         for branch in sorted(tree, key=lambda branch: branch.table.startswith(querying.COUNTS)):
@@ -135,7 +134,7 @@ def saved_ones(s: Scene) -> None:
             with st.container(gap=None):
                 _into_editor(escape(one.name), one.text, key=f"sql-saved-{one.saved_id}", statement=one)
                 parts.note(t.md("sql.saved_by", actor=one.actor, at=one.at))
-            if saved.may_delete(s.ledger, one, actor()):
+            if saved.may_delete(s.ledger, one, desk.actor()):
                 with st.popover("", icon=":material/delete:", type="tertiary", help=t("sql.delete_help")):
                     st.markdown(t.md("sql.delete_what", name=one.name))
                     st.button(t("sql.delete"), key=f"sql-delete-{one.saved_id}", on_click=_delete, args=(s, one))
@@ -146,7 +145,7 @@ def saved_ones(s: Scene) -> None:
 
 def history(s: Scene) -> None:
     """What the reader asked of this data set, newest first."""
-    t, asked = s.t, statements.history(s.ledger, dataset=s.dataset, actor=actor())
+    t, asked = s.t, statements.history(s.ledger, dataset=s.dataset, actor=desk.actor())
     if not asked:
         parts.note(t("sql.none_asked"))
     for one in asked:
@@ -175,7 +174,7 @@ def _into_editor(label: str, text: str, *, key: str, statement: Saved | None = N
 
 def _delete(s: Scene, one: Saved) -> None:
     try:
-        saved.delete(s.ledger, one.saved_id, actor=actor(), now=datetime.now(UTC))
+        saved.delete(s.ledger, one.saved_id, actor=desk.actor(), now=datetime.now(UTC))
     except LodestarError as error:  # somebody was faster, say
         state.keep("sql-said", {"build_id": s.build.build_id, "text": one.text, "error": error})
         return
@@ -329,7 +328,7 @@ def naming(s: Scene, said: dict[str, Any]) -> None:
 def _save(s: Scene, text: str, name: str) -> None:
     """Saves it, and opens it anew under its link; what stands against that is said where the name was asked for."""
     try:
-        made = saved.save(s.ledger, dataset=s.dataset, name=name, text=text, actor=actor(), now=datetime.now(UTC))
+        made = saved.save(s.ledger, dataset=s.dataset, name=name, text=text, actor=desk.actor(), now=datetime.now(UTC))
     except LodestarError as error:
         parts.problem(s.t, error)
         return
@@ -341,4 +340,4 @@ def _save(s: Scene, text: str, name: str) -> None:
 
 def role(s: Scene) -> str:
     """What the reader is here, in words."""
-    return s.t(f"role.{roles.role_of(s.ledger, actor())}")
+    return s.t(f"role.{roles.role_of(s.ledger, desk.actor())}")

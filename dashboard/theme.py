@@ -193,7 +193,8 @@ def style() -> str:
 .st-key-evidence td:last-child [data-testid="stMarkdownContainer"] {{max-width: none}}
 .st-key-sql-text textarea {{font-family: {MONO}; font-size: 13px; line-height: 1.55; tab-size: 2}}
 [class*="st-key-sql-list-"] button {{justify-content: flex-start; text-align: left; min-height: 2rem}}
-[class*="st-key-sql-list-"] button > div {{justify-content: flex-start; width: 100%; min-width: 0}}
+[class*="st-key-sql-list-"] button :is(div, div > span) {{justify-content: flex-start; min-width: 0; max-width: 100%}}
+[class*="st-key-sql-list-"] button [data-testid="stIconMaterial"] {{flex: none; min-width: 1.25rem}}
 [class*="st-key-sql-list-"] button p {{overflow: hidden; text-overflow: ellipsis; white-space: nowrap}}
 .st-key-sql-list-history button p {{font-family: {MONO}; font-size: 13px}}
 .st-key-header {{border-bottom: 1px solid {hairline}; padding-bottom: 8px}}

@@ -214,7 +214,7 @@ def test_a_question_is_asked_drawn_handed_out_saved_and_opened_by_its_link(
     expect(page.get_by_text("30 rows in")).to_be_visible(timeout=60_000)
     expect(page.locator(".js-plotly-plot .bars path").first).to_be_visible(timeout=30_000)
     with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
+        page.get_by_role("button", name="CSV", exact=True).click()
     download.value.save_as(tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_text(encoding="utf-8-sig").splitlines()[0] == "title,n"
     page.get_by_role("button", name="Save", exact=True).click()
