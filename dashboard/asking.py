@@ -135,7 +135,7 @@ def saved_ones(s: Scene) -> None:
                 _into_editor(escape(one.name), one.text, key=f"sql-saved-{one.saved_id}", statement=one)
                 parts.note(t.md("sql.saved_by", actor=one.actor, at=one.at))
             if saved.may_delete(s.ledger, one, desk.actor()):
-                with st.popover("", icon=":material/delete:", type="tertiary", help=t("sql.delete_help")):
+                with st.popover(t("sql.delete_ask"), icon=":material/delete:", type="tertiary"):
                     st.markdown(t.md("sql.delete_what", name=one.name))
                     st.button(t("sql.delete"), key=f"sql-delete-{one.saved_id}", on_click=_delete, args=(s, one))
     if gone := state.recall("sql-deleted", None):

@@ -180,6 +180,7 @@ def style() -> str:
     drawn in.
     """
     accent, hairline, ground = (_both(name) for name in ("accent", "hairline", "background"))
+    listed = '[class*="st-key-sql-list-"] [data-testid="stButton"] button'
     return f"""
 [data-testid="stMain"] h1 {{padding: 8px 0 4px}}
 [class*="st-key-card-"] {{container-type: inline-size}}
@@ -192,10 +193,10 @@ def style() -> str:
 .st-key-evidence :is(th, td):not(:last-child) * {{white-space: nowrap !important}}
 .st-key-evidence td:last-child [data-testid="stMarkdownContainer"] {{max-width: none}}
 .st-key-sql-text textarea {{font-family: {MONO}; font-size: 13px; line-height: 1.55; tab-size: 2}}
-[class*="st-key-sql-list-"] button {{justify-content: flex-start; text-align: left; min-height: 2rem}}
-[class*="st-key-sql-list-"] button :is(div, div > span) {{justify-content: flex-start; min-width: 0; max-width: 100%}}
-[class*="st-key-sql-list-"] button [data-testid="stIconMaterial"] {{flex: none; min-width: 1.25rem}}
-[class*="st-key-sql-list-"] button p {{overflow: hidden; text-overflow: ellipsis; white-space: nowrap}}
+{listed} {{justify-content: flex-start; text-align: left; min-height: 2rem}}
+{listed} :is(div, div > span) {{justify-content: flex-start; min-width: 0; max-width: 100%}}
+{listed} [data-testid="stIconMaterial"] {{flex: none; min-width: 1.25rem}}
+{listed} p {{overflow: hidden; text-overflow: ellipsis; white-space: nowrap}}
 .st-key-sql-list-history button p {{font-family: {MONO}; font-size: 13px}}
 .st-key-header {{border-bottom: 1px solid {hairline}; padding-bottom: 8px}}
 [data-testid="stButtonGroup"] button, [data-testid="stMain"] [data-testid="stButton"] button[kind$="ary"],

@@ -233,6 +233,10 @@ def test_a_question_is_asked_drawn_handed_out_saved_and_opened_by_its_link(
     page.get_by_role("tab", name="Examples").click()
     page.get_by_role("button", name="The items with the most events").click()
     expect(page.locator("textarea").first).to_have_value(re.compile("LIMIT 20"), timeout=30_000)
+    page.get_by_role("tab", name="Saved").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_text("Deleted Titles by events.")).to_be_visible(timeout=30_000)
     page.set_viewport_size({"width": 800, "height": 900})
     settled(page)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
