@@ -25,9 +25,10 @@ ASKED = {
     "datasets": roles.Act.INGEST,
     "guide": roles.Act.EXPLORE,
     "publish": roles.Act.PUBLISH,
+    "sql": roles.Act.EXPLORE,
 }
 SECTIONS = {
-    "analyst": (("pulse", "monitoring"), ("profile", "person_search")),
+    "analyst": (("pulse", "monitoring"), ("sql", "terminal"), ("profile", "person_search")),
     "operator": (("datasets", "database"), ("studio", "model_training"), ("models", "leaderboard"), ("guide", "route")),
     "reports": (("audit", "balance"), ("publish", "ios_share")),
 }

@@ -32,6 +32,7 @@ from dashboard.cli_runs import (
 )
 from dashboard.cli_search import search
 from dashboard.cli_serving import promote, rollback, split
+from dashboard.cli_sql import sql
 from dashboard.desk import (
     AsJson,
     Home,
@@ -191,7 +192,7 @@ for _command in (
     *(train, update, search, evaluate, bench, score),
     *(recommend, similar, predict, explain, guide),
     *(audit, export, promote, split, rollback, report, verify),
-    *(feedback, interactions, trail),
+    *(feedback, interactions, trail, sql),
 ):
     app.command()(_command)
 

@@ -1,7 +1,7 @@
 """Commands about people: what they did with what they were shown, who may do what here, and who did what."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -110,23 +110,37 @@ def trail(
     limit: Annotated[int, typer.Option("--limit", min=0)] = 50, as_json: AsJson = False, home: Home = None
 ) -> None:
     """Who did what, newest first, after a check of the whole chain; exit 1 where an entry was changed or taken out."""
+    from core.ops import statements
     from core.ops import trail as chain
 
     with desk(home) as d:
         matrix.require(d.ledger, actor(), matrix.Act.LOOK_BACK)
         broken = chain.broken_at(d.ledger)
         entries, newest = chain.trail(d.ledger, limit=limit), chain.trail(d.ledger, limit=1)
+        asked = statements.texts(d.ledger, entries) if broken is None else {}
     if broken is not None:
         raise DamagedArtefact(
             f"the trail does not hold from entry {broken} on: it was changed, or one is missing",
             remedy="compare with a backup of the ledger; what comes after it proves nothing",
         )
-    rows = [(e.entry, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.act, e.subject, e.detail or "") for e in entries]
+    rows = [
+        (e.entry, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.act, e.subject, _of(e.detail, asked.get(e.entry)))
+        for e in entries
+    ]
     head = newest[0].hash if newest else chain.START
     terminal.show(
-        {"entries": [vars(entry) for entry in entries], "head": head},
+        {"entries": [vars(entry) | {"text": asked.get(entry.entry)} for entry in entries], "head": head},
         as_json=as_json,
         human=lambda console: console.print(
             terminal.table(("", "at (UTC)", "who", "did", "to", ""), rows, title=f"the chain holds; its head is {head}")
         ),
     )
+
+
+def _of(detail: dict[str, Any], text: str | None) -> object:
+    """An entry's detail for a terminal: of a statement, what came of it and what it was."""
+    if "text_hmac" not in detail:
+        return detail or ""
+    came = ", ".join(f"{name} {detail[name]}" for name in ("outcome", "rows", "seconds") if detail[name] is not None)
+    asked = "(forgotten)" if text is None else terminal.harmless(" ".join(text.split()))
+    return f"{detail['build_id']}, {came}: {asked}"

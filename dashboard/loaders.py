@@ -20,8 +20,10 @@ from core.trust import gate, outcomes
 from core.trust.drift import Drift, drift_since
 from core.trust.outcomes import Outcomes
 from dashboard.publishing import Report, report_of
+from dashboard.querying import Results
 from dashboard.words import Words
 from data import reads
+from data.free_sql import sandbox
 from data.quality import quality_of
 from data.warehouse import BuildFacts, Warehouse
 
@@ -326,3 +328,15 @@ def stamp(home: Path, run_id: str) -> int:
     """Changes whenever an artefact of a run is added or replaced."""
     folder = run_folder(home, run_id)
     return sum(file.stat().st_mtime_ns for file in folder.rglob("*.json"))
+
+
+@st.cache_data(**_TABLES)
+def schema_tree(snapshot: Path) -> list[sandbox.Branch]:
+    """The tables of a snapshot, whose name says build and role."""
+    return sandbox.schema_tree(snapshot)
+
+
+@st.cache_resource(show_spinner=False)
+def results() -> Results:
+    """What statements gave, for everyone, within a fixed number of bytes."""
+    return Results()

@@ -16,6 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import state
 from dashboard.charts import take_title
+from dashboard.tables import safe
 from dashboard.words import LANGUAGES, Words, escape
 from data.errors import LodestarError, ScorerUnavailable
 
@@ -120,16 +121,21 @@ def table(
 
 def downloads(data: pd.DataFrame, *, t: Words, name: str) -> None:
     """CSV and Parquet of a table; the files are made when asked for."""
+    offer(t, n=len(data), name=name, csv=lambda: _csv(data), parquet=lambda: _parquet(data))
+
+
+def offer(t: Words, *, n: int, name: str, csv: Callable[[], bytes], parquet: Callable[[], bytes]) -> None:
+    """The two files of a table of `n` rows, made when asked for."""
     file = re.sub(r"[^\w.-]+", "-", name)
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
-        st.caption(t("download.rows", n=len(data)), width="content")
-        for form, mime, make in (
-            ("csv", "text/csv", _csv),
-            ("parquet", "application/vnd.apache.parquet", _parquet),
+        st.caption(t("download.rows", n=n), width="content")
+        for form, label, mime, make in (
+            ("csv", "CSV", "text/csv", csv),
+            ("parquet", "Parquet", "application/vnd.apache.parquet", parquet),
         ):
             st.download_button(
-                form.upper() if form == "csv" else "Parquet",
-                data=lambda make=make: make(data),
+                label,
+                data=make,
                 file_name=f"{file}.{form}",
                 mime=mime,
                 key=f"download.{name}.{form}",
@@ -184,7 +190,13 @@ def language_switch(t: Words) -> None:
 
 
 def _csv(data: pd.DataFrame) -> bytes:
-    return data.to_csv(index=False).encode("utf-8-sig")
+    """For a spreadsheet, which must not take a title for a formula."""
+    texts = {
+        name: column.map(safe)
+        for name, column in data.items()
+        if pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
+    }
+    return data.assign(**texts).rename(columns=safe).to_csv(index=False).encode("utf-8-sig")
 
 
 def _parquet(data: pd.DataFrame) -> bytes:

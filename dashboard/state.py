@@ -15,7 +15,7 @@ from dashboard.charts import Look
 from dashboard.theme import Scheme
 from dashboard.words import LANGUAGES, Words
 
-NAMES: Final = ("dataset", "lang", "subject", "user", "item", "run", "target", "metric", "attribute")
+NAMES: Final = ("dataset", "lang", "subject", "user", "item", "run", "target", "metric", "attribute", "saved")
 
 
 def begin() -> None:
@@ -98,6 +98,11 @@ def fill(**values: Any) -> None:
     """Sets what `filled` widgets show on the next run; for callbacks, which come before any widget."""
     for key, value in values.items():
         st.session_state[key] = value
+
+
+def typed(key: str) -> str:
+    """What stands in a `filled` widget of text."""
+    return str(st.session_state[key])
 
 
 def shown(key: str) -> bool:

@@ -1,14 +1,24 @@
-"""Tables handed out as files, CSV or Parquet by the name's ending."""
+"""Tables handed out as files, CSV or Parquet by the name's ending, and rows of any types made legible: each cell a
+number, a truth value, a date, a moment or a text, which a grid, a terminal and a spreadsheet all can hold.
+"""
 
 import csv
+import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.errors import InputError
 from data.publish import temporary_folder
+
+_EXACT_DIGITS = 15  # decimal digits that a float keeps
+_CALENDAR_DAYS = (-719_162, 2_932_896)  # 1 January of year 1 and 31 December 9999, in days since 1970
+_UNITS_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
 def check_name(out: Path) -> None:
@@ -30,6 +40,104 @@ def write_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema, out: Path) 
         raise InputError(f"there is no folder {out.parent}", remedy="name an existing one") from error
 
 
+def csv_of(table: pa.Table) -> bytes:
+    """A table as a CSV for a spreadsheet, legible; text and names that it would run as a formula are quoted with an
+    apostrophe."""
+    out = io.StringIO(newline="")
+    plain = legible(table)
+    _write(csv.writer(out), plain.to_batches(), plain.column_names)
+    return out.getvalue().encode("utf-8-sig", "replace")
+
+
+def parquet_of(table: pa.Table) -> bytes:
+    """A table as it is."""
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
+def legible(table: pa.Table) -> pa.Table:
+    """The same rows; what is no number, truth value, date or moment (of the years 1 to 9999) is a text. Whole numbers
+    beyond 2^53 and decimals of more than 15 digits are texts too: a float would change them."""
+    columns = [_legible(column) for column in table.columns]
+    return pa.table(columns, names=table.column_names) if columns else table
+
+
+def cut(table: pa.Table, *, characters: int) -> pa.Table:
+    """The same rows with texts of at most so many characters; what is cut ends in an ellipsis."""
+    columns = [
+        pc.if_else(
+            pc.greater(pc.utf8_length(column), characters),
+            pc.binary_join_element_wise(pc.utf8_slice_codeunits(column, 0, characters), "…", ""),
+            column,
+        )
+        if pa.types.is_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names) if columns else table
+
+
+def safe(cell: Any) -> Any:
+    """What a spreadsheet shows as it is: text that it would take for a formula gets an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def _legible(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _legible(column.cast(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind):
+        return column
+    if pa.types.is_integer(kind):
+        return column if _within(column, -(2**53), 2**53) else column.cast(pa.string())
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.float64() if kind.precision <= _EXACT_DIGITS else pa.string())
+    if pa.types.is_timestamp(kind):
+        return column if _in_calendar(column.cast(pa.timestamp(kind.unit)), kind.unit) else _as_text(column)
+    if pa.types.is_date(kind):
+        days = column.cast(pa.date32()).cast(pa.int32())
+        return column if _within(days, *_CALENDAR_DAYS) else _as_text(column)
+    if pa.types.is_time(kind) or pa.types.is_large_string(kind):
+        return column.cast(pa.string())
+    cells = column.to_pylist()
+    if pa.types.is_map(kind):
+        cells = [None if cell is None else {str(key): value for key, value in cell} for cell in cells]
+    return pa.chunked_array([pa.array([_told(cell) for cell in cells], pa.string())])
+
+
+def _in_calendar(column: pa.ChunkedArray, unit: str) -> bool:
+    day = _UNITS_A_DAY[unit]
+    return _within(column.cast(pa.int64()), _CALENDAR_DAYS[0] * day, (_CALENDAR_DAYS[1] + 1) * day - 1)
+
+
+def _within(column: pa.ChunkedArray, low: int, high: int) -> bool:
+    ends = pc.min_max(column).as_py()
+    return ends["min"] is None or (ends["min"] >= low and ends["max"] <= high)
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Moments that no calendar holds: the ends of time by name, the others as far as Arrow writes them."""
+    wide = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+    end = 2 ** (wide.type.bit_width - 1) - 1
+    texts = column.cast(pa.string())
+    for name, value in (("infinity", end), ("-infinity", -end)):
+        texts = pc.if_else(pc.equal(wide, value), name, texts)
+    return texts
+
+
+def _told(cell: Any) -> str | None:
+    if cell is None:
+        return None
+    if isinstance(cell, bytes):
+        return "".join(chr(byte) if 32 <= byte < 127 and byte != 92 else f"\\x{byte:02X}" for byte in cell)
+    return json.dumps(cell, ensure_ascii=False, default=lambda inner: _told(inner) if _is_bytes(inner) else str(inner))
+
+
+def _is_bytes(cell: Any) -> bool:
+    return isinstance(cell, bytes)
+
+
 def _into_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
     rows = 0
     with pq.ParquetWriter(path, schema) as file:
@@ -40,15 +148,15 @@ def _into_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
 
 
 def _into_csv(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
-    rows = 0
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(schema.names)
-        for batch in batches:
-            writer.writerows([_safe(cell) for cell in row.values()] for row in batch.to_pylist())
-            rows += batch.num_rows
+        return _write(csv.writer(file), batches, schema.names)
+
+
+def _write(writer: Any, batches: Iterable[pa.RecordBatch], names: list[str]) -> int:
+    rows = 0
+    writer.writerow([safe(name) for name in names])
+    for batch in batches:
+        columns = [column.to_pylist() for column in batch.columns]
+        writer.writerows([safe(cell) for cell in row] for row in zip(*columns, strict=True))
+        rows += batch.num_rows
     return rows
-
-
-def _safe(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -90,6 +90,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     return out
 
 
+def harmless(text: str) -> str:
+    """Text on one line, in which nothing is that a terminal would obey."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def interval(figure: Mapping[str, Any]) -> str:
     """`.123 [.101, .145]`, or the estimate alone where there is no interval."""
     if figure.get("low") is None:

@@ -18,6 +18,7 @@ Scheme = Literal["light", "dark"]
 FONT = (
     "Inter, 'Noto Sans CJK SC', 'Noto Sans SC', 'PingFang SC', 'Microsoft YaHei', system-ui, -apple-system, sans-serif"
 )
+MONO = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 RADIUS_PX = 8
 STEP_PX = 8
 
@@ -179,6 +180,7 @@ def style() -> str:
     drawn in.
     """
     accent, hairline, ground = (_both(name) for name in ("accent", "hairline", "background"))
+    listed = '[class*="st-key-sql-list-"] [data-testid="stButton"] button'
     return f"""
 [data-testid="stMain"] h1 {{padding: 8px 0 4px}}
 [class*="st-key-card-"] {{container-type: inline-size}}
@@ -190,6 +192,12 @@ def style() -> str:
 .st-key-evidence :is(th, td):not(:last-child) {{width: 1%}}
 .st-key-evidence :is(th, td):not(:last-child) * {{white-space: nowrap !important}}
 .st-key-evidence td:last-child [data-testid="stMarkdownContainer"] {{max-width: none}}
+.st-key-sql-text textarea {{font-family: {MONO}; font-size: 13px; line-height: 1.55; tab-size: 2}}
+{listed} {{justify-content: flex-start; text-align: left; min-height: 2rem}}
+{listed} :is(div, div > span) {{justify-content: flex-start; min-width: 0; max-width: 100%}}
+{listed} [data-testid="stIconMaterial"] {{flex: none; min-width: 1.25rem}}
+{listed} p {{overflow: hidden; text-overflow: ellipsis; white-space: nowrap}}
+.st-key-sql-list-history button p {{font-family: {MONO}; font-size: 13px}}
 .st-key-header {{border-bottom: 1px solid {hairline}; padding-bottom: 8px}}
 [data-testid="stButtonGroup"] button, [data-testid="stMain"] [data-testid="stButton"] button[kind$="ary"],
 [data-testid="stPopover"] button {{min-height: 2.5rem}}

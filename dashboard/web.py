@@ -40,6 +40,8 @@ NEEDED = (
     "uvicorn.main",
     "uvicorn.protocols.http.h11_impl",
     "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "core.ops.saved",
+    "core.ops.statements",
     "core.ops.supervisor",
     "core.serve.client",
     "dashboard.charts",
@@ -50,7 +52,18 @@ NEEDED = (
 # Those that do, imported while the first browser connects.
 WITH_CACHES = tuple(
     f"dashboard.{name}"
-    for name in ("scene", "watching", "searching", "slate", "promoting", "contest", "guiding", "drifting", "outlook")
+    for name in (
+        "scene",
+        "watching",
+        "searching",
+        "slate",
+        "promoting",
+        "contest",
+        "guiding",
+        "drifting",
+        "outlook",
+        "asking",
+    )
 )
 
 

@@ -10,6 +10,7 @@
     |  |- CannotGuess            files whose values and names do not tell what they are
     |- NotFound              a name that nothing answers to
     |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob, UnknownSearch
+    |  |- UnknownStatement
     |- StoreError            what lies in the store cannot be used
     |  |- SchemaMismatch         a build of another version; `lodestar ingest` makes it anew
     |  |- RunUnfinished          a run without a manifest: its job died or still runs
@@ -21,6 +22,7 @@
     |  |- QueryRefused           it is not one that only reads, or it asked for what the sandbox withholds
     |  |- QueryFailed            the database could not run it: a mistake in it, or too much asked at once
     |  |- QueryTimeout           it was ended because it took too long
+    |  |- QueryBusy              it was not begun: as many as may run at once were running
     |- WeightsMissing        a language model that is neither here nor to be had
     |- PortInUse             another process listens there
     |- ScorerUnavailable     the scorer does not answer
@@ -120,6 +122,10 @@ class UnknownSearch(NotFound):
     """No search has this id."""
 
 
+class UnknownStatement(NotFound):
+    """No saved statement has this id."""
+
+
 class StoreError(LodestarError):
     """What lies in the store cannot be used."""
 
@@ -149,11 +155,15 @@ class FetchFailed(LodestarError):
 
 
 class QueryError(LodestarError):
-    """A statement of the SQL console gave no result."""
+    """A statement of the SQL console gave no result; `fault` says why in a word, for other languages than English."""
+
+    fault: str = "failed"
 
 
 class QueryRefused(QueryError):
     """A statement that does more than read, or that asked for what the sandbox withholds."""
+
+    fault = "refused"
 
 
 class QueryFailed(QueryError):
@@ -162,6 +172,14 @@ class QueryFailed(QueryError):
 
 class QueryTimeout(QueryError):
     """A statement took too long and was ended."""
+
+    fault = "timeout"
+
+
+class QueryBusy(QueryError):
+    """A statement was not begun, since as many as may run at once were running."""
+
+    fault = "busy"
 
 
 class WeightsMissing(LodestarError):

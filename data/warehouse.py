@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from data.errors import DamagedArtefact, InvalidConfig, SchemaMismatch, UnknownBuild
+from data.free_sql.files import FOLDER as SNAPSHOTS
 from data.publish import sha256_of
 from data.spec import DatasetSpec, parse_spec
 
@@ -201,11 +202,13 @@ def verify_build(path: Path) -> None:
 
 
 def remove_build(home: Path, build_id: str) -> None:
-    """Delete a build, its manifest and its quarantine; a build that is gone already is no error."""
+    """Delete a build, its manifest, its quarantine and its snapshots; a build that is gone already is no error."""
     build = home / "warehouse" / f"{build_id}.duckdb"
     build.unlink(missing_ok=True)
     manifest_path(build).unlink(missing_ok=True)
     (home / "quarantine" / f"{build_id}.parquet").unlink(missing_ok=True)
+    for snapshot in (home / SNAPSHOTS).glob(f"{build_id}-*.duckdb"):
+        snapshot.unlink(missing_ok=True)
 
 
 def _connect_read_only(path: Path) -> Connection:

@@ -1,5 +1,5 @@
 """What may be deleted, and its deletion: leftovers of crashes, runs and searches that came to nothing, builds nobody
-reads.
+reads, and what free SQL was shown of builds that are gone.
 
 Nothing that the ledger points at goes: no current build, no champion, no finished run, no build that a run or a
 waiting job reads. A row is marked before its files go, so a crash in between leaves files that no row claims, which
@@ -27,10 +27,12 @@ from core.ops.schema import jobs as jobs_table
 from core.ops.schema import promotions as promotions_table
 from core.ops.schema import runs as runs_table
 from core.ops.searches import FOLDER, KIND
+from data.free_sql.files import FOLDER as SNAPSHOTS
+from data.free_sql.files import remove_snapshots, stale_snapshots
 from data.publish import TEMPORARY, remove_orphans
 
 # The folders in which artefacts are published under temporary names first.
-_PUBLISHED = ("warehouse", "quarantine", "runs", "exports")
+_PUBLISHED = ("warehouse", "quarantine", "runs", "exports", SNAPSHOTS)
 # A build's own file, its manifest and its quarantine.
 _BUILD_PARTS = ("warehouse/{name}.duckdb", "warehouse/{name}.json", "quarantine/{name}.parquet")
 # A file that no row claims may be on its way to one; after this long it is not.
@@ -39,7 +41,8 @@ _UNCLAIMED_FOR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Pruned:
-    """One thing that was deleted (or would be): `kind` is leftover, run, search or build; `why` is for people."""
+    """One thing that was deleted (or would be): `kind` is leftover, run, search, build or snapshot; `why` is for
+    people."""
 
     kind: str
     name: str
@@ -92,6 +95,9 @@ def prune(
         for path, why in files.items()
         if (parts := _parts(home, path))
     ]
+    kept = {build.build_id for build in builds(ledger)} - set(unread)
+    snapshots = stale_snapshots(home / SNAPSHOTS, kept_builds=kept)
+    pruned += [Pruned("snapshot", path.stem, _size(path), "its build is gone") for path in snapshots]
     if not dry_run:
         remove_leftovers(home)
         with ledger.write() as connection:  # while this is open nobody resumes the job of one
@@ -102,6 +108,7 @@ def prune(
         for path in files:
             for part in _parts(home, path):
                 part.unlink(missing_ok=True)
+        remove_snapshots(home / SNAPSHOTS, kept_builds=kept)
     return pruned
 
 

@@ -2,8 +2,8 @@
 
 Only shapes live here; what a row means is said by the module that writes it: builds in `ledger`, jobs in
 `jobs`, runs in `runs`, promotions and readings of a test set in `registry`, a champion's challengers in `traffic`,
-feedback in `feedback`, the chain of what people did in `trail`, who may do it in `roles`. Nothing here is for one
-database only.
+feedback in `feedback`, the chain of what people did in `trail`, who may do it in `roles`, free SQL in `statements` and
+`saved`. Nothing here is for one database only.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -180,7 +180,36 @@ splits = sa.Table(
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("at", UtcTime, nullable=False),
 )
+statements = sa.Table(
+    "statements",
+    metadata,
+    sa.Column("statement_id", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("build_id", sa.String, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("text", sa.String),
+    sa.Column("salt", sa.String(64)),
+    sa.Column("explained", sa.Boolean, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("rows", sa.Integer),
+    sa.Column("cut", sa.Boolean, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Index("statements_of_actor", "dataset", "actor", "at"),
+)
+saved_statements = sa.Table(
+    "saved_statements",
+    metadata,
+    sa.Column("saved_id", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.UniqueConstraint("dataset", "name"),
+)
 _SINCE_2 = (feedback, trail, roles, splits)
+_SINCE_3 = (statements, saved_statements)
 
 
 @dataclass(frozen=True)
@@ -200,5 +229,10 @@ def _to_2(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {told}")
 
 
+def _to_3(connection: Connection) -> None:
+    """Free SQL: what was asked, and what was saved under a name."""
+    metadata.create_all(connection, tables=_SINCE_3)
+
+
 # A fresh ledger is created at SCHEMA_VERSION; these steps bring an older one there.
-MIGRATIONS: tuple[Migration, ...] = (Migration(2, _to_2),)
+MIGRATIONS: tuple[Migration, ...] = (Migration(2, _to_2), Migration(3, _to_3))

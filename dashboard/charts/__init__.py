@@ -10,6 +10,7 @@ from dashboard.charts.behaviour import activity, hour_weekday, long_tail, timeli
 from dashboard.charts.contest import forest, tradeoff
 from dashboard.charts.evidence import POLICIES, Dot, dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, plain, take_title
+from dashboard.charts.result import result
 from dashboard.charts.search import parallel
 from dashboard.charts.training import curves
 from dashboard.charts.why import waterfall
@@ -31,6 +32,7 @@ __all__ = [
     "parallel",
     "path",
     "plain",
+    "result",
     "take_title",
     "timeline",
     "tradeoff",

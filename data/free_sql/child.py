@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
 
 from data.errors import InvalidConfig
 from data.warehouse import Connection, DatabaseError, sandbox_connection
@@ -26,6 +27,10 @@ GRACE_S = 2.0  # beyond a statement's own seconds: to start, and to hand over th
 _BATCH_ROWS = 2_048
 _OPEN_FILES = 24
 _TIMED_OUT = "exceeded maximum execution time"
+# What Arrow would hand over as bytes of the database's own, or what no file and no grid could hold.
+_AS_TEXT = frozenset({"bignum", "bit", "geometry", "interval", "time with time zone", "uhugeint", "union", "variant"})
+_DATES = ("date", "time")  # of any kind; inside of others, where a moment past the year 9999 cannot be got out again
+_NESTED = frozenset({"array", "list", "map", "struct"})
 _WITHHELD = ("read-only mode", "configuration has been locked")
 _ONLY_READS = "only a single SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN of one, is run here"
 
@@ -144,7 +149,7 @@ def _check_explained(connection: Connection, text: str) -> None:
 
 def _limited(connection: Connection, statement: duckdb.Statement, limits: Limits) -> tuple[pa.Table, bool]:
     """At most `limits.rows` rows, and whether there were more. Raises Stopped (more bytes than allowed)."""
-    relation = connection.sql(statement)
+    relation = _plain_types(connection.sql(statement))
     reader = relation.to_arrow_reader(_BATCH_ROWS)
     if len(reader.schema) > limits.columns:
         raise Stopped("large", f"the result has {len(reader.schema)} columns; {limits.columns} are the most")
@@ -163,6 +168,30 @@ def _limited(connection: Connection, statement: duckdb.Statement, limits: Limits
         if cut:
             break
     return pa.Table.from_batches(batches, reader.schema), cut
+
+
+def _plain_types(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """The same rows with columns of odd types as the database writes them (`3 days`, `0101`)."""
+    written = [_is_odd(kind, inside=False) for kind in relation.types]
+    if not any(written):
+        return relation
+    columns = (
+        f"{f'CAST(#{place} AS VARCHAR)' if odd else f'#{place}'} AS {_quoted(name)}"
+        for place, (name, odd) in enumerate(zip(relation.columns, written, strict=True), 1)
+    )
+    return relation.project(", ".join(columns))
+
+
+def _is_odd(kind: DuckDBPyType, *, inside: bool) -> bool:
+    if kind.id in _AS_TEXT or (inside and kind.id.startswith(_DATES)):
+        return True
+    parts = kind.children if kind.id in _NESTED else []
+    return any(isinstance(part, DuckDBPyType) and _is_odd(part, inside=True) for _, part in parts)
+
+
+def _quoted(name: str) -> str:
+    """A column's name as SQL writes it, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _nonempty(reader: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:

@@ -40,10 +40,11 @@ _TREE = (
     " FROM duckdb_tables() AS t JOIN duckdb_columns() AS c USING (database_name, schema_name, table_name)"
     " WHERE NOT t.internal ORDER BY t.table_name, c.column_index"
 )
-_REMEDIES = {
-    "refused": (QueryRefused, "ask for rows of the tables listed beside the console"),
+_REMEDIES: dict[str, tuple[type[QueryError], str]] = {
+    "refused": (QueryRefused, "ask for rows of its tables, which SHOW TABLES lists"),
     "failed": (QueryFailed, "mend the statement; DESCRIBE shows a table's columns"),
     "memory": (QueryFailed, "ask for less at once: filter, or count before you join"),
+    "value": (QueryFailed, "CAST that column AS VARCHAR"),
     "large": (QueryFailed, "select fewer columns, or count instead of listing"),
     "timeout": (QueryTimeout, "filter by user, item or time, or count a part first"),
 }
@@ -107,9 +108,7 @@ def _run(snapshot: Path, statement: str, limits: Limits, *, explain: bool) -> An
         table = pa.ipc.open_stream(pa.py_buffer(body)).read_all()
         table.validate(full=True)
     except pa.ArrowException as error:
-        raise QueryFailed(
-            f"the result holds a value that a table cannot: {error}"[:_MOST_WORDS], remedy="CAST that column AS VARCHAR"
-        ) from error
+        raise _refusal("value", f"the result holds a value that a table cannot: {error}", limits) from error
     return Answer(table=_plain(table), cut=head["cut"], seconds=time.monotonic() - started)
 
 
@@ -227,4 +226,6 @@ def _refusal(fault: str, message: str, limits: Limits) -> QueryError:
         message = f"the statement took longer than {limits.seconds:g} s and was ended"
     elif fault == "memory" and not message.startswith("the database"):
         message = f"the statement needs more memory than the {limits.memory_mb} MB that it may have"
-    return kind(message[:_MOST_WORDS].rstrip("."), remedy=remedy)
+    error = kind(message[:_MOST_WORDS].rstrip("."), remedy=remedy)
+    error.fault = fault
+    return error

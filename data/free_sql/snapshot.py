@@ -7,23 +7,18 @@ away who of them is in the group. Written into a fresh file by plain CREATE TABL
 and kept under a name that says build and privilege: made once, good for as long as the build is.
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from data.errors import InvalidConfig, StoreError
+from data.errors import StoreError, UnknownBuild
+from data.free_sql.files import Privilege, snapshot_path
 from data.free_sql.suppression import Mask, hidden_cells
 from data.ingest import explained, sql
 from data.publish import full_disk_reported, move_whole, temporary_folder
 from data.warehouse import Connection, DatabaseError, Warehouse, build_connection
 
-VERSION = 1  # of what a snapshot holds; another one makes other names
 MOST_GROUPS = 200  # of an attribute; one with more tells people apart rather than groups, and is left out
 _KINDS, _MONTHS = "kind", "month"
 _SCHEMA = pa.schema(
@@ -38,28 +33,6 @@ _SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Privilege:
-    """What a role may see of a build. `user_keys`: the callers' keys of users; `smallest`: users of a shown group."""
-
-    role: str
-    user_keys: bool = True
-    smallest: int = 10
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z-]{0,31}", self.role):
-            raise InvalidConfig(f"{self.role!r} is no name of a role", remedy="use small letters and hyphens")
-        if self.smallest < 2:
-            raise InvalidConfig(f"groups of {self.smallest} are single users", remedy="give 2 or more")
-
-
-def snapshot_path(folder: Path, build_id: str, *, privilege: Privilege) -> Path:
-    """Where the snapshot of a build lies, made or not: the name depends on nothing else."""
-    told = json.dumps({"version": VERSION, **asdict(privilege)}, sort_keys=True)
-    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
-    return folder / f"{build_id}-{privilege.role}-{digest}.duckdb"
-
-
 def make_snapshot(
     warehouse: Warehouse, folder: Path, *, privilege: Privilege, threads: int = 2, memory_limit: str = "2GB"
 ) -> Path:
@@ -69,8 +42,8 @@ def make_snapshot(
     categories, attributes, price, available. users: user_id, key (by privilege) and the attributes that are not
     sensitive. sensitive_totals, sensitive_by_kind, sensitive_by_month: one row a sensitive attribute, group_name (and
     kind, or month): users, events_rounded (two digits, tens at the finest), suppressed (then both are null); without
-    groups that are suppressed throughout, and attributes of one group or of more than MOST_GROUPS. Raises DiskFull and
-    StoreError (memory).
+    groups that are suppressed throughout, and attributes of one group or of more than MOST_GROUPS. Raises DiskFull,
+    StoreError (memory) and UnknownBuild (it was removed meanwhile).
     """
     target = snapshot_path(folder, warehouse.facts.build_id, privilege=privilege)
     if target.exists():
@@ -85,21 +58,15 @@ def make_snapshot(
                 _write_counts(connection, warehouse, privilege)
                 connection.execute("CHECKPOINT snapshot; DETACH snapshot")
         except DatabaseError as error:
+            if not warehouse.path.exists():
+                raise UnknownBuild(
+                    f"build {warehouse.facts.build_id} was removed", remedy="`lodestar builds` lists those there are"
+                ) from error
             raise explained(error, memory_limit) from error
         if made.with_suffix(".duckdb.wal").exists():
             raise StoreError(f"the snapshot {target.stem} was not written whole", remedy="open the console anew")
         move_whole(made, target)
     return target
-
-
-def remove_snapshots(folder: Path, *, kept_builds: Collection[str]) -> list[Path]:
-    """Delete the snapshots of all other builds, and name them: after an erasure or a prune nothing of those stays."""
-    gone = []
-    for path in sorted(folder.glob("b-*.duckdb")) if folder.is_dir() else ():
-        if not any(path.name.startswith(f"{build_id}-") for build_id in kept_builds):
-            path.unlink(missing_ok=True)
-            gone.append(path)
-    return gone
 
 
 def _copy_rows(connection: Connection, warehouse: Warehouse, privilege: Privilege) -> None:

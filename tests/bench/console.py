@@ -29,7 +29,7 @@ from data.warehouse import Warehouse
 from tests.bench.__main__ import matmul_seconds
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-PAGES = ("Pulse", "Profile", "Studio", "Models", "Guide", "Audit", "Publish")
+PAGES = ("Pulse", "SQL", "Profile", "Studio", "Models", "Guide", "Audit", "Publish")
 STANDS = """() => {
   const app = document.querySelector('[data-testid="stApp"]');
   const figures = [...document.querySelectorAll('[data-testid="stPlotlyChart"]')];

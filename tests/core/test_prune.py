@@ -136,5 +136,22 @@ def test_leftovers_of_crashes_go_but_not_what_is_being_written(ledger: Ledger, t
     assert left - {"ledger.sqlite-wal", "ledger.sqlite-shm"} == {"b-just-published.duckdb"}
 
 
+def test_no_snapshot_of_a_build_outlives_it(ledger: Ledger, tmp_path: Path) -> None:
+    add_build(ledger, tmp_path, "b-old")
+    add_build(ledger, tmp_path, "b-older")
+    add_run(ledger, tmp_path, "b-older", state="finished")
+    add_build(ledger, tmp_path, "b-new")
+    for build_id in ("b-old", "b-older", "b-new", "b-erased"):
+        put(tmp_path / "snapshots" / f"{build_id}-analyst-0123abcd.duckdb", size=7)
+    put(tmp_path / "snapshots" / ".tmp-crashed" / "work.duckdb", size=3)
+    gone = {"snapshots/.tmp-crashed": 3, "b-old": 107, "b-old-analyst-0123abcd": 7, "b-erased-analyst-0123abcd": 7}
+    assert names(ledger, tmp_path, dry_run=True) == gone
+    assert len(list((tmp_path / "snapshots").glob("b-*"))) == 4, "nothing was deleted yet"
+    assert names(ledger, tmp_path) == gone
+    left = sorted(path.name for path in (tmp_path / "snapshots").iterdir())
+    assert left == ["b-new-analyst-0123abcd.duckdb", "b-older-analyst-0123abcd.duckdb"]
+    assert names(ledger, tmp_path) == {}
+
+
 def test_an_empty_home_has_nothing_to_prune(ledger: Ledger, tmp_path: Path) -> None:
     assert prune(ledger, tmp_path, now=NOW) == []

@@ -4,6 +4,7 @@ verify the report. A screenshot of each page is kept in `screenshots/`."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -40,7 +41,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SHOTS = Path(__file__).parents[2] / "screenshots"
-PAGES = ("pulse", "profile", "datasets", "studio", "models", "guide", "audit", "publish")
+PAGES = ("pulse", "sql", "profile", "datasets", "studio", "models", "guide", "audit", "publish")
 
 pytestmark = [
     pytest.mark.browser,
@@ -201,6 +202,51 @@ def download_and_verify(page: Page, console: str, home: Path, folder: Path) -> N
     result = verify(file, home)
     assert result.findings == []
     assert result.complete
+
+
+def test_a_question_is_asked_drawn_handed_out_saved_and_opened_by_its_link(
+    console: str, page: Page, tmp_path: Path
+) -> None:
+    page.goto(f"{console}/sql?lang=en")
+    expect(page.locator("h1")).to_have_text("What do you want to know about tiny?", timeout=30_000)
+    settled(page)
+    ask(page, "SELECT title, count(*) AS n FROM events JOIN items USING (item_id) GROUP BY title ORDER BY n DESC")
+    expect(page.get_by_text("30 rows in")).to_be_visible(timeout=60_000)
+    expect(page.locator(".js-plotly-plot .bars path").first).to_be_visible(timeout=30_000)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV", exact=True).click()
+    download.value.save_as(tmp_path / "rows.csv")
+    assert (tmp_path / "rows.csv").read_text(encoding="utf-8-sig").splitlines()[0] == "title,n"
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_label("Name", exact=True).fill("Titles by events")
+    page.get_by_role("button", name="Save statement").click()
+    expect(page.get_by_text("Saved as Titles by events.")).to_be_visible(timeout=30_000)
+    page.wait_for_function("location.search.includes('saved=')", timeout=10_000)
+    link = page.url
+    ask(page, "SELECT nothing FROM events")
+    expect(page.get_by_text("The database could not run this")).to_be_visible(timeout=60_000)
+    page.goto(link)
+    settled(page)
+    expect(page.locator("textarea").first).to_have_value(re.compile("SELECT title, count"), timeout=30_000)
+    page.get_by_role("tab", name="History").click()
+    expect(page.get_by_role("button", name="SELECT nothing FROM events")).to_be_visible()
+    page.get_by_role("tab", name="Examples").click()
+    page.get_by_role("button", name="The items with the most events").click()
+    expect(page.locator("textarea").first).to_have_value(re.compile("LIMIT 20"), timeout=30_000)
+    page.get_by_role("tab", name="Saved").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_text("Deleted Titles by events.")).to_be_visible(timeout=30_000)
+    page.set_viewport_size({"width": 800, "height": 900})
+    settled(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+
+
+def ask(page: Page, statement: str) -> None:
+    """Types a statement and runs it as analysts do, by Ctrl+Enter."""
+    editor = page.locator("textarea").first
+    editor.fill(statement)
+    editor.press("Control+Enter")
 
 
 # Points of the first figure's loss that are the job's own: the dotted line is another run's.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from data.errors import (
 )
 from data.free_sql import child, sandbox
 from data.free_sql.child import Stopped, readable
+from data.free_sql.files import Privilege
 from data.free_sql.sandbox import Limits
-from data.free_sql.snapshot import Privilege, make_snapshot
+from data.free_sql.snapshot import make_snapshot
 from data.warehouse import Warehouse, build_connection
 
 SHORT = Limits(seconds=1.0)
@@ -352,6 +354,29 @@ def test_good_statements_give_their_rows(snapshot: Path) -> None:
         assert answer.table.to_pylist() == rows, statement
         assert not answer.cut
         assert 0 < answer.seconds < WITHIN_S
+
+
+ODD = {
+    "INTERVAL 3 DAY": "3 days",
+    "'0101'::BIT": "0101",
+    "123456789012345678901234567890123456789012345::BIGNUM": "123456789012345678901234567890123456789012345",
+    "[MAP{'a': INTERVAL 1 MONTH}]": "[{a=1 month}]",
+    "['290000-01-01'::TIMESTAMP]": "['290000-01-01 00:00:00']",
+    "TIMETZ '12:30:01+02'": "12:30:01+02",
+    "union_value(k := 1)": "1",
+    "42::VARIANT": "42",
+    "[1, NULL]": [1, None],
+    "{'a': 1.5, 'b': 'x'}": {"a": Decimal("1.5"), "b": "x"},
+    "'a'::ENUM ('a', 'b')": "a",
+}
+
+
+def test_odd_types_come_as_the_database_writes_them(snapshot: Path) -> None:
+    columns = ", ".join(f'{value} AS "{place}""<b>"' for place, value in enumerate(ODD))
+    answer = sandbox.run(snapshot, f"SELECT {columns} FROM range(3) ORDER BY range")
+    assert answer.table.column_names == [f'{place}"<b>' for place in range(len(ODD))]
+    for row in answer.table.to_pylist():
+        assert list(row.values()) == list(ODD.values())
 
 
 def test_long_results_are_cut_and_say_so(snapshot: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from data.errors import InvalidConfig
-from data.free_sql.snapshot import Privilege, make_snapshot, remove_snapshots, snapshot_path
+from data.free_sql.files import Privilege, remove_snapshots, snapshot_path
+from data.free_sql.snapshot import make_snapshot
 from data.ingest import ingest
 from data.spec import parse_spec
 from data.warehouse import Warehouse, build_connection

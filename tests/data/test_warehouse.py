@@ -108,7 +108,8 @@ def test_an_unknown_time_zone_is_a_stated_error(shop: Warehouse) -> None:
 
 
 def test_remove_build_takes_all_of_it(tmp_path: Path) -> None:
-    for folder, name in (("warehouse", "b-1.duckdb"), ("warehouse", "b-1.json"), ("quarantine", "b-1.parquet")):
+    of_it = {"warehouse": ("b-1.duckdb", "b-1.json"), "quarantine": ("b-1.parquet",), "snapshots": ("b-1-a-0.duckdb",)}
+    for folder, name in ((folder, name) for folder, names in of_it.items() for name in names):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_text("x")
     (tmp_path / "warehouse" / "b-2.duckdb").write_text("x")
