@@ -286,7 +286,7 @@ def load_spec(path: Path) -> DatasetSpec:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InvalidSpec(f"there is no spec at {path}", remedy=_GIVE_A_PATH) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or a path that holds a NUL
         raise InvalidSpec(f"{path} cannot be read as text", remedy=_GIVE_A_PATH) from error
     return parse_spec(text, origin=path.name)
 
