@@ -9,7 +9,8 @@
     |  |- InvalidConfig          a training configuration is malformed
     |  |- CannotGuess            files whose values and names do not tell what they are
     |- NotFound              a name that nothing answers to
-    |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob, UnknownSearch
+    |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob,
+    |     UnknownSearch, UnknownUpload
     |- StoreError            what lies in the store cannot be used
     |  |- SchemaMismatch         a build of another version; `lodestar ingest` makes it anew
     |  |- RunUnfinished          a run without a manifest: its job died or still runs
@@ -118,6 +119,10 @@ class UnknownJob(NotFound):
 
 class UnknownSearch(NotFound):
     """No search has this id."""
+
+
+class UnknownUpload(NotFound):
+    """No upload has this id: it was committed, dropped, or too old."""
 
 
 class StoreError(LodestarError):

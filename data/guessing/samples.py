@@ -30,20 +30,20 @@ _MOST_CELLS = 4_000_000
 T = TypeVar("T")
 
 
-def sample_of(path: Path) -> pa.Table:
+def sample_of(path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> pa.Table:
     """A sample of delimited text, JSON lines or Parquet: one text column for each of its own, also where names repeat.
 
     The schema's metadata tells under ROWS_KEY about how many rows there are in all. What is compressed or not UTF-8 is
-    written out first, as a whole. Raises UnreadableFile.
+    written out first, as a whole. encoding, delimiter: where the caller says them. Raises UnreadableFile.
     """
     if is_parquet(path):
         return _of_parquet(path)
     with TemporaryDirectory() as scratch:
-        text = decode(path, into=Path(scratch)).text
+        text = decode(path, into=Path(scratch), encoding=encoding).text
         head = first_bytes(text, name=path.name)
         if is_json_lines(path.name, head):
             return _of_json_lines(path, text)
-        return _of_text(path, text, head)
+        return _of_text(path, text, head, delimiter)
 
 
 def rows_of(sample: pa.Table) -> int:
@@ -51,8 +51,8 @@ def rows_of(sample: pa.Table) -> int:
     return int((sample.schema.metadata or {}).get(ROWS_KEY, sample.num_rows))
 
 
-def _of_text(path: Path, text: Path, head: bytes) -> pa.Table:
-    header, delimiter = header_of(path.name, head, ())
+def _of_text(path: Path, text: Path, head: bytes, said: str | None) -> pa.Table:
+    header, delimiter = header_of(path.name, head, (), delimiter=said)
     rejects: list[Reject] = []
     most = min(SAMPLE_ROWS, _MOST_CELLS // len(header))
 
