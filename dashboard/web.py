@@ -50,7 +50,20 @@ NEEDED = (
 # Those that do, imported while the first browser connects.
 WITH_CACHES = tuple(
     f"dashboard.{name}"
-    for name in ("scene", "watching", "searching", "slate", "promoting", "contest", "guiding", "drifting", "outlook")
+    for name in (
+        "scene",
+        "watching",
+        "searching",
+        "slate",
+        "promoting",
+        "contest",
+        "guiding",
+        "drifting",
+        "outlook",
+        "bringing",
+        "trying",
+        "committing",
+    )
 )
 
 
