@@ -43,7 +43,8 @@ def mapped(here: Place, one: Upload) -> Tried | None:
     t = here.t
     form, warnings = begun(here, one)
     if warnings:
-        st.warning("\n".join(f"- {warning}" for warning in warnings), icon=":material/visibility:")
+        told = "\n".join([f"**{t('bring.to_look_at')}**\n", *(f"- {warning}" for warning in warnings)])
+        st.warning(told, icon=":material/visibility:")
     values = mapform.filled_in(form)
     spec, faults = mapping.spec_of(values)
     mapform.tell(form, faults)

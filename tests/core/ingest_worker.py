@@ -1,6 +1,7 @@
-"""A worker of one ingest job that kills itself at a named point, run by the tests as a process of its own.
+"""A worker of one ingest job that kills itself at a named point, or stays there, run by the tests as a process of its
+own.
 
-    python ingest_worker.py HOME JOB [POINT]
+    python ingest_worker.py HOME JOB [POINT [stay]]
 
 A point is a step's name, or `published` (before the ledger hears of the build), `recorded` (before the upload goes),
 `dropped` (before the job's end is recorded).
@@ -9,6 +10,7 @@ A point is a step's name, or `published` (before the ledger hears of the build),
 import os
 import signal
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,12 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(home: Path, job_id: str, point: str = "") -> int:
+def stay() -> None:
+    while True:
+        time.sleep(0.05)
+
+
+def main(home: Path, job_id: str, point: str = "", then: str = "die") -> int:
     if point == "published":
         intake.record = die
     elif point == "recorded":
@@ -33,7 +40,7 @@ def main(home: Path, job_id: str, point: str = "") -> int:
     def say(line: str) -> None:
         print(line, flush=True)
         if point and line.endswith(f"  {point}"):
-            die()
+            die() if then == "die" else stay()
 
     with Ledger.open(home) as ledger:
         return worker.work(ledger, home, job_id, {intake.KIND: partial(intake.ingest_job, threads=1, say=say)})

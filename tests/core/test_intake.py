@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,6 +162,27 @@ def test_a_cancelled_job_leaves_nothing_and_keeps_the_upload(tmp_path: Path, led
     intake.drop(ledger, tmp_path, one.upload_id, by="ann")
     with pytest.raises(UnknownUpload):
         order(ledger, tmp_path, one)
+
+
+def test_a_job_that_is_cancelled_in_the_middle_leaves_nothing(tmp_path: Path, ledger: Ledger) -> None:
+    one = bring(ledger, tmp_path)
+    job_id = order(ledger, tmp_path, one)
+    claimed = claim(ledger, supervisor=Process.current(), lease_s=600, now=utc_now())
+    assert claimed is not None
+    command = [sys.executable, str(WORKER), str(tmp_path), job_id, "writing histories", "stay"]
+    worker = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    try:
+        until = time.monotonic() + 60
+        while jobs.status(ledger, job_id).stage != "writing events" and time.monotonic() < until:
+            time.sleep(0.05)
+        jobs.request_cancel(ledger, job_id, now=utc_now())
+        worker.wait(30)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert jobs.status(ledger, job_id).state == "cancelled"
+    assert builds(ledger) == [] and uploads.uploads(tmp_path) == [one]
+    assert list((tmp_path / "warehouse").iterdir()) == [] == list((tmp_path / "quarantine").glob("*.parquet"))
 
 
 def test_one_upload_is_one_job_and_two_operators_make_two_builds(tmp_path: Path, ledger: Ledger) -> None:

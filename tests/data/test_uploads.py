@@ -178,3 +178,19 @@ def test_a_spec_of_an_upload_reads_nothing_else(tmp_path: Path, section: str) ->
     uploads.refuse_others(own, one)
     with pytest.raises(InvalidSpec, match="users"):
         uploads.refuse_others(parse_spec(own.to_toml() + '[users]\nfiles = "b.csv"\n'), one)
+
+
+def test_of_a_packed_file_only_so_much_is_unpacked_to_look_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from data.guessing import samples
+
+    packed = tmp_path / "log.csv.gz"
+    packed.write_bytes(
+        gzip.compress(b"user,item,ts\n" + b"".join(b"u%d,i%d,1704103200\n" % (n, n) for n in range(30_000)))
+    )
+    monkeypatch.setattr(samples, "decode", None)  # which would write all of it out
+    few = samples.sample_of(packed, most_bytes=10_000)
+    assert few.column_names == ["user", "item", "ts"] and 400 < few.num_rows < 700
+    assert few.column(0).to_pylist()[-1] == f"u{few.num_rows - 1}"
+    assert samples.sample_of(packed, most_bytes=10_000_000).num_rows == samples.SAMPLE_ROWS
