@@ -7,7 +7,7 @@ import streamlit as st
 from core.ops import intake, jobs
 from core.ops.builds import build_of
 from core.ops.jobrow import WAITING, JobRow
-from dashboard import fitness, loaders, parts, queueing
+from dashboard import fitness, loaders, parts, queueing, state
 from dashboard.parts import Card
 from dashboard.scene import Place, at_build
 from data.errors import UnknownBuild
@@ -86,6 +86,10 @@ def result(here: Place, job: JobRow) -> None:
         parts.problem(t, error)
         return
     facts = s.facts
+    if state.recall("bring-shown", None) != job.job_id:  # what was just brought is what the other pages show next
+        state.keep("bring-shown", job.job_id)
+        state.choose("dataset", s.dataset)
+    st.page_link("views/datasets.py", label=t("bring.see"), icon=":material/database:")
     parts.cards(
         [
             Card(t("datasets.accepted"), t.count(facts.accepted), t("pulse.of_read", n=facts.read)),

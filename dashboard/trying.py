@@ -4,6 +4,7 @@ text, what an ingest of it would do, and the order.
 
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,12 +31,14 @@ from data.uploads import Upload
 
 @dataclass(frozen=True)
 class Tried:
-    """A spec that can be tried: its text, the folder of its files, and how it is ordered. name: of its file."""
+    """A spec that can be tried: its text, the folder of its files, its file's name, and whether it is one on this
+    machine, which is run as it stands."""
 
     text: str
     base: Path
     name: str
     dataset: str
+    named: bool = False
 
 
 def mapped(here: Place, one: Upload) -> Tried | None:
@@ -88,8 +91,8 @@ def written(here: Place, it: Tried) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
-        parts.note(t("bring.same"))
-        st.code(f"lodestar ingest {shlex.quote(it.name)}", language=None)
+        parts.note(t("bring.same_here" if it.named else "bring.same"))
+        st.code(f"lodestar ingest {shlex.quote(str(it.base / it.name) if it.named else it.name)}", language=None)
 
 
 def trial(here: Place, it: Tried, one: Upload | None) -> Rehearsal | None:
@@ -97,17 +100,14 @@ def trial(here: Place, it: Tried, one: Upload | None) -> Rehearsal | None:
     t = here.t
     tried, asked = state.recall("bring-tried", ("", ""))
     done = tried == it.text
-    if st.button(
+    st.button(
         t("bring.try_again" if done else "bring.try"),
         key="bring-try",
         type="secondary" if done else "primary",
         icon=":material/science:",
-    ):
-        asked = "" if one is not None else f"{time.time()}"
-        state.keep("bring-tried", (it.text, asked))
-        if one is not None:
-            uploads.keep_draft(one, it.text)
-        st.rerun()
+        on_click=_try,
+        args=(it, one),
+    )
     if not done:
         parts.note(t("bring.try_says"))
         return None
@@ -192,16 +192,34 @@ def commit(here: Place, it: Tried, found: Rehearsal, one: Upload | None) -> None
     blocked = found.accepted == 0 or (found.stopped is not None and found.whole)
     if blocked:
         parts.note(t("bring.blocked"))
-    if st.button(
-        t("bring.commit"), type="primary", key="bring-commit", icon=":material/inventory_2:", disabled=blocked
-    ):
-        try:
-            job_id = ordered(here, it, one)
-        except LodestarError as error:
-            parts.problem(t, error)
-            return
-        st.toast(t("bring.ordered", job=job_id))
-        st.rerun()
+    st.button(
+        t("bring.commit"),
+        type="primary",
+        key="bring-commit",
+        icon=":material/inventory_2:",
+        disabled=blocked,
+        on_click=state.keep,  # before the page is drawn: nothing that comes between can lose the click
+        args=("bring-wanted", it.text),
+    )
+    wanted = state.recall("bring-wanted", None)
+    state.keep("bring-wanted", None)
+    if wanted != it.text or blocked:  # of a form that was changed at the same moment nothing is made
+        return
+    try:
+        job_id = ordered(here, it, one)
+    except LodestarError as error:
+        parts.problem(t, error)
+        return
+    st.toast(t("bring.ordered", job=job_id))
+    st.rerun()
+
+
+def _try(it: Tried, one: Upload | None) -> None:
+    """Remembers what is tried; the same spec of files that may have changed is tried anew."""
+    state.keep("bring-tried", (it.text, f"{time.time()}" if it.named else ""))
+    if one is not None:
+        with suppress(LodestarError):  # a full disk, say, which the try itself tells of
+            uploads.keep_draft(one, it.text)
 
 
 def ordered(here: Place, it: Tried, one: Upload | None) -> str:

@@ -65,7 +65,7 @@ def of_spec(here: Place, name: str) -> None:
     except LodestarError as error:
         parts.problem(t, error)
         return
-    it = Tried(text, here.settings.specs_at, name, dataset)
+    it = Tried(text, here.settings.specs_at, name, dataset, named=True)
     trying.written(here, it)
     tried(here, it, upload=None)
     if job is not None:

@@ -135,7 +135,9 @@ def test_from_an_upload_to_a_build(opened: Opened, tmp_path: Path, language: str
         (row,) = builds(ledger)
     assert row.build_id.removeprefix("b-") in test.title[0].value and row.facts["accepted"] == 195
     assert uploads.uploads(tmp_path) == []
-    test.run()  # a link to it still tells what came of it
+    test.switch_page("views/datasets.py").run()
+    assert "clicks" in test.title[0].value
+    test = opened(tmp_path, upload=one.upload_id, lang=language)  # a link to it still tells what came of it
     assert not test.exception and not test.error
 
 
@@ -241,6 +243,7 @@ def test_a_spec_on_this_machine_is_run_as_it_is(opened: Opened, tmp_path: Path) 
     assert worked(tmp_path) == "succeeded"
     test.run()
     assert not test.exception and not test.error
+    assert f"lodestar ingest {specs / 'shop.toml'}" in [block.value for block in test.code]
     other = opened(tmp_path, spec="../../secret.toml")
     assert not other.exception and "there is no" in other.error[0].value
 
