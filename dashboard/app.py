@@ -23,6 +23,7 @@ SIDEBAR_PX = 216
 ASKED = {
     "profile": roles.Act.EXPLORE,
     "datasets": roles.Act.INGEST,
+    "bring": roles.Act.INGEST,
     "guide": roles.Act.EXPLORE,
     "publish": roles.Act.PUBLISH,
     "sql": roles.Act.EXPLORE,
@@ -67,7 +68,8 @@ def main() -> None:
     }
     # Streamlit serves the first page at "/" alone; a link to it by name must work as well.
     alias = st.Page(f"views/{FIRST}.py", title=t(f"nav.{FIRST}"), url_path=FIRST, visibility="hidden")
-    page = st.navigation({**pages, "": [alias]}, expanded=True)
+    bring = st.Page("views/bring.py", title=t("bring.nav"), url_path="bring", visibility="hidden")  # reached from Data
+    page = st.navigation({**pages, "": [alias, bring]}, expanded=True)
     if page == alias:
         st.switch_page(next(iter(pages.values()))[0])  # which the sidebar then marks as the page in view
     try:

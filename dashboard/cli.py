@@ -6,6 +6,7 @@ so that `lodestar jobs` starts without loading torch.
 
 import sys
 from collections import Counter
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -173,7 +174,8 @@ def prune(as_json: AsJson = False, home: Home = None) -> None:
 
     with desk(home) as d:
         roles.require(d.ledger, actor(), roles.Act.INGEST)
-        removed = clear(d.ledger, d.home, now=utc_now())
+        keep = d.settings.upload_limits.kept_for
+        removed = clear(d.ledger, d.home, now=utc_now(), keep_uploads=keep)
         if removed:
             detail = {"kinds": dict(Counter(one.kind for one in removed)), "bytes": sum(one.bytes for one in removed)}
             noted(d.ledger, "prune", "store", detail)
@@ -200,26 +202,18 @@ for _command in (
 @app.command(hidden=True)
 def work(job: str, home: Home = None) -> None:
     """Run one claimed job in this process; the supervisor starts it."""
-    import torch
-
+    from core.ops import intake
+    from core.ops.jobs import status
     from core.ops.processes import yield_to_others
-    from core.ops.worker import JobContext
     from core.ops.worker import work as run_job
-    from core.pipeline import train_run
-    from core.searching import search_run
 
     yield_to_others()
     with desk(home) as d:
-        torch.set_num_threads(d.settings.threads)
         mine = d.settings
-
-        def train_body(context: JobContext) -> dict[str, Any]:
-            return train_run(context, cache=mine.cache, offline=mine.offline, hub=mine.hub)
-
-        def search_body(context: JobContext) -> dict[str, Any]:
-            return search_run(context, cache=mine.cache, offline=mine.offline, hub=mine.hub)
-
-        raise typer.Exit(run_job(d.ledger, d.home, job, {"train": train_body, "search": search_body}))
+        bodies = {intake.KIND: partial(intake.ingest_job, threads=mine.threads, say=typer.echo)}
+        if status(d.ledger, job).kind != intake.KIND:  # which needs no model, and seconds less without
+            bodies |= _model_bodies(mine)
+        raise typer.Exit(run_job(d.ledger, d.home, job, bodies))
 
 
 @app.command(hidden=True)
@@ -272,6 +266,18 @@ def main() -> None:
         app()
     except LodestarError as error:
         sys.exit(terminal.fail(error, as_json="--json" in sys.argv))
+
+
+def _model_bodies(mine: Settings) -> dict[str, Any]:
+    """The bodies of the jobs that load a model."""
+    import torch
+
+    from core.pipeline import train_run
+    from core.searching import search_run
+
+    torch.set_num_threads(mine.threads)
+    given = {"cache": mine.cache, "offline": mine.offline, "hub": mine.hub}
+    return {"train": partial(train_run, **given), "search": partial(search_run, **given)}
 
 
 def _guess(paths: list[str], *, out: Path | None, force: bool, as_json: bool) -> None:

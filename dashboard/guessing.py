@@ -19,6 +19,7 @@ _OTHER_ENDINGS = "toml md rst html htm pdf png jpg jpeg gif svg py ipynb sh npz 
 _NO_TABLES = frozenset(f".{ending}" for ending in _OTHER_ENDINGS.split())
 _PATTERN_MARKS = "*?["
 _MOST_FILES = 200
+_SHOWN = 60  # characters of a path that is none
 
 
 def guess_dataset(
@@ -28,7 +29,7 @@ def guess_dataset(
     `ingest --guess`. Raises InputError where a spec stands already and `force` is not given, CannotGuess,
     UnreadableFile."""
     files, folder, called = _found(paths)
-    spec_path = out if out and not out.is_dir() else (out or folder) / f"{dataset_name(called)}.toml"
+    spec_path = _spec_path(out, folder, called)
     if spec_path.exists() and not force:
         raise InputError(f"there is {spec_path} already", remedy="say --force to replace it, or --out FILE for another")
     samples, unread = dict[str, pa.Table](), list[str]()
@@ -58,17 +59,25 @@ def guess_dataset(
     }
 
 
+def _spec_path(out: Path | None, folder: Path, called: str) -> Path:
+    """Where the spec is written: `out`, or a file named after the data in that folder or the files' own."""
+    named = f"{dataset_name(called)}.toml"
+    try:
+        target = folder / named if out is None else out / named if out.is_dir() else out
+        target.exists()
+        return target
+    except (OSError, ValueError) as error:
+        raise _no_path(str(out), error) from error
+
+
 def _found(paths: Sequence[str]) -> tuple[list[Path], Path, str]:
     """The files that paths, folders and patterns stand for, the folder they share, and what the data may be called."""
     files: list[Path] = []
     for text in paths:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            files += [one for one in sorted(path.iterdir()) if one.is_file() and _may_hold_rows(one)]
-        elif path.exists() or not any(mark in text for mark in _PATTERN_MARKS):
-            files.append(path)
-        else:
-            files += [Path(one) for one in sorted(glob.glob(str(path))) if Path(one).is_file()]  # noqa: PTH207
+        try:
+            files += _at(text)
+        except (OSError, RuntimeError, ValueError) as error:  # a name too long, nobody's home, a NUL
+            raise _no_path(text, error) from error
     files = list(dict.fromkeys(files))
     if not files:
         raise UnreadableFile(
@@ -80,6 +89,24 @@ def _found(paths: Sequence[str]) -> tuple[list[Path], Path, str]:
     folder = Path(os.path.commonpath([one.parent.resolve() for one in files]))
     alone = len(files) == 1 and not Path(paths[0]).expanduser().is_dir()
     return files, folder, files[0].stem if alone else folder.name
+
+
+def _at(text: str) -> list[Path]:
+    """The files that one path, folder or pattern stands for. Raises OSError, RuntimeError or ValueError for what no
+    file system could name."""
+    path = Path(text).expanduser()
+    path.resolve()
+    if path.is_dir():
+        return [one for one in sorted(path.iterdir()) if one.is_file() and _may_hold_rows(one)]
+    if path.exists() or not any(mark in text for mark in _PATTERN_MARKS):
+        return [path]
+    return [Path(one) for one in sorted(glob.glob(str(path))) if Path(one).is_file()]  # noqa: PTH207
+
+
+def _no_path(text: str, error: Exception) -> UnreadableFile:
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return UnreadableFile(f"{shown!r} cannot be looked at: {why}", remedy="name files that are there, or their folder")
 
 
 def _may_hold_rows(path: Path) -> bool:

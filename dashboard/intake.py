@@ -2,18 +2,17 @@
 back since: what `ingest`, `demo` and `update` do.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.ops import feedback, roles, trail
-from core.ops.builds import BuildRow, current_build, record_build
+from core.ops import feedback, roles
+from core.ops.builds import BuildRow, current_build
+from core.ops.intake import Order, bring, record
 from core.ops.ledger import Ledger, utc_now
 from dashboard.desk import actor
 from dashboard.settings import Settings
 from dashboard.terminal import Report
 from data.extend import extend
-from data.ingest import IngestResult, ingest
 from data.presets import preset_names
 from data.sources import fetch
 from data.spec import load_spec
@@ -25,19 +24,8 @@ def ingest_dataset(mine: Settings, ledger: Ledger, spec: str, *, progress: Repor
     if spec in preset_names() and not path.exists():
         path = fetch(spec, cache=mine.cache, offline=mine.offline, progress=progress).spec_path
     roles.require(ledger, actor(), roles.Act.INGEST)
-    described, now = load_spec(path), utc_now()
-    upto = feedback.watermark(ledger, described.name)
-    acts = feedback.events(ledger, described.name, upto=upto)
-    made = ingest(
-        described,
-        base=path.parent,
-        home=mine.home,
-        now=now,
-        threads=mine.threads,
-        progress=progress,
-        feedback=acts,
-    )
-    return _recorded(ledger, made, feedback=acts.num_rows, feedback_to=upto)
+    order = Order(load_spec(path), path.parent, actor())
+    return bring(ledger, mine.home, order, threads=mine.threads, progress=progress)
 
 
 def fold_feedback(mine: Settings, ledger: Ledger, build: BuildRow) -> BuildRow:
@@ -49,32 +37,5 @@ def fold_feedback(mine: Settings, ledger: Ledger, build: BuildRow) -> BuildRow:
     if not acts.num_rows:
         return build
     made = extend(build.path, acts, home=mine.home, now=utc_now(), threads=mine.threads)
-    _recorded(ledger, made, feedback=acts.num_rows, feedback_to=upto, instead_of=build.build_id)
+    record(ledger, made, feedback=acts.num_rows, feedback_to=upto, by=actor(), instead_of=build.build_id)
     return current_build(ledger, build.dataset)
-
-
-def _recorded(
-    ledger: Ledger, made: IngestResult, *, feedback: int, feedback_to: int, instead_of: str | None = None
-) -> dict[str, Any]:
-    """Make a published build current; the `ingest` JSON."""
-    fields = ("dataset", "build_id", "read", "accepted", "quarantined", "reasons", "seconds")
-    told = {name: getattr(made, name) for name in fields} | {"feedback": feedback}
-    record_build(
-        ledger,
-        build_id=made.build_id,
-        dataset=made.dataset,
-        path=made.path,
-        facts=told,
-        now=made.facts.created,
-        feedback_to=feedback_to,
-        instead_of=instead_of,
-        note=partial(
-            trail.note,
-            actor=actor(),
-            act="ingest",
-            subject=made.dataset,
-            now=made.facts.created,
-            detail={"build_id": made.build_id, "read": made.read, "accepted": made.accepted, "feedback": feedback},
-        ),
-    )
-    return told | {"quality": made.quality, "tz": made.facts.spec.events.tz}

@@ -186,6 +186,7 @@ def argv_for(name: str, settings: Settings, *, port: int) -> list[str]:
             "server.headless": "true",
             "server.fileWatcherType": "none",
             "server.enableStaticServing": "true",
+            "server.maxUploadSize": settings.upload_mb,
             "client.showErrorDetails": "none",
             "browser.gatherUsageStats": "false",
         }

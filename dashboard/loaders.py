@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import streamlit as st
 
@@ -23,11 +24,19 @@ from dashboard.publishing import Report, report_of
 from dashboard.querying import Results
 from dashboard.words import Words
 from data import reads
+from data.differences import Differences
+from data.differences import differences as compared
+from data.errors import UnreadableFile
 from data.free_sql import sandbox
+from data.guessing.guess import Guess, guess
+from data.guessing.samples import sample_of
 from data.quality import quality_of
+from data.rehearsal import Rehearsal, rehearse
+from data.spec import parse_spec
 from data.warehouse import BuildFacts, Warehouse
 
 _TABLES = {"show_spinner": False, "max_entries": 64}
+SAMPLE_BYTES = 64 << 20  # of an upload that is packed
 EVERYTHING = 1_000_000  # rows: no user and no item has more
 _ANSWERS = {"show_spinner": False, "max_entries": 512}
 
@@ -340,3 +349,46 @@ def schema_tree(snapshot: Path) -> list[sandbox.Branch]:
 def results() -> Results:
     """What statements gave, for everyone, within a fixed number of bytes."""
     return Results()
+
+
+# ---- what is brought: uploads, which never change, and specs by their text
+
+
+@st.cache_data(show_spinner=False, max_entries=24)
+def sample(file: Path, encoding: str | None, delimiter: str | None) -> pa.Table:
+    """A sample of an uploaded file. Raises UnreadableFile."""
+    return sample_of(file, encoding=encoding, delimiter=delimiter, most_bytes=SAMPLE_BYTES)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def guessed(folder: Path, files: tuple[str, ...], called: str) -> Guess:
+    """The guessed spec of an upload's files; those that cannot be read are told among its warnings. Raises CannotGuess,
+    UnreadableFile."""
+    samples, unread = dict[str, pa.Table](), list[str]()
+    for name in files:
+        try:
+            samples[name] = sample(folder / name, None, None)
+        except UnreadableFile as error:
+            if len(files) == 1:
+                raise
+            unread.append(f"{name} is left out: {error}")
+    return guess(samples, name=called, unread=unread)
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def rehearsed(home: Path, base: Path, text: str, asked: str) -> Rehearsal:
+    """What an ingest of a spec's first rows does. asked: another word where the files may have changed. Raises what
+    `rehearse` does."""
+    return rehearse(parse_spec(text), base=base, home=home, now=datetime.now(UTC))
+
+
+@st.cache_data(**_TABLES)
+def differences(before: Path, now: Path) -> Differences:
+    """What changed from one build to another."""
+    return compared(warehouse(before), warehouse(now))
+
+
+@st.cache_data(**_TABLES)
+def refused_at(file: Path, stamp: int) -> pd.DataFrame:
+    """The first rows that stopped an ingest."""
+    return reads.quarantine_rows(file).to_pandas()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from dashboard.words import Words, escape
+from data.differences import Differences
 from data.quality import BOT_EVENTS, BOT_TIMES, BURST
 from data.warehouse import BuildFacts
 
@@ -83,4 +84,35 @@ def _said(one: Mapping[str, Any], words: Words, *, tz: str) -> str:
         bot_events=BOT_EVENTS,
         bot_times=BOT_TIMES,
         tz=tz,
+    )
+
+
+def came_and_went(found: Differences, words: Words) -> pd.DataFrame:
+    """what, before, now, added, gone: users, items, events, then each kind of event, whose two last are empty."""
+    rows = [{**row, "what": words(f"came.{row['what']}")} for row in found.counts.to_pylist()]
+    rows += [
+        {**row, "what": words("came.kind", kind=words.name("kind", row["kind"])), "added": None, "gone": None}
+        for row in found.kinds.to_pylist()
+    ]
+    shown = pd.DataFrame(rows, columns=["what", "before", "now", "added", "gone"])
+    return shown.astype(dict.fromkeys(("before", "now", "added", "gone"), "Int64"))
+
+
+def said_otherwise(found: Differences, words: Words) -> str:
+    """How much of what both builds hold is said otherwise, field by field, as a Markdown list."""
+    lines = []
+    for table in ("users", "items"):
+        rows = [row for row in found.fields.to_pylist() if row["table"] == table and row["changed"]]
+        if rows:
+            changed = words.listing([_changed(row, words) for row in rows])
+            told = {"of": rows[0]["of"], "what": words(f"came.what_{table}"), "changed": changed}
+            lines.append(f"- {words.md('came.said', **told)}")
+    return "\n".join(lines) or f"- {words('came.nothing')}"
+
+
+def _changed(row: Mapping[str, Any], words: Words) -> str:
+    key = f"came.field_{row['field']}"
+    own = row["table"] == "items" and words.has(key)
+    return words(
+        "came.changed_one", n=row["changed"], field=words(key) if own else words.name("attribute", row["field"])
     )

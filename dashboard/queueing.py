@@ -11,11 +11,12 @@ import pandas as pd
 import streamlit as st
 
 from core.ops import jobs, roles
+from core.ops.intake import KIND
 from core.ops.jobrow import WAITING, JobRow
 from core.ops.supervisor import ensure_supervisor
 from dashboard import parts, state, training
 from dashboard.desk import actor, supervisor_argv
-from dashboard.scene import Scene
+from dashboard.scene import Place, Scene
 from dashboard.words import escape
 from data.errors import LodestarError
 
@@ -49,7 +50,7 @@ def section(s: Scene, *, in_view: JobRow) -> None:
 def row(s: Scene, job: JobRow, *, place: int | None, of: int) -> None:
     """One job of the queue: its place, what it is, and its buttons."""
     t = s.t
-    what = training.told(t, job.payload.get("config")) if job.kind == training.KIND else t("search.name")
+    what = training.told(t, job.payload.get("config")) if job.kind == training.KIND else t.name("job", job.kind)
     number = f"**{place}**" if place is not None else ICONS["pause" if job.state == "paused" else "cancel"]
     said = [f"{number} `{job.job_id}`", escape(what)]
     if job.dataset not in (None, s.dataset):
@@ -68,17 +69,19 @@ def row(s: Scene, job: JobRow, *, place: int | None, of: int) -> None:
     confirmed(s, job)
 
 
-def acts(s: Scene, job: JobRow, *, in_queue: bool = False) -> None:
-    """What may be asked of a job as it stands: pause or resume, and cancel."""
+def acts(s: Place, job: JobRow, *, in_queue: bool = False) -> None:
+    """What may be asked of a job as it stands: pause or resume, and cancel; an ingest has nothing to save, and does not
+    pause."""
     if job.state in (*WAITING, "running"):
-        _button(s, job, "pause", in_queue=in_queue, disabled=job.pause_requested or job.cancel_requested)
+        if job.kind != KIND:
+            _button(s, job, "pause", in_queue=in_queue, disabled=job.pause_requested or job.cancel_requested)
     elif job.state != "succeeded":
         _button(s, job, "resume", in_queue=in_queue)
     if not job.done:
         _button(s, job, "cancel", in_queue=in_queue, disabled=job.cancel_requested)
 
 
-def confirmed(s: Scene, job: JobRow) -> None:
+def confirmed(s: Place, job: JobRow) -> None:
     """What was asked of this job a moment ago, and how to take it back; or why it could not be done."""
     if _spoken_of() != job.job_id:
         return
@@ -96,7 +99,7 @@ def _spoken_of() -> str | None:
     return str(said["job_id"]) if recent else None
 
 
-def _button(s: Scene, job: JobRow, act: str, *, in_queue: bool, disabled: bool = False) -> None:
+def _button(s: Place, job: JobRow, act: str, *, in_queue: bool, disabled: bool = False) -> None:
     st.button(
         "" if in_queue else s.t(f"queue.{act}"),
         key=f"{act}-{job.job_id}" if not in_queue else f"queue-{act}-{job.job_id}",
@@ -109,7 +112,7 @@ def _button(s: Scene, job: JobRow, act: str, *, in_queue: bool, disabled: bool =
     )
 
 
-def _ask(s: Scene, job: JobRow, act: str) -> None:
+def _ask(s: Place, job: JobRow, act: str) -> None:
     """Asks it of the ledger, and keeps what is to be said about it."""
     said: dict[str, Any] = {"job_id": job.job_id, "s": time.monotonic(), "error": None}
     running = "_running" if job.state == "running" and act in ("pause", "cancel") else ""
@@ -121,12 +124,12 @@ def _ask(s: Scene, job: JobRow, act: str) -> None:
     state.keep("queue-said", said | {"key": f"queue.{act}_done{running}"})
 
 
-def _resume(s: Scene, job_id: str) -> None:
+def _resume(s: Place, job_id: str) -> None:
     jobs.resume(s.ledger, job_id, now=datetime.now(UTC))
     ensure_supervisor(s.home, supervisor_argv(s.home))
 
 
-_ACTS: Final[dict[str, Callable[[Scene, str], Any]]] = {
+_ACTS: Final[dict[str, Callable[[Place, str], Any]]] = {
     "first": lambda s, job_id: jobs.move(s.ledger, job_id, to="first"),
     "last": lambda s, job_id: jobs.move(s.ledger, job_id, to="last"),
     "pause": lambda s, job_id: jobs.request_pause(s.ledger, job_id, now=datetime.now(UTC)),

@@ -5,6 +5,7 @@ A page asks for a `Scene`; where there is nothing to show yet the page ends with
 that changes that.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,19 +24,25 @@ from data.warehouse import BuildFacts
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One reader's view of one dataset."""
+class Place:
+    """One reader's view of a store, before any dataset of it."""
 
     t: Words
     look: Look
     settings: Settings
     ledger: Ledger
-    build: BuildRow
-    champion: str | None
 
     @property
     def home(self) -> Path:
         return self.settings.home
+
+
+@dataclass(frozen=True)
+class Scene(Place):
+    """One reader's view of one dataset."""
+
+    build: BuildRow
+    champion: str | None
 
     @property
     def tz(self) -> str:
@@ -83,20 +90,32 @@ def opening() -> tuple[Words, Look, Settings]:
     return t, state.look(t), found
 
 
-def scene() -> Scene:
-    """The scene of the dataset in view; ends the page with the demo's command where nothing was ingested
-    yet.
-    """
+def place() -> Place:
+    """The store in view, whether or not there is anything in it."""
     t, look, found = opening()
-    ledger = loaders.ledger(found.ledger_at, found.home)
-    known = datasets(ledger)
+    return Place(t, look, found, loaders.ledger(found.ledger_at, found.home))
+
+
+def scene(*, otherwise: Callable[[Place], None] | None = None) -> Scene:
+    """The scene of the dataset in view; ends the page with the demo's command where nothing was ingested
+    yet, and with what is drawn `otherwise`.
+    """
+    here = place()
+    known = datasets(here.ledger)
     if not known:
-        st.title(t("empty.title"), anchor=False)
-        parts.empty(t, "empty.no_build", command="lodestar demo")
+        st.title(here.t("empty.title"), anchor=False)
+        parts.empty(here.t, "empty.no_build", command="lodestar demo")
+        if otherwise is not None:
+            otherwise(here)
         st.stop()
     wanted = state.chosen("dataset")
-    build = current_build(ledger, wanted if wanted in known else None)
-    return Scene(t, look, found, ledger, build, champion(ledger, build.dataset))
+    build = current_build(here.ledger, wanted if wanted in known else None)
+    return at_build(here, build)
+
+
+def at_build(here: Place, build: BuildRow) -> Scene:
+    """The scene of one build."""
+    return Scene(here.t, here.look, here.settings, here.ledger, build, champion(here.ledger, build.dataset))
 
 
 def header() -> None:

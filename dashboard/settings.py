@@ -6,6 +6,7 @@ environment.
 """
 
 import os
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from platformdirs import user_cache_dir
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from data.uploads import Limits
 
 Language = Literal["en", "zh"]
 MOST_THREADS = 8  # more do not help operations as small as these models'
@@ -56,6 +59,15 @@ class Settings(BaseSettings):
         description="threads for the warehouse and the models; by default the processors that this process may use",
     )
 
+    upload_mb: int = Field(default=200, ge=1, le=4000, description="that one upload on the page Data may have")
+    unpacked_mb: int = Field(default=4000, ge=1, description="that one upload may have when it is decompressed")
+    upload_days: float = Field(
+        default=7, gt=0, description="after which an upload is removed that no build was made of"
+    )
+    specs: Path | None = Field(
+        default=None, description="the folder whose specs the page Data offers; None is `specs` in the home folder"
+    )
+
     slots: int = Field(
         default=1, ge=1, description="jobs that the supervisor runs at once; of those that use a GPU, one"
     )
@@ -64,6 +76,17 @@ class Settings(BaseSettings):
     def ledger_at(self) -> str | Path:
         """Where `Ledger.open` finds this store's ledger."""
         return self.ledger or self.home
+
+    @property
+    def specs_at(self) -> Path:
+        """The folder of specs that the console may run as they are."""
+        return self.specs or self.home / "specs"
+
+    @property
+    def upload_limits(self) -> Limits:
+        """What one upload may be."""
+        kept_for = timedelta(days=self.upload_days)
+        return Limits(self.upload_mb * 1_000_000, self.unpacked_mb * 1_000_000, kept_for)
 
     @field_validator("home", "cache")
     @classmethod

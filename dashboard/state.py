@@ -15,7 +15,10 @@ from dashboard.charts import Look
 from dashboard.theme import Scheme
 from dashboard.words import LANGUAGES, Words
 
-NAMES: Final = ("dataset", "lang", "subject", "user", "item", "run", "target", "metric", "attribute", "saved")
+NAMES: Final = (
+    *("dataset", "lang", "subject", "user", "item", "run", "target", "metric", "attribute"),
+    *("saved", "upload", "spec"),
+)
 
 
 def begin() -> None:
@@ -118,3 +121,16 @@ def recall(name: str, default: Any) -> Any:
 def keep(name: str, value: Any) -> None:
     """Keeps something for a page until the session ends."""
     st.session_state[f"page.{name}"] = value
+
+
+def fitted(key: str, options: Sequence[Any], default: Any) -> dict[str, str]:
+    """Keyword arguments of a widget that chooses among `options`: its key, holding what was chosen while that is among
+    them, else `default`; of several that were chosen, those that are."""
+    value = st.session_state.get(key, default)
+    if isinstance(value, list | tuple):
+        st.session_state[key] = [one for one in value if one in options]
+    elif value not in options:
+        st.session_state[key] = default if default in options else None
+    else:
+        st.session_state[key] = value
+    return {"key": key}

@@ -189,6 +189,7 @@ def style() -> str:
   font-variant-numeric: tabular-nums}}
 [class*="st-key-slate-chosen"] {{border-color: {accent} !important; box-shadow: inset 3px 0 0 {accent}}}
 [data-testid="stBaseButton-primary"]:not(:disabled) {{color: {ground} !important}}
+[data-testid="stMultiSelectTagsContainer"] [data-tag], [data-tag] * {{color: {ground} !important}}
 .st-key-evidence :is(th, td):not(:last-child) {{width: 1%}}
 .st-key-evidence :is(th, td):not(:last-child) * {{white-space: nowrap !important}}
 .st-key-evidence td:last-child [data-testid="stMarkdownContainer"] {{max-width: none}}

@@ -63,6 +63,9 @@ WITH_CACHES = tuple(
         "drifting",
         "outlook",
         "asking",
+        "bringing",
+        "trying",
+        "committing",
     )
 )
 

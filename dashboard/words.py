@@ -24,6 +24,7 @@ MISSING: Final = "–"
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&^=\"'/@:])")
 _SHORTCODE = re.compile(r":(?=[\w/+-]+:)")
+_AUTOLINK = re.compile(r"(?i)(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=@)(?=\w)")  # found in the text behind the escapes
 
 
 class Words:
@@ -85,7 +86,7 @@ class Words:
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is: no image, link, directive, formula or emoji can come of it."""
-    safe = _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(":\u2060", text))
+    safe = _PUNCTUATION.sub(r"\\\1", _AUTOLINK.sub("\u2060", _SHORTCODE.sub(":\u2060", text)))
     return safe.replace("\n", " ")
 
 

@@ -10,7 +10,7 @@
     |  |- CannotGuess            files whose values and names do not tell what they are
     |- NotFound              a name that nothing answers to
     |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob, UnknownSearch
-    |  |- UnknownStatement
+    |  |- UnknownStatement, UnknownUpload
     |- StoreError            what lies in the store cannot be used
     |  |- SchemaMismatch         a build of another version; `lodestar ingest` makes it anew
     |  |- RunUnfinished          a run without a manifest: its job died or still runs
@@ -124,6 +124,10 @@ class UnknownSearch(NotFound):
 
 class UnknownStatement(NotFound):
     """No saved statement has this id."""
+
+
+class UnknownUpload(NotFound):
+    """No upload has this id: it was committed, dropped, or too old."""
 
 
 class StoreError(LodestarError):

@@ -9,7 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -17,14 +17,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from data.catalogue import Listing, items_table, list_items, list_users, users_table
-from data.errors import InvalidSpec, StoreError, UnreadableFile
-from data.publish import full_disk_reported, move_whole, sha256_of, temporary_folder, write_whole
-from data.quality import checks, report
-from data.quarantine import counted, event_refusals, listing_refusals, refuse_too_many, write_quarantine
+from data.errors import InputError, InvalidSpec, StoreError, UnreadableFile
+from data.publish import full_disk_reported, make_folder, move_whole, sha256_of, temporary_folder, write_whole
+from data.quality import checks, quality_of, report
+from data.quarantine import Refusals, counted, event_refusals, listing_refusals, write_quarantine
 from data.reading.places import sources_of
-from data.reading.rows import stage, stage_feedback
+from data.reading.rows import FEEDBACK, stage, stage_feedback
 from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
 from data.warehouse import (
@@ -35,13 +36,26 @@ from data.warehouse import (
     Warehouse,
     build_connection,
     manifest_path,
+    read_manifest,
     remove_build,
+    verify_build,
 )
 
 Progress = Callable[[float, str], None]
+Judge = Callable[[Refusals], None]
 _MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
 _SAMPLE_ROWS = 100_000
 _SWAP_MARGIN = 0.2  # by how much the crosswise match must be the better one
+
+
+@dataclass(frozen=True)
+class Birth:
+    """What a build is given at its birth: its id (a fresh one by default), what its manifest keeps beside its files
+    (JSON), and where the refused rows are kept when so many are that nothing is published."""
+
+    build_id: str = field(default_factory=lambda: f"b-{secrets.token_hex(4)}")
+    noted: Mapping[str, Any] = field(default_factory=dict)
+    refused_to: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class IngestResult:
     quality: dict[str, Any]
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - each is a caller's to set
     spec: DatasetSpec,
     *,
     base: Path,
@@ -75,39 +89,82 @@ def ingest(
     memory_limit: str = "2GB",
     progress: Progress | None = None,
     feedback: pa.Table | None = None,
+    birth: Birth | None = None,
 ) -> IngestResult:
     """Make a build of `spec`, whose file paths are relative to `base`, in `home`. The ledger is not touched.
 
     feedback: further events (feedback_id, user, item, ts, kind, value), whose source in the build is `feedback`.
     Publishes home/warehouse/<build_id>.duckdb and home/quarantine/<build_id>.parquet. Raises MissingColumn,
-    UnreadableFile (also when no row can be used), InvalidSpec (a column holds something else), DiskFull,
-    StoreError (too little memory).
+    UnreadableFile (also when no row can be used), TooManyRefused, InvalidSpec (a column holds something else),
+    DiskFull, StoreError (too little memory).
     """
     started = time.perf_counter()
-    tell = progress or _silent
-    build_id = f"b-{secrets.token_hex(4)}"
-    with full_disk_reported(home), temporary_folder(home / "warehouse", build_id) as folder:
-        made = folder / f"{build_id}.duckdb"
+    tell, birth = progress or _silent, birth or Birth()
+    with full_disk_reported(home), temporary_folder(home / "warehouse", birth.build_id) as folder:
+        made = folder / f"{birth.build_id}.duckdb"
+
+        def judge(found: Refusals) -> None:
+            try:
+                found.judge()
+            except InputError as error:
+                raise _kept(error, found.rows, folder, birth.refused_to) from error
+
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                refused, quality = _make(connection, made, spec, base=base, now=now, tell=tell, feedback=feedback)
+                refused, quality = make(
+                    connection, made, spec, base=base, now=now, tell=tell, feedback=feedback, judge=judge
+                )
         except DatabaseError as error:
             raise explained(error, memory_limit) from error
         tell(0.95, "publishing")
-        target, quarantine = publish_build(made, home, refused, quality=quality)
+        target, quarantine = publish_build(made, home, refused, quality=quality, noted=birth.noted)
+    tell(1.0, "done")
+    return _result(target, quarantine, refused, quality=quality, seconds=time.perf_counter() - started)
+
+
+def published(home: Path, build_id: str) -> IngestResult | None:
+    """What was told of a build when it was published, of one that lies whole in the store; None where none does. Its
+    seconds are not known any more: 0. Raises DamagedArtefact, SchemaMismatch."""
+    target, quarantine = home / "warehouse" / f"{build_id}.duckdb", home / "quarantine" / f"{build_id}.parquet"
+    if not (target.is_file() and quarantine.is_file()):
+        return None
+    verify_build(target)
+    refused = pq.read_table(quarantine)
+    return _result(target, quarantine, refused, quality=quality_of(target), seconds=0.0)
+
+
+def noted(build: Path) -> dict[str, Any]:
+    """What a build's manifest keeps beside its files. Raises DamagedArtefact."""
+    found = read_manifest(build).get("noted", {})
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _kept(error: InputError, refused: pa.Table, folder: Path, place: Path | None) -> InputError:
+    """The error, with the refused rows kept where there is a place for them."""
+    if place is None:
+        return error
+    rows = folder / "refused.parquet"
+    write_quarantine(rows, refused)
+    make_folder(place.parent)
+    move_whole(rows, place)
+    return type(error)(error.message, remedy=f"{error.remedy}; every refused row is in {place}")
+
+
+def _result(
+    target: Path, quarantine: Path, refused: pa.Table, *, quality: dict[str, Any], seconds: float
+) -> IngestResult:
     with Warehouse.open(target) as warehouse:
         facts = warehouse.facts
-    tell(1.0, "done")
-    of_events = pc.equal(refused["table"], "events")
+    of_events = pc.is_in(refused["table"], pa.array(["events", FEEDBACK]))
     return IngestResult(
-        build_id=build_id,
-        dataset=spec.name,
+        build_id=facts.build_id,
+        dataset=facts.dataset,
         read=facts.read,
         accepted=facts.accepted,
         quarantined=facts.quarantined,
         reasons=counted(refused.filter(of_events)),
         catalogue_reasons=counted(refused.filter(pc.invert(of_events))),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         path=target,
         quarantine=quarantine,
         facts=facts,
@@ -115,7 +172,7 @@ def ingest(
     )
 
 
-def _make(
+def make(
     connection: Connection,
     made: Path,
     spec: DatasetSpec,
@@ -124,8 +181,12 @@ def _make(
     now: datetime,
     tell: Progress,
     feedback: pa.Table | None,
+    judge: Judge,
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Fill the build file at `made`; the refused rows of all files, and the quality report."""
+    """Fill the build file at `made`, beside which there is room; the refused rows of all files, and the quality report.
+
+    judge: hears what was refused before anything is built of the rest, and may raise. Raises besides what `ingest`
+    does of the files."""
     scratch = made.parent / "scratch"
     scratch.mkdir()
     tell(0.02, "reading events")
@@ -136,14 +197,11 @@ def _make(
     users = list_users(connection, spec, _listed(spec.users, base, sources), scratch=scratch)
     events_refused = event_refusals(connection, staged, spec.events)
     accepted = _count(connection, "SELECT count(*) FROM accepted")
-    if accepted == 0:
-        raise _nothing_usable(staged, events_refused)
-    listed = {"items": (items, spec.items), "users": (users, spec.users)}
-    refused = {name: listing_refusals(name, listing) for name, (listing, _) in listed.items()}
-    refuse_too_many(events_refused, read=staged.read, section="events", most=spec.events.most_refused)
-    for name, (listing, section) in listed.items():
-        if section is not None:
-            refuse_too_many(refused[name], read=listing.read, section=name, most=section.most_refused)
+    sections = {"events": (events_refused, staged.read, spec.events.most_refused)}
+    for name, listing, section in (("items", items, spec.items), ("users", users, spec.users)):
+        sections[name] = (listing_refusals(name, listing), listing.read, section.most_refused if section else None)
+    refusals = Refusals(sections, accepted)
+    judge(refusals)
     connection.register("known_items", pa.table({"key": pa.array(items.rows, pa.string())}))
     connection.register("known_users", pa.table({"key": pa.array(users.rows, pa.string())}))
     _refuse_swapped(connection, spec)
@@ -163,7 +221,7 @@ def _make(
     known = _counted(connection, spec, staged, events_refused, listings=(items, users))
     found = checks(connection, sql("quality"), spec=spec, counted=known)
     connection.execute("CHECKPOINT build; DETACH build")
-    return pa.concat_tables([events_refused, *refused.values()]), report(found, staged)
+    return refusals.rows, report(found, staged)
 
 
 def _counted(
@@ -189,10 +247,12 @@ def _counted(
     return counted
 
 
-def publish_build(made: Path, home: Path, refused: pa.Table, *, quality: dict[str, Any]) -> tuple[Path, Path]:
-    """Publish the build file at `made` with the rows that were refused and its quality report; where build and
-    quarantine lie. The build's own rename comes last: before it there is no build, and after an error nothing of it
-    stays."""
+def publish_build(
+    made: Path, home: Path, refused: pa.Table, *, quality: dict[str, Any], noted: Mapping[str, Any] | None = None
+) -> tuple[Path, Path]:
+    """Publish the build file at `made` with the rows that were refused, its quality report, and what else its manifest
+    is to keep; where build and quarantine lie. The build's own rename comes last: before it there is no build, and
+    after an error nothing of it stays."""
     build_id = made.stem
     target, quarantine = home / "warehouse" / made.name, home / "quarantine" / f"{build_id}.parquet"
     refused_rows = made.with_suffix(".parquet")
@@ -200,7 +260,7 @@ def publish_build(made: Path, home: Path, refused: pa.Table, *, quality: dict[st
     try:
         move_whole(refused_rows, quarantine)
         told = {"sha256": sha256_of(made), "bytes": made.stat().st_size}
-        manifest = {"files": {target.name: told}, "build_id": build_id, "quality": quality}
+        manifest = {"files": {target.name: told}, "build_id": build_id, "quality": quality, "noted": dict(noted or {})}
         write_whole(manifest_path(target), json.dumps(manifest, indent=1).encode())
         move_whole(made, target)
     except BaseException:
@@ -343,15 +403,6 @@ def _facts(
 
 def _listed(section: ItemsSection | UsersSection | None, base: Path, events: list[Source]) -> list[Source]:
     return sources_of(section, base) if section and section.named else events
-
-
-def _nothing_usable(staged: Staged, refused: pa.Table) -> UnreadableFile:
-    counts = ", ".join(f"{count} {reason}" for reason, count in counted(refused).items())
-    first = refused.slice(0, 1).to_pylist()[0]
-    return UnreadableFile(
-        f"none of {staged.read} rows can be used ({counts}); see line {first['line']} of {first['source']}",
-        remedy="check that the spec names the right columns",
-    )
 
 
 def explained(error: Exception, memory_limit: str) -> Exception:

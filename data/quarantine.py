@@ -4,7 +4,8 @@ The lines of text files are read again for their exact text, so that a person ca
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.catalogue import Listing
-from data.errors import TooManyRefused
+from data.errors import TooManyRefused, UnreadableFile
 from data.reading.staging import Staged, StagedFile
 from data.reading.textfile import RAW_CHARACTERS, shown
 from data.spec import EventsSection
@@ -80,6 +81,28 @@ def listing_refusals(table: str, listing: Listing) -> pa.Table:
     return _table([(table, *row) for row in sorted(listing.refused, key=lambda row: row[:2])])
 
 
+@dataclass(frozen=True)
+class Refusals:
+    """What of the files could not be used. sections: the refused rows (SCHEMA), the rows read, and `most_refused` of
+    events, items and users."""
+
+    sections: Mapping[str, tuple[pa.Table, int, float | None]]
+    accepted: int  # event rows
+
+    @property
+    def rows(self) -> pa.Table:
+        """All refused rows, the events' first."""
+        return pa.concat_tables([refused for refused, _, _ in self.sections.values()])
+
+    def judge(self) -> None:
+        """Raise UnreadableFile where no event row can be used, TooManyRefused where a section has too few that can."""
+        refused, read, _ = self.sections["events"]
+        if self.accepted == 0:
+            raise _nothing_usable(refused, read)
+        for section, (refused, read, most) in self.sections.items():
+            refuse_too_many(refused, read=read, section=section, most=most)
+
+
 def refuse_too_many(refused: pa.Table, *, read: int, section: str, most: float | None) -> None:
     """Raise TooManyRefused where a larger share than `most` of the rows `read` was; what came twice does not count: it
     is sound, and there. None: MOST_REFUSED, of so many rows that nobody looks at each."""
@@ -97,6 +120,15 @@ def refuse_too_many(refused: pa.Table, *, read: int, section: str, most: float |
     raise TooManyRefused(
         f"{told.num_rows:,} of {read:,} rows cannot be used, more than {100 * most:.3g}%: {cases}",
         remedy=f"mend them, or allow more: most_refused under [{section}]",
+    )
+
+
+def _nothing_usable(refused: pa.Table, read: int) -> UnreadableFile:
+    counts = ", ".join(f"{count} {reason}" for reason, count in counted(refused).items())
+    first = refused.slice(0, 1).to_pylist()[0]
+    return UnreadableFile(
+        f"none of {read} rows can be used ({counts}); see line {first['line']} of {first['source']}",
+        remedy="check that the spec names the right columns",
     )
 
 

@@ -76,12 +76,13 @@ class DatasetSection(_Section):
 
 
 class _Rows(_Section):
-    """Where a section's rows are: in `files` (paths, patterns, folders; `encoding` where it is not told by the bytes
-    themselves), or in a `database`, of which a `query` is asked. `most_refused`: the share of them that may be refused;
-    where more are, nothing is published. None: a fifth, of 1,000 rows and more."""
+    """Where a section's rows are: in `files` (paths, patterns, folders; `encoding` and `delimiter` where they are not
+    told by the bytes themselves), or in a `database`, of which a `query` is asked. `most_refused`: the share of them
+    that may be refused; where more are, nothing is published. None: a fifth, of 1,000 rows and more."""
 
     files: Names = ()
     encoding: str | None = None
+    delimiter: str | None = None  # of delimited text; None: the one that makes most columns of the first line
     database: str | None = None
     query: str | None = None
     most_refused: float | None = Field(default=None, ge=0, le=1)
@@ -96,6 +97,13 @@ class _Rows(_Section):
         if not known or (name or "").replace("-", "_").lower() in _NO_ENCODINGS:
             raise ValueError(f"{name!r} is no encoding of text: utf-8, utf-16, gb18030, cp1252 are some")
         return name
+
+    @field_validator("delimiter")
+    @classmethod
+    def _delimiter_of_text(cls, mark: str | None) -> str | None:
+        if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in '"\r\n\0' or mark.isalnum()):
+            raise ValueError(f"{mark!r} is no delimiter: it is one mark such as , ; | or a tab")
+        return mark
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -286,7 +294,7 @@ def load_spec(path: Path) -> DatasetSpec:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InvalidSpec(f"there is no spec at {path}", remedy=_GIVE_A_PATH) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or a path that holds a NUL
         raise InvalidSpec(f"{path} cannot be read as text", remedy=_GIVE_A_PATH) from error
     return parse_spec(text, origin=path.name)
 

@@ -23,10 +23,12 @@ import torch
 
 from core.learn.checkpoints import load_checkpoint, save_checkpoint
 from core.ops.builds import builds, current_build, record_build
+from core.ops.intake import Order, bring
 from core.ops.ledger import Ledger, utc_now
 from core.ops.prune import prune, remove_leftovers
 from core.ops.registry import champion, promote
 from core.ops.runs import finish_run, finished_run, new_run, run_folder, runs
+from core.ops.trail import trail
 from data.errors import StoreError
 from data.ingest import ingest
 from data.publish import (
@@ -83,6 +85,27 @@ def ingests(root: Path, files: Path) -> Scene:
             bring_build(ledger, root / HOME, files)
 
     return Scene(0, [(1, bring), (2, bring)], lambda world: whole_builds(world / HOME))
+
+
+def resumes(root: Path, files: Path) -> Scene:
+    """The work of an ingest job; the state is whether its build is recorded. Whatever a crash left, the job is done
+    again then, and there is one build, whole, and one entry in the trail."""
+    (files / "events.csv").write_text(EVENTS)
+
+    def work(home: Path) -> int:
+        with Ledger.open(home) as ledger:
+            before = len(builds(ledger))
+            bring(ledger, home, Order(SPEC, files, "ann"), build_id="b-000000aa", threads=1)
+            return before
+
+    def state(world: Path) -> object:
+        before = work(world / HOME)
+        assert whole_builds(world / HOME) == 1
+        with Ledger.open(world / HOME) as ledger:
+            assert [entry.act for entry in trail(ledger)] == ["ingest"]
+        return before
+
+    return Scene(0, [(1, lambda: work(root / HOME))], state)
 
 
 def publishes(root: Path, files: Path) -> Scene:
@@ -166,6 +189,7 @@ def replacements(root: Path, _files: Path) -> Scene:
 
 SCENES = {
     "ingest": ingests,
+    "ingest, done again": resumes,
     "publish and promote": publishes,
     "checkpoint": checkpoints,
     "write_whole": files_whole,
@@ -174,8 +198,8 @@ SCENES = {
 }
 
 
-# A rename takes no space: what is only moved is never refused.
-NEEDING_SPACE = {name: scene for name, scene in SCENES.items() if scene is not moves}
+# A rename takes no space: what is only moved is never refused. What is done again to see its state changes it.
+NEEDING_SPACE = {name: scene for name, scene in SCENES.items() if scene not in (moves, resumes)}
 
 
 def replay(scene_of: Callable[[Path, Path], Scene], folder: Path) -> Seen:

@@ -69,6 +69,13 @@ def record_build(  # noqa: PLR0913 - the columns of a row, and what goes with it
             note(connection)
 
 
+def recorded(ledger: Ledger, build_id: str) -> dict[str, Any] | None:
+    """The facts that a build was recorded with, one whose file is gone too; None where it never was."""
+    with ledger.read() as connection:
+        found = one_row(connection, sa.select(builds_table.c.facts).where(builds_table.c.build_id == build_id))
+    return None if found is None else dict(found["facts"])
+
+
 def _still_current(connection: Connection, dataset: str, build_id: str) -> None:
     stands = connection.scalar(sa.select(datasets_table.c.current_build).where(datasets_table.c.name == dataset))
     if stands != build_id:

@@ -6,7 +6,7 @@ is the business of `claims`, `supervisor` and `worker`.
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ DEFAULT_RETRIES = 3
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-def submit(
+def submit(  # noqa: PLR0913 - the columns of a row, and what has to hold when it is written
     ledger: Ledger,
     *,
     kind: str,
@@ -34,14 +34,19 @@ def submit(
     run_id: str | None = None,
     retries: int = DEFAULT_RETRIES,
     gpu: bool = False,
+    check: Callable[[Connection], object] | None = None,
 ) -> str:
     """Queues a job behind all others and returns its id. `payload` must be JSON.
+
+    check: looks at the ledger in the same transaction, and may raise: then nothing is queued.
 
     A run that was opened before (`new_run` without a job) is handed over by its `run_id`. A worker that dies
     is replaced `retries` times. Of the jobs that use a `gpu` a host with one runs one at a time.
     """
     job_id = f"j-{uuid.uuid4().hex[:8]}"
     with ledger.write() as connection:
+        if check is not None:
+            check(connection)
         last = connection.scalar(sa.select(sa.func.max(table.c.rank)))
         row = {
             "job_id": job_id,

@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from core.ops import intake
 from core.ops.builds import builds
 from core.ops.jobrow import FINAL
 from core.ops.ledger import Ledger
@@ -27,12 +28,13 @@ from core.ops.schema import jobs as jobs_table
 from core.ops.schema import promotions as promotions_table
 from core.ops.schema import runs as runs_table
 from core.ops.searches import FOLDER, KIND
+from data import uploads
 from data.free_sql.files import FOLDER as SNAPSHOTS
 from data.free_sql.files import remove_snapshots, stale_snapshots
 from data.publish import TEMPORARY, remove_orphans
 
 # The folders in which artefacts are published under temporary names first.
-_PUBLISHED = ("warehouse", "quarantine", "runs", "exports", SNAPSHOTS)
+_PUBLISHED = ("warehouse", "quarantine", "runs", "exports", "uploads", SNAPSHOTS)
 # A build's own file, its manifest and its quarantine.
 _BUILD_PARTS = ("warehouse/{name}.duckdb", "warehouse/{name}.json", "quarantine/{name}.parquet")
 # A file that no row claims may be on its way to one; after this long it is not.
@@ -41,8 +43,8 @@ _UNCLAIMED_FOR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Pruned:
-    """One thing that was deleted (or would be): `kind` is leftover, run, search, build or snapshot; `why` is for
-    people."""
+    """One thing that was deleted (or would be): `kind` is leftover, run, search, build, snapshot or upload; `why` is
+    for people."""
 
     kind: str
     name: str
@@ -61,12 +63,13 @@ def prune(
     *,
     now: datetime,
     keep_failed: timedelta = timedelta(0),
+    keep_uploads: timedelta = timedelta(days=7),
     dry_run: bool = False,
 ) -> list[Pruned]:
     """Deletes what nothing needs and says what it was; with `dry_run` only says it.
 
     Runs and searches of failed and cancelled jobs stay for `keep_failed` after their end, for who wants to resume
-    them.
+    them; files that were uploaded stay for `keep_uploads`, and while a job waits for them.
     """
     pruned = [
         Pruned("leftover", f"{folder}/{path.name}", _size(path), "a writer crashed")
@@ -98,8 +101,20 @@ def prune(
     kept = {build.build_id for build in builds(ledger)} - set(unread)
     snapshots = stale_snapshots(home / SNAPSHOTS, kept_builds=kept)
     pruned += [Pruned("snapshot", path.stem, _size(path), "its build is gone") for path in snapshots]
+    pruned += _uploads(ledger, home, keep=keep_uploads, now=now)
+    refused = [
+        path
+        for path in sorted(intake.refused_of(home, "").parent.glob("*.parquet"))
+        if _old(path, now=now - keep_uploads)
+    ]
+    pruned += [
+        Pruned("leftover", f"refused/{path.name}", _size(path), "its ingest published nothing") for path in refused
+    ]
     if not dry_run:
+        for path in refused:
+            path.unlink(missing_ok=True)
         remove_leftovers(home)
+        intake.remove_outdated(ledger, home, kept_for=keep_uploads, now=now)
         with ledger.write() as connection:  # while this is open nobody resumes the job of one
             claimed = _claimed_runs(connection)
             for path in folders:
@@ -110,6 +125,13 @@ def prune(
                 part.unlink(missing_ok=True)
         remove_snapshots(home / SNAPSHOTS, kept_builds=kept)
     return pruned
+
+
+def _uploads(ledger: Ledger, home: Path, *, keep: timedelta, now: datetime) -> Iterator[Pruned]:
+    used = intake.in_use(ledger)
+    for upload_id in uploads.outdated(home, kept_for=keep, now=now):
+        if upload_id not in used:
+            yield Pruned("upload", upload_id, _size(home / uploads.FOLDER / upload_id), "nobody made a build of it")
 
 
 def _failed_runs(connection: Connection, *, before: datetime) -> dict[str, str]:

@@ -1,17 +1,16 @@
 """Data: is this build fit to train on? Its quality report, how its files were read, the rows that were set aside, and
-what changed since an earlier build.
+what changed since an earlier build. The way to bring the next one begins here.
 """
 
 import streamlit as st
 
-from core.ops.builds import builds
-from dashboard import loaders, parts, qualities, state
+from dashboard import bringing, fitness, loaders, parts, qualities, state
 from dashboard.parts import Card
-from dashboard.scene import Scene, scene
+from dashboard.scene import scene
 
 
 def main() -> None:
-    s = scene()
+    s = scene(otherwise=bringing.offer)
     t, facts = s.t, s.facts
     state.link(dataset=state.chosen("dataset"), before=state.chosen("before"))
     quality = loaders.quality(s.build.path)
@@ -28,71 +27,11 @@ def main() -> None:
             Card(t("datasets.until"), t("value.date", day=facts.last_ts), t("datasets.since", day=facts.first_ts)),
         ]
     )
-    parts.section(t("datasets.looked_at"))
-    found = qualities.table(quality, t, tz=facts.spec.events.tz)
-    st.markdown(qualities.listed(found, t))
-    parts.downloads(found, t=t, name=f"{s.dataset}-quality")
-    set_aside(s)
-    if quality["sources"]:
-        parts.section(t("datasets.sources"))
-        parts.table(
-            qualities.sources(quality),
-            t=t,
-            name=f"{s.dataset}-sources",
-            columns={
-                "name": st.column_config.TextColumn(t("column.file")),
-                "rows": st.column_config.NumberColumn(t("column.rows"), format="localized", width="small"),
-                "read_as": st.column_config.TextColumn(t("column.read_as"), width="medium"),
-            },
-        )
-    since(s)
-
-
-def set_aside(s: Scene) -> None:
-    """The rows that were refused, with their text, to be mended where they came from."""
-    t = s.t
-    rows = loaders.refused(s.home, s.build.build_id)
-    parts.section(t("datasets.set_aside"))
-    if rows.empty:
-        parts.note(t.md("datasets.none_set_aside"))
-        return
-    parts.table(
-        rows,
-        t=t,
-        name=f"{s.dataset}-refused",
-        shown=rows.assign(reason=[t.name("reason", reason) for reason in rows["reason"]]),
-        columns={
-            "source": st.column_config.TextColumn(t("column.file"), width="small"),
-            "line": st.column_config.NumberColumn(t("column.line"), width=70),
-            "column": st.column_config.TextColumn(t("column.column"), width=90),
-            "reason": st.column_config.TextColumn(t("column.reason"), width=150),
-            "raw": st.column_config.TextColumn(t("column.text"), width="large"),
-        },
-    )
-
-
-def since(s: Scene) -> None:
-    """What changed between an earlier build and this one."""
-    t = s.t
-    earlier = {row.build_id: row for row in builds(s.ledger, s.dataset) if row.build_id != s.build.build_id}
-    parts.section(t("datasets.changed"))
-    if not earlier:
-        parts.empty(t, "datasets.first_build", command="lodestar ingest SPEC", dataset=s.dataset)
-        return
-    named = state.tied("before", list(earlier), default=next(iter(earlier)))
-    chosen = st.selectbox(t("datasets.before"), width=240, **named)
-    before = loaders.build_facts(earlier[chosen].path)
-    parts.table(
-        qualities.differences(before, s.facts, t),
-        t=t,
-        name=f"{s.dataset}-changed",
-        columns={
-            "fact": st.column_config.TextColumn(t("column.fact")),
-            "before": st.column_config.TextColumn(t("column.then")),
-            "now": st.column_config.TextColumn(t("column.now")),
-            "change": st.column_config.TextColumn(t("column.change")),
-        },
-    )
+    bringing.offer(s)
+    fitness.looked_at(s)
+    fitness.set_aside(s)
+    fitness.sources(s)
+    fitness.since(s)
 
 
 main()

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.errors import UnreadableFile
-from data.reading.decoding import decode, is_parquet
+from data.reading.decoding import compression_of, decode, decode_head, is_parquet
 from data.reading.jsonlines import is_json_lines, members
 from data.reading.textfile import MAX_LINE_BYTES, Reject, exact_rows, first_bytes, header_of
 
@@ -30,20 +30,31 @@ _MOST_CELLS = 4_000_000
 T = TypeVar("T")
 
 
-def sample_of(path: Path) -> pa.Table:
+def sample_of(
+    path: Path, *, encoding: str | None = None, delimiter: str | None = None, most_bytes: int | None = None
+) -> pa.Table:
     """A sample of delimited text, JSON lines or Parquet: one text column for each of its own, also where names repeat.
 
     The schema's metadata tells under ROWS_KEY about how many rows there are in all. What is compressed or not UTF-8 is
-    written out first, as a whole. Raises UnreadableFile.
+    written out first, as a whole, or up to `most_bytes`, and then the rows behind are not counted. encoding, delimiter:
+    where the caller says them. Raises UnreadableFile.
     """
     if is_parquet(path):
         return _of_parquet(path)
     with TemporaryDirectory() as scratch:
-        text = decode(path, into=Path(scratch)).text
+        text = _decoded(path, Path(scratch), encoding, most_bytes)
         head = first_bytes(text, name=path.name)
         if is_json_lines(path.name, head):
             return _of_json_lines(path, text)
-        return _of_text(path, text, head)
+        return _of_text(path, text, head, delimiter)
+
+
+def _decoded(path: Path, scratch: Path, encoding: str | None, most_bytes: int | None) -> Path:
+    if most_bytes is None or compression_of(path) is None:  # a plain file is no larger than it is
+        return decode(path, into=scratch, encoding=encoding).text
+    head = scratch / "head.txt"
+    decode_head(path, into=head, lines=SAMPLE_ROWS + 1, most_bytes=most_bytes, encoding=encoding)
+    return head
 
 
 def rows_of(sample: pa.Table) -> int:
@@ -51,8 +62,8 @@ def rows_of(sample: pa.Table) -> int:
     return int((sample.schema.metadata or {}).get(ROWS_KEY, sample.num_rows))
 
 
-def _of_text(path: Path, text: Path, head: bytes) -> pa.Table:
-    header, delimiter = header_of(path.name, head, ())
+def _of_text(path: Path, text: Path, head: bytes, said: str | None) -> pa.Table:
+    header, delimiter = header_of(path.name, head, (), delimiter=said)
     rejects: list[Reject] = []
     most = min(SAMPLE_ROWS, _MOST_CELLS // len(header))
 

@@ -26,6 +26,7 @@ SAMPLE_BYTES = 1 << 20  # that an encoding is guessed from
 MOST_TIMES = 1_000  # that a file may grow when it is decompressed, once it is over MOST_FREE
 MOST_FREE = 1 << 30
 _CHUNK_BYTES = 1 << 22
+_BINARY_BYTES = 1 << 13
 _UNKNOWN = "\udcff"  # encodes (surrogateescape) as the byte FF, which no UTF-8 text holds
 _OPENERS: dict[bytes, tuple[str, Callable[[Path], Any]]] = {
     b"\x1f\x8b": ("gzip", gzip.GzipFile),
@@ -75,6 +76,51 @@ def decode(path: Path, *, into: Path, encoding: str | None = None) -> Decoded:
     return Decoded(target, compression, found, why)
 
 
+def decode_head(path: Path, *, into: Path, lines: int, most_bytes: int, encoding: str | None = None) -> bool:
+    """Write the first lines of a file as UTF-8 to `into`, at most so many bytes of them; whether that is all of it.
+    Raises what `decode` does."""
+    compression = compression_of(path)
+    head = _head(path, compression)
+    refuse_foreign(head, name=path.name)
+    found = guessed_encoding(path, head)[0] if encoding is None else codecs.lookup(encoding).name
+    left, room = lines, most_bytes
+    texts = _texts(path, compression, found)
+    with into.open("wb") as out:
+        for text in texts:
+            taken = text
+            if taken.count(b"\n") >= left:
+                taken = b"".join(line + b"\n" for line in taken.split(b"\n", left)[:left])
+            left -= taken.count(b"\n")
+            if len(taken) > room:
+                taken = taken[: taken.rfind(b"\n", 0, room) + 1]
+                left = 0
+            room -= len(taken)
+            out.write(taken)
+            if len(taken) < len(text):
+                return False
+            if left <= 0:
+                return not any(texts)
+    return True
+
+
+def unpacked_bytes(path: Path, compression: str | None, *, most: int) -> tuple[int, bytes]:
+    """How many bytes a file has when it is decompressed, and the first of them. Nothing is written, and not more than
+    `most` are unpacked. Raises UnreadableFile beyond that, or for a stream that is damaged."""
+    size, begins = 0, b""
+    with _opened(path, compression) as stream:
+        while True:
+            with _damage_told(path):
+                chunk = stream.read(_CHUNK_BYTES)
+            if not chunk:
+                return size, begins
+            size, begins = size + len(chunk), begins or chunk[:SAMPLE_BYTES]
+            if size > most:
+                raise UnreadableFile(
+                    f"{path.name} has more than the {most / 1e6:,.0f} MB that are left for it when it is decompressed",
+                    remedy="bring fewer rows at once, or raise LODESTAR_UNPACKED_MB if you trust it",
+                )
+
+
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet, by its ending or first bytes."""
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -84,6 +130,12 @@ def is_parquet(path: Path) -> bool:
             return stream.read(4) == b"PAR1"
     except OSError:
         return False  # told by whoever reads it next
+
+
+def is_binary(head: bytes) -> bool:
+    """Whether the first bytes of a file hold what no text does: a NUL that is not half of a wide character."""
+    begins = head[:_BINARY_BYTES]
+    return b"\0" in begins and _wide(begins) is None and not begins.startswith(tuple(_BOMS))
 
 
 def compression_of(path: Path) -> str | None:

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from data.errors import InvalidSpec, UnreadableFile
+from data.publish import sha256_of
 from data.reading.databases import check_address
 from data.reading.staging import Source
-from data.spec import EventsSection, ItemsSection, UsersSection
+from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
 
 _KINDS = frozenset({".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".dat", ".data"})
 _PACKED = frozenset({".gz", ".zst", ".bz2"})
@@ -35,10 +37,32 @@ def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path)
     twice = Counter(path.name for path in paths)
     return [
         Source(
-            path.name if twice[path.name] == 1 else _told(path, base), path, section.encoding, _partitions(path, base)
+            path.name if twice[path.name] == 1 else _told(path, base),
+            path,
+            section.encoding,
+            _partitions(path, base),
+            delimiter=section.delimiter,
         )
         for path in paths
     ]
+
+
+def fingerprints(spec: DatasetSpec, base: Path) -> list[dict[str, Any]]:
+    """name, bytes and sha256 of every file that a spec reads, each once, in the order of the sections. Raises
+    UnreadableFile and InvalidSpec."""
+    sections = [one for one in (spec.events, spec.items, spec.users) if one is not None and one.named]
+    sources = [source for section in sections for source in sources_of(section, base) if source.query is None]
+    found = dict[Path, dict[str, Any]]()
+    for source in sources:
+        try:
+            told = {"name": source.name, "bytes": source.path.stat().st_size, "sha256": sha256_of(source.path)}
+        except OSError as error:
+            raise UnreadableFile(
+                f"{source.path} cannot be read: {error.strerror or error}",
+                remedy="check the spec's path, and its permissions",
+            ) from error
+        found.setdefault(source.path.resolve(), told)
+    return list(found.values())
 
 
 def _query(address: str, query: str | None, base: Path) -> Source:

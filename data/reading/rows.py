@@ -100,7 +100,7 @@ def _stage_source(target: Target, source: Source, start: int) -> StagedFile:
     if is_json_lines(source.name, head):
         return stage_json_lines(target, file, decoded.text)
     file = replace(file, header_lines=1)
-    header, delimiter = header_of(source.name, head, target.wanted)
+    header, delimiter = header_of(source.name, head, target.wanted, delimiter=source.delimiter)
     shape = shape_of(decoded.text, delimiter=delimiter, columns=len(header))
     if shape.plain and not _GLOB.search(str(decoded.text)):
         target.connection.begin()

@@ -18,9 +18,9 @@ from data.warehouse import Connection
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from: a file (`path`, with the encoding that the caller says), or a query to the database at
-    `address`; `name` is what people know it by, `partitions` what the folders below the spec's own say of every row
-    (day=2024-01-01)."""
+    """Where rows come from: a file (`path`, with the encoding and delimiter that the caller says), or a query to the
+    database at `address`; `name` is what people know it by, `partitions` what the folders below the spec's own say of
+    every row (day=2024-01-01)."""
 
     name: str
     path: Path = Path()
@@ -28,6 +28,7 @@ class Source:
     partitions: tuple[tuple[str, str], ...] = ()
     address: str | None = None
     query: str | None = None
+    delimiter: str | None = None
 
 
 @dataclass

@@ -76,9 +76,9 @@ def refuse_foreign(head: bytes, *, name: str) -> None:
         )
 
 
-def header_of(name: str, head: bytes, wanted: Sequence[str]) -> tuple[list[str], str]:
-    """Column names and delimiter of a text file that people know as `name`. Raises UnreadableFile, and MissingColumn of
-    those wanted."""
+def header_of(name: str, head: bytes, wanted: Sequence[str], *, delimiter: str | None = None) -> tuple[list[str], str]:
+    """Column names and delimiter of a text file that people know as `name`; the delimiter that is given, or else the
+    one that makes most of the first line. Raises UnreadableFile, and MissingColumn of those wanted."""
     line = head.split(b"\n", 1)[0].removesuffix(b"\r")
     try:
         text = line.decode("utf-8-sig")
@@ -91,8 +91,8 @@ def header_of(name: str, head: bytes, wanted: Sequence[str]) -> tuple[list[str],
             f"{name} does not begin with a line of column names",
             remedy="save it as UTF-8 CSV or TSV with line feeds, or bring Parquet",
         )
-    candidates = "\t" if {".tsv", ".tab"} & {suffix.lower() for suffix in Path(name).suffixes} else ",\t;|"
-    headers = {mark: _split_header(text, mark) for mark in candidates}
+    tabbed = {".tsv", ".tab"} & {suffix.lower() for suffix in Path(name).suffixes}
+    headers = {mark: _split_header(text, mark) for mark in delimiter or ("\t" if tabbed else ",\t;|")}
     delimiter = max(headers, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
     header = headers[delimiter]
     check_columns(name, header, wanted)

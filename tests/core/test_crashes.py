@@ -8,14 +8,17 @@ from data import publish
 from data.errors import LodestarError
 from tests import crashes
 
+LONG = ("ingest, done again",)  # each state of it takes an ingest to look at
+SCENES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in crashes.SCENES]
 
-@pytest.mark.parametrize("name", crashes.SCENES)
+
+@pytest.mark.parametrize("name", SCENES)
 def test_a_power_cut_or_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, name: str) -> None:
     seen = crashes.replay(crashes.SCENES[name], tmp_path)
     assert seen.points > 3 * seen.done
 
 
-@pytest.mark.parametrize("name", crashes.SCENES)
+@pytest.mark.parametrize("name", SCENES)
 def test_without_a_flush_a_power_cut_would_be_noticed(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
 from core.learn.config import load_config
 from core.ops import jobs
@@ -41,7 +41,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SHOTS = Path(__file__).parents[2] / "screenshots"
-PAGES = ("pulse", "sql", "profile", "datasets", "studio", "models", "guide", "audit", "publish")
+PAGES = ("pulse", "sql", "profile", "datasets", "bring", "studio", "models", "guide", "audit", "publish")
 
 pytestmark = [
     pytest.mark.browser,
@@ -247,6 +247,52 @@ def ask(page: Page, statement: str) -> None:
     editor = page.locator("textarea").first
     editor.fill(statement)
     editor.press("Control+Enter")
+
+
+def test_a_messy_file_becomes_a_build_that_is_shown(console: str, page: Page, home: Path) -> None:
+    """Semicolons, a German date, a beacon for a title, and four rows of no use."""
+    page.goto(f"{console}/datasets?lang=en")
+    page.get_by_role("link", name="Bring data").click()
+    expect(page.locator("h1")).to_have_text("What do you want to bring?", timeout=30_000)
+    page.locator("input[type=file]").set_input_files(messy())
+    page.get_by_role("button", name="Look at these files").click()
+    expect(page.locator("h1")).to_contain_text("be read?", timeout=60_000)
+    settled(page)
+    keep(page, "bring-mapping")
+    page.get_by_role("button", name="Try it").click()
+    expect(page.get_by_text("All 300 rows were tried")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("too few or many columns: 1")).to_be_visible()
+    settled(page)
+    address = page.url
+    page.get_by_role("button", name="Commit as a build").click()
+    expect(page.locator("h1")).to_contain_text("What is in build", timeout=120_000)
+    expect(page.get_by_text("of 300 read")).to_be_visible(timeout=30_000)
+    settled(page)
+    keep(page, "bring-done")
+    assert page.locator('img[src*="203.0.113.9"], a[href*="203.0.113.9"]').count() == 0
+    page.goto(address)  # a link to it, or the back button, tells the same
+    expect(page.locator("h1")).to_contain_text("What is in build", timeout=60_000)
+    with Ledger.open(home) as ledger:
+        made = current_build(ledger, "klicks")
+    assert (made.facts["read"], made.facts["accepted"]) == (300, 296)
+    page.goto(f"{console}/datasets?dataset=klicks&lang=zh")
+    expect(page.locator("h1")).to_contain_text("klicks 适合用来训练吗", timeout=60_000)
+    page.goto(f"{console}/datasets?dataset=tiny&lang=en")  # for those who come after
+
+
+def messy() -> list[FilePayload]:
+    """The files as a browser hands them over."""
+    rows = [
+        f"c{n % 30};g{(n * 7 + n // 30) % 25};{n % 28 + 1:02}.{n % 12 + 1:02}.2025 {n % 24:02}:{n % 60:02};{n % 5 + 1}"
+        for n in range(300)
+    ]
+    rows[5], rows[9], rows[20], rows[44] = "c0;g1;gestern;3", "c0;g2", "c1;;03.02.2025 10:00;4", 'c3;"g4;05.04.2025;3'
+    goods = [f"g{n};Ware {n} ![x](http://203.0.113.9/b.png);{'a|b' if n % 2 else 'b'}" for n in range(25)]
+    texts = {
+        "klicks.csv": "Kunden-Nr;Artikel;Zeitpunkt;Sterne\n" + "\n".join(rows) + "\n",
+        "waren.csv": "Artikel;Name;Kategorien\n" + "\n".join(goods) + "\n",
+    }
+    return [{"name": name, "mimeType": "text/csv", "buffer": text.encode()} for name, text in texts.items()]
 
 
 # Points of the first figure's loss that are the job's own: the dotted line is another run's.

@@ -87,6 +87,19 @@ def test_what_cannot_be_guessed_is_told(shop: Path, tmp_path: Path) -> None:
     assert not list(shop.glob("*.toml"))
 
 
+@pytest.mark.parametrize("path", ["~nobody-has-this-name/x.csv", "a\0b.csv", "n" * 300 + ".csv", "*" * 300, "a\0*.csv"])
+def test_a_path_that_no_file_could_have_is_told(shop: Path, path: str) -> None:
+    error = refused("--guess", path)
+    assert isinstance(error, UnreadableFile) and len(error.message) < 200
+    assert "\0" not in error.message
+    assert isinstance(refused("--guess", shop / "clicks.csv", path), UnreadableFile)
+    assert not list(shop.glob("*.toml"))
+
+
+def test_a_place_for_the_spec_that_cannot_be_is_told(shop: Path) -> None:
+    assert isinstance(refused("--guess", shop / "clicks.csv", "--out", "n" * 300 + ".toml"), InputError)
+
+
 @pytest.mark.parametrize("words", [("a.toml", "b.toml"), ("a.toml", "--force"), ("a.toml", "--out", "b.toml")])
 def test_options_of_the_guess_alone_are_usage_errors(words: tuple[str, ...]) -> None:
     assert RUNNER.invoke(app, ["ingest", *words]).exit_code == 2

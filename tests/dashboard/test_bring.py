@@ -1,0 +1,291 @@
+"""The page Bring: from files to a build, and what is told where it cannot be."""
+
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import streamlit as st
+from markdown_it import MarkdownIt
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from core.ops import intake, jobs, roles
+from core.ops.builds import builds
+from core.ops.claims import claim
+from core.ops.ledger import Ledger, utc_now
+from core.ops.processes import Process, started_at
+from core.ops.worker import work
+from dashboard import settings, trying
+from dashboard.desk import actor
+from dashboard.words import Words
+from data import uploads
+from data.errors import LodestarError
+from data.uploads import Limits, Upload
+
+APP = Path(dashboard.__file__).parent / "app.py"
+LIMITS = Limits(most_bytes=10_000_000, most_unpacked=10_000_000, kept_for=timedelta(days=7))
+EN, ZH = Words("en"), Words("zh")
+BEACON = "![x](http://203.0.113.9/b.png)"
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+    """Opens the page on a store, as a browser with this address would; the supervisor is the test's business."""
+
+    def open_page(home: Path, page: str = "bring", **address: str) -> AppTest:
+        monkeypatch.setenv("LODESTAR_HOME", str(home))
+        monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
+        monkeypatch.setattr(trying, "ensure_supervisor", lambda *_: 1)
+        settings.settings.cache_clear()
+        st.cache_data.clear()
+        st.cache_resource.clear()
+        test = AppTest.from_file(str(APP), default_timeout=60).run()
+        test.query_params.update(address)
+        return test.switch_page(f"views/{page}.py").run() if not address else _moved(test, page, address)
+
+    yield open_page
+    settings.settings.cache_clear()
+
+
+def _moved(test: AppTest, page: str, address: dict[str, str]) -> AppTest:
+    test.switch_page(f"views/{page}.py").run()
+    test.query_params.update(address)
+    return test.run()
+
+
+def events(n: int = 200, *, bad: int = 0) -> bytes:
+    times = ["2025-13-40T10:00:00Z" if bad and i % bad == 0 else f"2025-01-{i % 28 + 1:02}T10:00:00Z" for i in range(n)]
+    rows = [f"c{i % 20},g{(i * 7 + i // 20) % 30},{time},{i % 5 + 1}" for i, time in enumerate(times)]
+    return ("customer,sku,at,stars\n" + "\n".join(rows) + "\n").encode()
+
+
+GOODS = (
+    "sku,name,tags\n" + "\n".join(f"g{i},Thing {i} {BEACON},{'a|b' if i % 2 else 'b'}" for i in range(30))
+).encode()
+
+
+def bring(home: Path, *files: tuple[str, bytes]) -> Upload:
+    with Ledger.open(home) as ledger:
+        incoming: list[tuple[str, Any]] = [(name, io.BytesIO(data)) for name, data in files]
+        return intake.receive(ledger, home, incoming, limits=LIMITS, by=actor(), now=utc_now())
+
+
+def said(test: AppTest) -> str:
+    kinds = (test.title, test.markdown, test.caption, test.error, test.warning)
+    return "\n".join(str(one.value) for kind in kinds for one in kind)
+
+
+def worked(home: Path) -> str:
+    """The state of the job in line after a worker has run it in this process; its parent stands for the supervisor."""
+    parent = os.getppid()
+    supervisor = Process(host=Process.current().host, pid=parent, started=started_at(parent) or 0.0)
+    with Ledger.open(home) as ledger:
+        claimed = claim(ledger, supervisor=supervisor, lease_s=600, now=utc_now())
+        assert claimed is not None
+        body = partial(intake.ingest_job, threads=1, say=lambda _: None)
+        with suppress(LodestarError):  # it is in the job's row, which is what is looked at
+            work(ledger, home, claimed.job_id, {intake.KIND: body})
+        return jobs.status(ledger, claimed.job_id).state
+
+
+def test_an_empty_store_offers_the_way_in(opened: Opened, tmp_path: Path) -> None:
+    test = opened(tmp_path, "datasets")
+    assert not test.exception and test.title[0].value == EN("empty.title")
+    test.switch_page("views/bring.py").run()
+    assert not test.exception and test.title[0].value == EN("bring.title")
+    assert test.button(key="bring-keep").disabled
+    assert "Parquet" in said(test)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_from_an_upload_to_a_build(opened: Opened, tmp_path: Path, language: str) -> None:
+    t = Words(language)
+    one = bring(tmp_path, ("clicks.csv", events(bad=40)), ("goods.csv", GOODS))
+    test = opened(tmp_path, upload=one.upload_id, lang=language)
+    assert not test.exception and not test.error
+    assert test.selectbox(key=f"map-{one.upload_id}-events.user").value == "customer"
+    assert test.selectbox(key=f"map-{one.upload_id}-items.title").value == "name"
+    assert "nearly" in said(test) or "different values" in said(test), "the guess's reasons"
+    assert [button.key for button in test.button if button.proto.type == "primary"] == ["bring-try"]
+    test.button(key="bring-try").click().run()
+    assert not test.exception and not test.error
+    assert t("bring.outcome_whole", n=200) in said(test)
+    assert t.name("reason", "unreadable-time") in said(test)
+    refused = next(frame.value for frame in test.dataframe if "reason" in frame.value.columns)
+    assert len(refused) == 5 and refused["line"].tolist()[0] == 2
+    assert uploads.upload(tmp_path, one.upload_id).draft is not None
+    with Ledger.open(tmp_path) as ledger:
+        assert builds(ledger) == [] and jobs.jobs(ledger) == []
+    test.button(key="bring-commit").click().run()
+    assert not test.exception and not test.error
+    assert test.title[0].value == t("bring.title_active", dataset="clicks")
+    assert worked(tmp_path) == "succeeded"
+    test.run()
+    assert not test.exception and not test.error
+    with Ledger.open(tmp_path) as ledger:
+        (row,) = builds(ledger)
+    assert row.build_id.removeprefix("b-") in test.title[0].value and row.facts["accepted"] == 195
+    assert uploads.uploads(tmp_path) == []
+    test.switch_page("views/datasets.py").run()
+    assert "clicks" in test.title[0].value
+    test = opened(tmp_path, upload=one.upload_id, lang=language)  # a link to it still tells what came of it
+    assert not test.exception and not test.error
+
+
+def test_nothing_that_comes_from_files_is_read_as_markdown(opened: Opened, tmp_path: Path) -> None:
+    head = f"customer,sku,at,{BEACON}\n"
+    rows = "\n".join(f"c{i % 9}{BEACON},g{i % 11},2025-01-{i % 28 + 1:02},:red[x]{i % 3}" for i in range(120))
+    one = bring(tmp_path, (f"{BEACON}.csv", (head + rows).encode()), ("goods.csv", GOODS))
+    test = opened(tmp_path, upload=one.upload_id)
+    test.button(key="bring-try").click().run()
+    assert not test.exception
+    reader = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    assert "<img" not in reader.render(said(test)) and "203.0.113.9/b.png)" not in said(test)
+    labels = [box.label for box in (*test.button, *test.selectbox, *test.multiselect, *test.expander)]
+    assert not any("![" in label for label in labels)
+
+
+@pytest.mark.parametrize(
+    "data", [b"customer,sku,at\n", b"one\nx\ny\n", b"\xff\xfe\xfa,\xe9\n\xe9,\xe8\n", b"a,b\n1,2\n"]
+)
+def test_what_cannot_be_guessed_is_said_and_can_be_chosen_by_hand(opened: Opened, tmp_path: Path, data: bytes) -> None:
+    one = bring(tmp_path, ("odd.csv", data))
+    test = opened(tmp_path, upload=one.upload_id)
+    assert not test.exception
+    assert EN("bring.no_guess") in said(test)
+    assert not [button for button in test.button if button.key == "bring-commit"]
+
+
+def test_a_fault_stands_at_its_field_and_keeps_the_try_away(opened: Opened, tmp_path: Path) -> None:
+    one = bring(tmp_path, ("clicks.csv", events()))
+    test = opened(tmp_path, upload=one.upload_id)
+    test.text_input(key=f"map-{one.upload_id}-dataset.name").set_value("not a name").run()
+    assert EN("mapping_fault.dataset_name") in said(test)
+    assert not [button for button in test.button if button.key == "bring-try"]
+    test.text_input(key=f"map-{one.upload_id}-dataset.name").set_value("clicks").run()
+    assert EN("mapping_fault.dataset_name") not in said(test)
+    test.button(key="bring-try").click().run()
+    assert [button.key for button in test.button if button.key == "bring-commit"]
+    test.selectbox(key=f"map-{one.upload_id}-events.value").set_value(None).run()
+    assert not [button for button in test.button if button.key == "bring-commit"], "another spec was tried"
+
+
+def test_columns_that_are_swapped_are_told_by_the_try(opened: Opened, tmp_path: Path) -> None:
+    one = bring(tmp_path, ("clicks.csv", events()), ("goods.csv", GOODS))
+    test = opened(tmp_path, upload=one.upload_id)
+    test.selectbox(key=f"map-{one.upload_id}-events.user").set_value("sku")
+    test.selectbox(key=f"map-{one.upload_id}-events.item").set_value("customer").run()
+    test.button(key="bring-try").click().run()
+    assert not test.exception and "swapped" in test.error[0].value
+    assert not [button for button in test.button if button.key == "bring-commit"]
+
+
+def test_too_many_refused_rows_stop_it_before_and_in_the_job(opened: Opened, tmp_path: Path) -> None:
+    one = bring(tmp_path, ("clicks.csv", events(1200, bad=3)))
+    test = opened(tmp_path, upload=one.upload_id)
+    test.button(key="bring-try").click().run()
+    assert not test.exception and "400 of 1,200 rows cannot be used" in test.error[0].value
+    assert test.button(key="bring-commit").disabled
+    with Ledger.open(tmp_path) as ledger:  # whoever orders it all the same
+        text = one.draft
+        assert text is not None
+        intake.submit_upload(ledger, tmp_path, one.upload_id, text, by=actor(), now=utc_now())
+    assert worked(tmp_path) == "failed"
+    test.run()
+    assert not test.exception and f"### {EN('bring.stopped_by')}" in said(test)
+    shown = max((frame.value for frame in test.dataframe if "reason" in frame.value.columns), key=len)
+    assert isinstance(shown, pd.DataFrame) and len(shown) == 400
+    test.number_input(key=f"map-{one.upload_id}-events.most_refused").set_value(40.0).run()
+    test.button(key="bring-try").click().run()
+    test.button(key="bring-commit").click().run()
+    assert worked(tmp_path) == "succeeded"
+
+
+def test_an_upload_that_is_gone_is_told(opened: Opened, tmp_path: Path) -> None:
+    for name in ("u-00000000", "../../etc"):
+        test = opened(tmp_path, upload=name)
+        assert not test.exception and "there is no upload" in test.error[0].value
+
+
+def test_an_upload_waits_and_can_be_dropped(opened: Opened, tmp_path: Path) -> None:
+    one = bring(tmp_path, ("clicks.csv", events()))
+    test = opened(tmp_path)
+    assert "clicks" in said(test)
+    test.button(key=f"open-{one.upload_id}").click().run()
+    assert "How should" in test.title[0].value
+    test.button(key="bring-back").click().run()
+    test.button(key=f"drop-{one.upload_id}").click().run()
+    assert not test.exception and uploads.uploads(tmp_path) == []
+    assert EN("bring.waiting") not in said(test)
+
+
+def test_a_spec_on_this_machine_is_run_as_it_is(opened: Opened, tmp_path: Path) -> None:
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    (specs / "clicks.csv").write_bytes(events())
+    (specs / "shop.toml").write_text(
+        '[dataset]\nname = "shop"\n[events]\nfiles = "clicks.csv"\nuser = "customer"\nitem = "sku"\nts = "at"\n'
+    )
+    test = opened(tmp_path, spec="shop.toml")
+    assert not test.exception and "shop" in test.title[0].value
+    test.button(key="bring-try").click().run()
+    test.button(key="bring-commit").click().run()
+    assert not test.exception and not test.error
+    assert worked(tmp_path) == "succeeded"
+    test.run()
+    assert not test.exception and not test.error
+    assert f"lodestar ingest {specs / 'shop.toml'}" in [block.value for block in test.code]
+    other = opened(tmp_path, spec="../../secret.toml")
+    assert not other.exception and "there is no" in other.error[0].value
+
+
+def test_a_full_disk_is_told_in_words(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    one = bring(tmp_path, ("clicks.csv", events()))
+    test = opened(tmp_path, upload=one.upload_id)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("data.rehearsal._cut", full)
+    test.button(key="bring-try").click().run()
+    assert not test.exception and "no space left" in test.error[0].value
+
+
+def test_only_operators_bring(opened: Opened, tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        roles.grant(ledger, "root-admin", "admin", by="root-admin", now=utc_now())
+        roles.grant(ledger, actor(), "analyst", by="root-admin", now=utc_now())
+    test = opened(tmp_path)
+    assert not test.exception and "may not ingest" in test.error[0].value
+    assert not test.button
+
+
+def test_the_next_build_is_set_beside_the_one_before(
+    opened: Opened, new_store: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = new_store()
+    base = next(path.parent for path in tmp_path.rglob("spec.toml"))
+    specs = made.home / "specs"
+    shutil.copytree(base, specs)
+    text = (specs / "events.csv").read_text().replace("not a time", "2025-05-05")
+    (specs / "events.csv").write_text(text + "newcomer,i1,2025-05-06,4\n")
+    with Ledger.open(made.home) as ledger:
+        seen = intake.digest_of((specs / "spec.toml").read_text())
+        intake.submit_named(ledger, specs, "spec.toml", seen=seen, by=actor(), now=utc_now())
+    assert worked(made.home) == "succeeded"
+    test = opened(made.home, "datasets", dataset="tiny")
+    assert not test.exception and not test.error
+    came = next(frame.value for frame in test.dataframe if "gone" in frame.value.columns).set_index("what")
+    assert came.loc["Users", "added"] == 1 and came.loc["Events", "added"] == 2 and came.loc["Events", "gone"] == 0
+    assert EN("came.nothing") in said(test)
