@@ -26,7 +26,7 @@ from data.quarantine import counted, event_refusals, listing_refusals, refuse_to
 from data.reading.places import sources_of
 from data.reading.rows import stage, stage_feedback
 from data.reading.staging import Source, Staged
-from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
+from data.spec import DatasetSpec, ItemsSection, UsersSection
 from data.warehouse import (
     SCHEMA_VERSION,
     BuildFacts,
@@ -130,7 +130,7 @@ def _make(
     scratch.mkdir()
     tell(0.02, "reading events")
     sources = sources_of(spec.events, base)
-    staged = _check_events(connection, spec.events, sources, now, feedback, scratch=scratch)
+    staged = _check_events(connection, spec, sources, now, feedback, scratch=scratch)
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, base, sources), scratch=scratch)
     users = list_users(connection, spec, _listed(spec.users, base, sources), scratch=scratch)
@@ -213,7 +213,7 @@ def publish_build(made: Path, home: Path, refused: pa.Table, *, quality: dict[st
 
 def _check_events(
     connection: Connection,
-    section: EventsSection,
+    spec: DatasetSpec,
     sources: Sequence[Source],
     now: datetime,
     feedback: pa.Table | None,
@@ -221,6 +221,7 @@ def _check_events(
     scratch: Path,
 ) -> Staged:
     """Leaves tables `checked` (every staged row, with a reason or none) and `accepted` (rowid = event_id)."""
+    section = spec.events
     staged = stage(
         connection,
         "raw_events",
@@ -243,6 +244,8 @@ def _check_events(
         {
             "has_kind": section.kind is not None,
             "kind_value": section.kind_value,
+            "kind_words": [word.strip().lower() for word in spec.kinds],
+            "kind_names": [kind.strip() for kind in spec.kinds.values()],
             "us_per_unit": _MICROSECONDS.get(unit),
             "latest": now + timedelta(days=1),
             "tz": section.tz,

@@ -1,6 +1,7 @@
 -- Every staged row of the event files, typed, with the first reason against it (NULL: accepted).
 -- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context; rowid is the place in the files. A kind that is
--- there is taken also where the files have no column of kinds: feedback brings its own.
+-- there is taken also where the files have no column of kinds: feedback brings its own. The files' words for kinds,
+-- $kind_words in small letters, are called by the $kind_names at their places.
 CREATE TABLE checked AS
 WITH trimmed AS (
     SELECT
@@ -46,7 +47,16 @@ timed AS (
     FROM zoned
 )
 SELECT
-    row_no, user_key, item_key, ts, kind, value, rest, source, unzoned,
+    row_no, user_key, item_key, ts,
+    CASE WHEN fed THEN kind
+        ELSE coalesce(
+            list_extract(
+                CAST($kind_names AS VARCHAR[]), list_position(CAST($kind_words AS VARCHAR[]), lower(kind))
+            ),
+            kind
+        )
+    END AS kind,
+    value, rest, source, unzoned,
     CASE
         WHEN user_key = '' THEN 'missing-user'
         WHEN regexp_matches(user_key, '[\x00-\x1f\x7f]') THEN 'unprintable-user'
