@@ -22,6 +22,7 @@ from core.trust.outcomes import Outcomes
 from dashboard.publishing import Report, report_of
 from dashboard.words import Words
 from data import reads
+from data.kpis import kpis as kpi_figures
 from data.quality import quality_of
 from data.warehouse import BuildFacts, Warehouse
 
@@ -75,6 +76,12 @@ def top_items(path: Path, limit: int) -> pd.DataFrame:
 @st.cache_data(**_TABLES)
 def kind_counts(path: Path) -> pd.DataFrame:
     return reads.kind_counts(warehouse(path)).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def kpis(path: Path) -> pd.DataFrame:
+    """The figures of the domain that a build's spec names."""
+    return kpi_figures(warehouse(path)).to_pandas()
 
 
 @st.cache_data(**_TABLES)

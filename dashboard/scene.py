@@ -5,7 +5,7 @@ A page asks for a `Scene`; where there is nothing to show yet the page ends with
 that changes that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
@@ -19,6 +19,7 @@ from dashboard import loaders, parts, state
 from dashboard.charts import Look
 from dashboard.settings import Settings, settings
 from dashboard.words import Words
+from data.errors import LodestarError
 from data.warehouse import BuildFacts
 
 
@@ -96,7 +97,16 @@ def scene() -> Scene:
         st.stop()
     wanted = state.chosen("dataset")
     build = current_build(ledger, wanted if wanted in known else None)
-    return Scene(t, look, found, ledger, build, champion(ledger, build.dataset))
+    t = t.of(domain_of(build))
+    return Scene(t, replace(look, t=t), found, ledger, build, champion(ledger, build.dataset))
+
+
+def domain_of(build: BuildRow) -> str | None:
+    """The domain whose words a build's pages use; None for a build that cannot be read, as its page will say."""
+    try:
+        return loaders.build_facts(build.path).spec.dataset.domain
+    except LodestarError:
+        return None
 
 
 def header() -> None:

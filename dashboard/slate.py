@@ -138,7 +138,7 @@ def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -
     )
     parts.figure(charts.waterfall(players, title=title, look=s.look), key="waterfall")
     if served["live"]:  # what follows was run again by the model, and no table holds it
-        st.markdown(escape(told["words"][t.language]))
+        st.markdown(escape(t.marked(told["words"][t.language])))
         st.markdown(removal(s, told, item))
         parts.note(faithfulness(s, told))
     parts.downloads(players, t=t, name=f"{s.dataset}-user-{served['user']}-item-{item['key']}")
