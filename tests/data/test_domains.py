@@ -12,6 +12,7 @@ from data.domains import domain, domain_names
 from data.errors import CannotGuess, InvalidSpec
 from data.ingest import IngestResult, ingest
 from data.kpis import kpis
+from data.presets import preset
 from data.publish import sha256_of
 from data.samples import generate, sample_spec
 from data.spec import DatasetSpec, PositiveRule, parse_spec
@@ -129,6 +130,17 @@ def test_a_spec_takes_over_what_its_preset_says_and_overrules_it() -> None:
     assert own.kpis["age_when_clicked"].of == () and len(own.kpis) == len(news.kpis)
     again = parse_spec(own.to_toml())
     assert again == own, "a build keeps what it was made with, whatever the preset says later"
+
+
+def test_the_public_sets_speak_their_domains_language() -> None:
+    shop, films = preset("complete-journey"), preset("movielens-100k")
+    assert (shop.dataset.domain, shop.task, shop.positive) == ("retail", "repurchase", PositiveRule())
+    assert (films.dataset.domain, films.task, films.positive.kinds, films.positive.min_value) == (
+        "video",
+        "next-new",
+        (),
+        4.0,
+    )
 
 
 def test_an_unknown_preset_is_named_with_the_known_ones() -> None:
