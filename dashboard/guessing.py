@@ -62,7 +62,7 @@ def guess_dataset(
         found = guess(samples, name=called, unread=unread)
         text, decisions, warnings = found.toml, found.decisions, found.warnings
     else:
-        text = _as_domain(samples, preset, name=called, unread=unread)
+        text, warnings = _as_domain(samples, preset, name=called, unread=unread)
     try:
         spec_path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(spec_path, text.encode())
@@ -77,21 +77,26 @@ def guess_dataset(
     }
 
 
-def _as_domain(samples: Mapping[str, pa.Table], preset: str, *, name: str, unread: Sequence[str]) -> str:
-    """The spec of a domain's files as TOML, under a word on what it is. Raises CannotGuess and InvalidSpec."""
+def _as_domain(
+    samples: Mapping[str, pa.Table], preset: str, *, name: str, unread: Sequence[str]
+) -> tuple[str, tuple[str, ...]]:
+    """The spec of a domain's files as TOML, under a word on what it is, and what a person should look at. Raises
+    CannotGuess and InvalidSpec."""
+    guessed, warnings = None, tuple(unread)
     try:
-        guessed = guess(samples, name=name).spec
+        found = guess(samples, name=name, unread=unread)
+        guessed, warnings = found.spec, found.warnings
     except CannotGuess:  # names that the domain knows may tell all the same
-        guessed = None
+        pass
     headers = {file: sample.column_names for file, sample in samples.items() if sample.num_rows}
     text = describe(headers, preset, dataset={"name": dataset_name(name)}, guessed=guessed)
     parse_spec(text, origin="the spec")
     told = [
         f"Columns found for the preset {preset} by their names, and by a guess where no name told.",
-        *unread,
         "What else the preset says (task, kinds, weights, positive rule, figures) can be overruled here.",
     ]
-    return "\n".join([*(line for paragraph in told for line in commented(paragraph)), text])
+    told += [f"Look at this: {warning}" for warning in warnings]
+    return "\n".join([*(line for paragraph in told for line in commented(paragraph)), text]), warnings
 
 
 def _found(paths: Sequence[str]) -> tuple[list[Path], Path, str]:

@@ -11,7 +11,7 @@ overall and period by period. Users are what is sampled: the interval is that of
     completion    share of events with a value whose value is at least `min_value`
     basket_value  sum of values in a basket: what a user did at one moment
     basket_size   different items in a basket
-    repeats       share of events whose item the user had had before, by the same kinds
+    repeats       share of events whose item the user had had at an earlier moment, by the same kinds
     returning     share of users who came on a second day (UTC), of those who came at all
     item_age      hours since an item's first event of any kind
     mean_value    mean of the values
@@ -33,8 +33,8 @@ UNITS = {
     **dict.fromkeys(("basket_value", "mean_value"), "value"),
     "item_age": "hours",
 }
-_OF = "(len(CAST($of AS VARCHAR[])) = 0 OR list_contains(CAST($of AS VARCHAR[]), kind))"
-_TO = "list_contains(CAST($to AS VARCHAR[]), kind)"
+_OF = "(len(CAST($of AS VARCHAR[])) = 0 OR kind IN (SELECT unnest(CAST($of AS VARCHAR[]))))"
+_TO = "kind IN (SELECT unnest(CAST($to AS VARCHAR[])))"
 _UNITS_OF = {
     "engagement": (
         "WITH gaps AS (SELECT user_id, ts, event_id, kind,"
@@ -68,12 +68,12 @@ _UNITS_OF = {
         " FROM events WHERE {of} GROUP BY user_id, ts"
     ),
     "repeats": (
-        "SELECT user_id, ts, 1.0 AS whole,"
-        " CAST(row_number() OVER (PARTITION BY user_id, item_id ORDER BY ts, event_id) > 1 AS DOUBLE) AS part"
-        " FROM events WHERE {of}"
+        "WITH first AS (SELECT user_id, item_id, min(ts) AS first FROM events WHERE {of} GROUP BY ALL)"
+        " SELECT user_id, ts, CAST(ts > first AS DOUBLE) AS part, 1.0 AS whole"
+        " FROM events JOIN first USING (user_id, item_id) WHERE {of}"
     ),
     "returning": (
-        "SELECT user_id, min(ts) AS ts, CAST(count(DISTINCT CAST(ts AS DATE)) > 1 AS DOUBLE) AS part, 1.0 AS whole"
+        "SELECT user_id, min(ts) AS ts, CAST(CAST(max(ts) AS DATE) > CAST(min(ts) AS DATE) AS DOUBLE) AS part, 1.0 AS whole"
         " FROM events WHERE {of} GROUP BY user_id"
     ),
     "item_age": (
