@@ -76,9 +76,10 @@ class Words:
         """One after the other; Chinese sets no space between."""
         return ("" if self.language == "zh" else " ").join(parts)
 
-    def titles(self, names: list[str]) -> str:
-        """Titles in a row, each in its marks where the language has any."""
-        return self.listing([self("mark.title", title=name) for name in names])
+    def titles(self, names: list[str], *, own: str | None = None) -> str:
+        """Titles in a row, each in its marks where the language has any; that of the item in question, `own`, is told
+        as an earlier one."""
+        return self.listing([self("mark.earlier" if name == own else "mark.title", title=name) for name in names])
 
     def count(self, value: float | None) -> str:
         return number(value, decimals=0)

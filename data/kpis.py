@@ -73,7 +73,8 @@ _UNITS_OF = {
         " FROM events JOIN first USING (user_id, item_id) WHERE {of}"
     ),
     "returning": (
-        "SELECT user_id, min(ts) AS ts, CAST(CAST(max(ts) AS DATE) > CAST(min(ts) AS DATE) AS DOUBLE) AS part, 1.0 AS whole"
+        "SELECT user_id, min(ts) AS ts, 1.0 AS whole,"
+        " CAST(CAST(max(ts) AS DATE) > CAST(min(ts) AS DATE) AS DOUBLE) AS part"
         " FROM events WHERE {of} GROUP BY user_id"
     ),
     "item_age": (

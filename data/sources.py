@@ -19,7 +19,7 @@ from data.presets import preset, preset_names, preset_text
 from data.publish import staged, verify_manifest
 from data.spec import parse_spec
 
-_FORM = 1  # raised when the normalised files change, so that old caches are made anew
+_FORM = 2  # raised when the normalised files change, so that old caches are made anew
 
 
 @dataclass(frozen=True)
