@@ -14,11 +14,12 @@ import tomli_w
 from data.catalogue import render
 from data.domains import Called, Domain, column_of, domain
 from data.errors import CannotGuess
-from data.spec import DatasetSpec
+from data.spec import DatasetSpec, template_fields
 
 _PLAIN = re.compile(r"[\w -]+")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]{0,62}")
 _NEEDED = ("user", "item", "ts")
+_OF_ITEMS = ("title", "categories", "price", "image", "available")
 _AGES = {
     "edges": [18, 25, 35, 45, 55],
     "labels": ["under 18", "18-24", "25-34", "35-44", "45-54", "55+"],
@@ -90,7 +91,7 @@ def _events(
             remedy="rename them, or write a spec that names yours under preset (see README)",
         )
     if log is not None and (context := log.roles(told.columns.context)):
-        taken = set(section.values() if "user" not in section else [section[role] for role in _NEEDED])
+        taken = {value for value in section.values() if isinstance(value, str)}
         section["context"] = [column for column in context.values() if column not in taken]
     return log, section
 
@@ -124,6 +125,9 @@ def _items(
     for group in others:
         roles = group.roles(called)
         if "key" in roles and {"title", "categories"} & set(roles):
+            if guessed and guessed.items and set(guessed.items.files) & set(group.files):
+                found = guessed.items.model_dump(include=set(_OF_ITEMS), exclude_none=True)
+                roles = {role: column for role, column in found.items() if column not in roles.values()} | roles
             section: dict[str, Any] = {"files": list(group.files), **roles}
             return _with_text(section, roles, group, told, guessed), group
     if guessed and guessed.items:
@@ -142,6 +146,10 @@ def _with_text(
     more = {role: column for role, column in group.roles(told.columns.attributes).items() if _PLAIN.fullmatch(column)}
     named = {role: f"{{{role}}}" for role in ("title", "categories") if role in roles}
     text = render(told.text, {**{role: f"{{{column}}}" for role, column in more.items()}, **named})
+    if guessed and guessed.items and set(guessed.items.files) & set(group.files):
+        read = {*more.values(), *(it for it in roles.values() if isinstance(it, str)), *named, "key"}
+        found = [name for name in template_fields(guessed.items.text_template) if name not in read]
+        text = ". ".join([*([text] if text else []), *(f"{{{name}}}" for name in found)])
     section["text_template"] = text or "{title}"
     attributes = [column for role, column in more.items() if role not in ("about", *roles)]
     if attributes:
@@ -170,6 +178,9 @@ def _users(
         columns = [column for role, column in about.items() if not (role == "age" and derived)]
         sensitive = [about[role] for role in told.columns.sensitive if role in about and about[role] in columns]
         sensitive += ["age_group"] if derived and "age" in told.columns.sensitive else []
+        if guessed and guessed.users and set(guessed.users.files) & set(group.files):
+            columns += [name for name in guessed.users.attributes if name not in {*columns, *about.values()}]
+            sensitive += [name for name in guessed.sensitive if name in columns and name not in sensitive]
         return {"files": list(group.files), "key": key, "attributes": columns}, derived, sensitive
     if guessed and guessed.users:
         section = guessed.users.model_dump(mode="json", exclude_none=True, exclude_defaults=True)

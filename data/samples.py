@@ -181,10 +181,8 @@ def _events(told: Domain, shown: Shown, prices: Floats, rng: np.random.Generator
         "session": [f"v{number + 1:06d}" for number in visit[at]],
         "basket": [f"b{number + 1:06d}" if bought else "" for number, bought in zip(visit[at], basket, strict=True)],
     }
-    for role in set(told.columns.context) & set(told.sample.choices):
-        of_visit = _drawn(told, [role], int(visit.max()) + 1, rng)[role]
-        made[role] = [of_visit[number] for number in visit[at]]
-    return made
+    of_visits = _drawn(told, told.columns.context, int(visit.max()) + 1, rng)
+    return made | {role: [drawn[number] for number in visit[at]] for role, drawn in of_visits.items()}
 
 
 def _visits(shown: Shown) -> Ints:
