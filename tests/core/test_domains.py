@@ -28,6 +28,8 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 QUICK = {"epochs": 1, "network.dim": 16, "network.blocks": 1, "network.max_length": 30, "text.dim": 8}
 SMALL = {"n_users": 50, "n_items": 40, "n_events": 700}
 
+FEWER = {"ads": {"n_events": 70}}  # clicks: an ad is shown a dozen times for each
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -62,7 +64,7 @@ def trained(tmp_path: Path, tiny_language_model: Path) -> Iterator[Callable[...,
 
 @pytest.mark.parametrize("name", domain_names())
 def test_a_sample_is_learned_from_and_gives_a_list(name: str, trained: Callable[..., Trained]) -> None:
-    made = trained(name, world=SMALL, **QUICK)
+    made = trained(name, world={**SMALL, **FEWER.get(name, {})}, **QUICK)
     assert made.evaluation["dataset"] == f"sample-{name}"
     assert made.evaluation["metrics"]["ndcg@10"]["n"] > 25
     with answers.open_run(made.ledger, made.home, str(made.evaluation["run_id"])) as run:
