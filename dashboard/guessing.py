@@ -1,19 +1,25 @@
-"""From paths that someone types to a guessed spec beside them: what `ingest --guess` does. Nothing enters the store."""
+"""From paths that someone types to a spec beside them: what `ingest --guess` and `ingest --preset` write. Nothing
+enters the store.
+"""
 
 import glob
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from dashboard.terminal import Report
-from data.errors import InputError, UnreadableFile
+from data.described import describe
+from data.domains import domain
+from data.errors import CannotGuess, InputError, UnreadableFile
+from data.guessing.annotated import Decision, commented
 from data.guessing.guess import dataset_name, guess
 from data.guessing.samples import sample_of
 from data.publish import write_whole
+from data.spec import parse_spec
 
 _OTHER_ENDINGS = "toml md rst html htm pdf png jpg jpeg gif svg py ipynb sh npz npy duckdb sqlite db log lock"
 _NO_TABLES = frozenset(f".{ending}" for ending in _OTHER_ENDINGS.split())
@@ -23,11 +29,18 @@ _SHOWN = 60  # characters of a path that is none
 
 
 def guess_dataset(
-    paths: Sequence[str], *, out: Path | None = None, force: bool = False, progress: Report | None = None
+    paths: Sequence[str],
+    *,
+    preset: str | None = None,
+    out: Path | None = None,
+    force: bool = False,
+    progress: Report | None = None,
 ) -> dict[str, Any]:
     """Guess the spec of files, folders and patterns and write it to `out`, by default beside them; the JSON of
-    `ingest --guess`. Raises InputError where a spec stands already and `force` is not given, CannotGuess,
-    UnreadableFile."""
+    `ingest --guess`. preset: the domain whose names of columns come first and whose settings the spec takes over.
+    Raises InputError where a spec stands already and `force` is not given, CannotGuess, UnreadableFile, InvalidSpec."""
+    if preset is not None:
+        domain(preset)
     files, folder, called = _found(paths)
     spec_path = _spec_path(out, folder, called)
     if spec_path.exists() and not force:
@@ -44,17 +57,23 @@ def guess_dataset(
             unread.append(f"{path.name} is left out: {error}")
     if faults and not samples:
         raise faults[0]
-    found = guess(samples, name=called, unread=unread)
+    decisions: tuple[Decision, ...] = ()
+    warnings = tuple(unread)
+    if preset is None:
+        found = guess(samples, name=called, unread=unread)
+        text, decisions, warnings = found.toml, found.decisions, found.warnings
+    else:
+        text, warnings = _as_domain(samples, preset, name=called, unread=unread)
     try:
         spec_path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(spec_path, found.toml.encode())
+        write_whole(spec_path, text.encode())
     except OSError as error:
         raise InputError(f"cannot write {spec_path}: {error.strerror}", remedy="name another with --out") from error
     return {
         "spec": str(spec_path),
-        "toml": found.toml,
-        "decisions": [decision.as_json() for decision in found.decisions],
-        "warnings": list(found.warnings),
+        "toml": text,
+        "decisions": [decision.as_json() for decision in decisions],
+        "warnings": list(warnings),
         "next": f"lodestar ingest {shlex.quote(str(spec_path))}",
     }
 
@@ -68,6 +87,28 @@ def _spec_path(out: Path | None, folder: Path, called: str) -> Path:
         return target
     except (OSError, ValueError) as error:
         raise _no_path(str(out), error) from error
+
+
+def _as_domain(
+    samples: Mapping[str, pa.Table], preset: str, *, name: str, unread: Sequence[str]
+) -> tuple[str, tuple[str, ...]]:
+    """The spec of a domain's files as TOML, under a word on what it is, and what a person should look at. Raises
+    CannotGuess and InvalidSpec."""
+    guessed, warnings = None, tuple(unread)
+    try:
+        found = guess(samples, name=name, unread=unread)
+        guessed, warnings = found.spec, found.warnings
+    except CannotGuess:  # names that the domain knows may tell all the same
+        pass
+    headers = {file: sample.column_names for file, sample in samples.items() if sample.num_rows}
+    text = describe(headers, preset, dataset={"name": dataset_name(name)}, guessed=guessed)
+    parse_spec(text, origin="the spec")
+    told = [
+        f"Columns found for the preset {preset} by their names, and by a guess where no name told.",
+        "What else the preset says (task, kinds, weights, positive rule, figures) can be overruled here.",
+    ]
+    told += [f"Look at this: {warning}" for warning in warnings]
+    return "\n".join([*(line for paragraph in told for line in commented(paragraph)), text]), warnings
 
 
 def _found(paths: Sequence[str]) -> tuple[list[Path], Path, str]:

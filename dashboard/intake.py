@@ -13,15 +13,14 @@ from dashboard.desk import actor
 from dashboard.settings import Settings
 from dashboard.terminal import Report
 from data.extend import extend
-from data.presets import preset_names
-from data.sources import fetch
+from data.sources import fetch, fetched_names
 from data.spec import load_spec
 
 
 def ingest_dataset(mine: Settings, ledger: Ledger, spec: str, *, progress: Report | None = None) -> dict[str, Any]:
     """Ingest a spec's path or a known set's name and make the build current; the `ingest` JSON."""
     path = Path(spec)
-    if spec in preset_names() and not path.exists():
+    if spec in fetched_names() and not path.exists():
         path = fetch(spec, cache=mine.cache, offline=mine.offline, progress=progress).spec_path
     roles.require(ledger, actor(), roles.Act.INGEST)
     order = Order(load_spec(path), path.parent, actor())

@@ -30,6 +30,7 @@ from data.errors import UnreadableFile
 from data.free_sql import sandbox
 from data.guessing.guess import Guess, guess
 from data.guessing.samples import sample_of
+from data.kpis import kpis as kpi_figures
 from data.quality import quality_of
 from data.rehearsal import Rehearsal, rehearse
 from data.spec import parse_spec
@@ -86,6 +87,12 @@ def top_items(path: Path, limit: int) -> pd.DataFrame:
 @st.cache_data(**_TABLES)
 def kind_counts(path: Path) -> pd.DataFrame:
     return reads.kind_counts(warehouse(path)).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def kpis(path: Path) -> pd.DataFrame:
+    """The figures of the domain that a build's spec names."""
+    return kpi_figures(warehouse(path)).to_pandas()
 
 
 @st.cache_data(**_TABLES)

@@ -6,7 +6,7 @@ that changes that.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
@@ -20,6 +20,7 @@ from dashboard import loaders, parts, state
 from dashboard.charts import Look
 from dashboard.settings import Settings, settings
 from dashboard.words import Words
+from data.errors import LodestarError
 from data.warehouse import BuildFacts
 
 
@@ -114,8 +115,17 @@ def scene(*, otherwise: Callable[[Place], None] | None = None) -> Scene:
 
 
 def at_build(here: Place, build: BuildRow) -> Scene:
-    """The scene of one build."""
-    return Scene(here.t, here.look, here.settings, here.ledger, build, champion(here.ledger, build.dataset))
+    """The scene of one build, in the words of its domain."""
+    t = here.t.of(domain_of(build))
+    return Scene(t, replace(here.look, t=t), here.settings, here.ledger, build, champion(here.ledger, build.dataset))
+
+
+def domain_of(build: BuildRow) -> str | None:
+    """The domain whose words a build's pages use; None for a build that cannot be read, as its page will say."""
+    try:
+        return loaders.build_facts(build.path).spec.dataset.domain
+    except LodestarError:
+        return None
 
 
 def header() -> None:

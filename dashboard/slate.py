@@ -91,7 +91,7 @@ def card(s: Scene, item: dict[str, Any], served: dict[str, Any], *, chosen: bool
             st.markdown(f"**{item['rank']}\\. {escape(item['title'])}**")
             st.caption(escape(" · ".join(item.get("categories") or [])) or "–")
             if item["explanation"]:
-                st.markdown(because(s, item["explanation"]))
+                st.markdown(because(s, item))
         with st.container(width=96, gap="xxsmall", horizontal_alignment="right"):
             st.markdown(f"**{t.percent(item['probability'])}**", text_alignment="right")
             if item["explanation"]:
@@ -122,7 +122,7 @@ def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -
     game = history_game(told)
     names = findings.largest_players(game["players"])
     title = (
-        t("profile.moved_by", events=t.titles(names), item=item["title"])
+        capital(t("profile.moved_by", events=t.titles(names, own=item["title"]), item=item["title"]))
         if names
         else t("profile.moved_by_none", item=item["title"])
     )
@@ -138,16 +138,23 @@ def explanation(s: Scene, served: dict[str, Any], item: dict[str, Any] | None) -
     )
     parts.figure(charts.waterfall(players, title=title, look=s.look), key="waterfall")
     if served["live"]:  # what follows was run again by the model, and no table holds it
-        st.markdown(escape(told["words"][t.language]))
+        st.markdown(escape(t.marked(told["words"][t.language])))
         st.markdown(removal(s, told, item))
         parts.note(faithfulness(s, told))
     parts.downloads(players, t=t, name=f"{s.dataset}-user-{served['user']}-item-{item['key']}")
 
 
-def because(s: Scene, told: dict[str, Any]) -> str:
+def because(s: Scene, item: dict[str, Any]) -> str:
     """A card's reason in a few words: the events that raised the item most."""
-    t, names = s.t, findings.largest_players(history_game(told)["players"])
-    return t.md("profile.because", events=t.titles(names)) if names else t("profile.because_none")
+    t, names = s.t, findings.largest_players(history_game(item["explanation"])["players"])
+    if not names:
+        return t("profile.because_none")
+    return t.md("profile.because", events=t.titles(names, own=item["title"]))
+
+
+def capital(title: str) -> str:
+    """A figure's title as a sentence begins, whatever stands first in it."""
+    return title[:1].upper() + title[1:]
 
 
 def history_game(told: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def removal(s: Scene, told: dict[str, Any], item: dict[str, Any]) -> str:
     if same and all(title in told["words"][t.language] for title in titles):  # told just before, with the ranks
         return t("profile.removal_same", n=len(found["players"]))
     ranks = {"before": found["rank_before"], "after": found["rank_after"]}
-    return t.md("profile.removal", events=t.titles(titles), item=item["title"], **ranks)
+    return t.md("profile.removal", events=t.titles(titles, own=item["title"]), item=item["title"], **ranks)
 
 
 def faithfulness(s: Scene, told: dict[str, Any]) -> str:

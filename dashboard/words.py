@@ -6,6 +6,10 @@ Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue s
 decimals (`sm` signed), `p` a percentage, `d` a date, `dt` a date with its time, `s` a duration in seconds, `g` a size
 in gigabytes, and `one|many` picks a word by number. Values are escaped by `md`, which pages use wherever the text is
 read as Markdown: an item's title comes from a file of the caller's, and an image in it would be a beacon.
+
+A domain (retail, news) may have words of its own under `[in.retail]`, which stand for those of the same key: there are
+customers and products where others have users and items. Each language has marks for titles, 《》 say, and a domain
+whose items are no works has others.
 """
 
 import math
@@ -32,9 +36,10 @@ class Words:
     writes them.
     """
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, domain: str | None = None) -> None:
         self.language = language if language in LANGUAGES else "en"
-        self._texts = catalogue(self.language)
+        self.domain = domain
+        self._texts = domain_texts(self.language, domain) if domain else catalogue(self.language)
         self._write = _Writer(self.language)
 
     def __call__(self, key: str, /, **values: Any) -> str:
@@ -44,6 +49,14 @@ class Words:
     def md(self, key: str, /, **values: Any) -> str:
         """The text of `key` for a place that reads Markdown: every text value is escaped first."""
         return self(key, **{name: escape(v) if isinstance(v, str) else v for name, v in values.items()})
+
+    def of(self, domain: str | None) -> "Words":
+        """The same language as a domain speaks it; a domain without words of its own changes nothing."""
+        return self if domain == self.domain else Words(self.language, domain)
+
+    def marked(self, text: str) -> str:
+        """A sentence made elsewhere, whose titles stand in the language's usual marks: in those of the domain."""
+        return _marked(text, catalogue(self.language)["mark.title"], self._texts["mark.title"])
 
     def has(self, key: str) -> bool:
         """Whether the catalogue holds this key, for names that data may extend (kinds, metrics, stages)."""
@@ -64,9 +77,10 @@ class Words:
         """One after the other; Chinese sets no space between."""
         return ("" if self.language == "zh" else " ").join(parts)
 
-    def titles(self, names: list[str]) -> str:
-        """Titles in a row; Chinese sets each in its title marks."""
-        return self.listing([f"《{name}》" for name in names] if self.language == "zh" else names)
+    def titles(self, names: list[str], *, own: str | None = None) -> str:
+        """Titles in a row, each in its marks where the language has any; that of the item in question, `own`, is told
+        as an earlier one."""
+        return self.listing([self("mark.earlier" if name == own else "mark.title", title=name) for name in names])
 
     def count(self, value: float | None) -> str:
         return number(value, decimals=0)
@@ -162,6 +176,22 @@ def catalogue(language: str) -> Mapping[str, str]:
     """Every text of a language by its dotted key."""
     with (CATALOGUES / f"{language}.toml").open("rb") as file:
         return dict(_flatten(tomllib.load(file), ""))
+
+
+@cache
+def domain_texts(language: str, domain: str) -> Mapping[str, str]:
+    """The texts of a language with a domain's own in their place, titles in the domain's marks."""
+    texts, prefix = catalogue(language), f"in.{domain}."
+    own = {key.removeprefix(prefix): text for key, text in texts.items() if key.startswith(prefix)}
+    mark = own.get("mark.title", texts["mark.title"])
+    return {key: _marked(text, texts["mark.title"], mark) for key, text in texts.items()} | own
+
+
+def _marked(text: str, usual: str, mark: str) -> str:
+    if usual == mark:
+        return text
+    pairs = zip(usual.split("{title}"), mark.split("{title}"), strict=True)
+    return text.translate({ord(old): new for old, new in pairs if old})
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ from data.quarantine import Refusals, counted, event_refusals, listing_refusals,
 from data.reading.places import sources_of
 from data.reading.rows import FEEDBACK, stage, stage_feedback
 from data.reading.staging import Source, Staged
-from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
+from data.spec import DatasetSpec, ItemsSection, UsersSection
 from data.warehouse import (
     SCHEMA_VERSION,
     BuildFacts,
@@ -191,7 +191,7 @@ def make(
     scratch.mkdir()
     tell(0.02, "reading events")
     sources = sources_of(spec.events, base)
-    staged = _check_events(connection, spec.events, sources, now, feedback, scratch=scratch)
+    staged = _check_events(connection, spec, sources, now, feedback, scratch=scratch)
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, base, sources), scratch=scratch)
     users = list_users(connection, spec, _listed(spec.users, base, sources), scratch=scratch)
@@ -271,7 +271,7 @@ def publish_build(
 
 def _check_events(
     connection: Connection,
-    section: EventsSection,
+    spec: DatasetSpec,
     sources: Sequence[Source],
     now: datetime,
     feedback: pa.Table | None,
@@ -280,6 +280,7 @@ def _check_events(
 ) -> Staged:
     """Leaves `checked` (every staged row, with a reason or none), `accepted` (those with none), `accepted_users` and
     `accepted_items` (the keys that these name)."""
+    section = spec.events
     staged = stage(
         connection,
         "raw_events",
@@ -300,6 +301,8 @@ def _check_events(
     params = {
         "has_kind": section.kind is not None,
         "kind_value": section.kind_value,
+        "kind_words": [word.strip().lower() for word in spec.kinds],
+        "kind_names": [kind.strip() for kind in spec.kinds.values()],
         "us_per_unit": _MICROSECONDS.get(unit),
         "latest": now + timedelta(days=1),
         "tz": section.tz,

@@ -18,13 +18,18 @@ _MEMBERS = ("transactions", "products", "demographics")
 _SPELLED = {
     "brkfst": "breakfast",
     "btl": "bottle",
+    "btls": "bottles",
+    "carb": "carbonated",
+    "catfd": "cat food",
     "cleang": "cleaning",
     "cntrl": "control",
     "conc": "concentrate",
     "crystl": "crystal",
+    "cktls": "cocktails",
     "ckys": "cookies",
     "cndy": "candy",
     "crkr": "cracker",
+    "dogfd": "dog food",
     "dnr": "dinner",
     "dnrs": "dinners",
     "drng": "dressing",
@@ -33,20 +38,32 @@ _SPELLED = {
     "drnks": "drinks",
     "drsng": "dressing",
     "dsh": "dishes",
+    "excp": "except",
+    "flvr": "flavoured",
     "flvrd": "flavoured",
     "frsh": "fresh",
+    "frz": "frozen",
     "frzn": "frozen",
+    "gngr": "ginger",
     "gm": "and general merchandise",
     "grnd": "ground",
     "hbc": "health and beauty",
     "jce": "juice",
+    "lrg": "large",
+    "mlk": "milk",
+    "mlt": "multi",
+    "mnrl": "mineral",
     "mxs": "mixes",
     "pckgd": "packaged",
+    "pk": "pack",
+    "pkg": "package",
     "pkgd": "packaged",
     "pkld": "pickled",
     "pnt": "peanut",
     "ptty": "patty",
+    "plstc": "plastic",
     "pwdr": "powder",
+    "pwdrs": "powders",
     "refrgratd": "refrigerated",
     "sald": "salad",
     "sft": "soft",
@@ -91,10 +108,15 @@ def normalise(archive: Path, folder: Path) -> None:
 
 
 def spelled(name: str) -> str:
-    """A grocer's label in words: `FRZN VEGETABLE/VEG DSH` -> `Frozen vegetable/vegetable dishes`."""
+    """A grocer's label in words: `FRZN VEGETABLE/VEG DSH` -> `Frozen vegetable/vegetable dishes`.
+
+    The labels end after 30 characters: a bracket that was left open is closed behind dots, or goes where it is empty.
+    """
     words = "".join(mark if mark.isalnum() else f" {mark} " for mark in name.lower()).split(" ")
     text = "".join(_SPELLED.get(word, word) or " " for word in words)
     text = " ".join(text.replace("(", " (").split())
+    if text.count("(") > text.count(")"):
+        text = f"{text}…)" if text[text.rindex("(") + 1 :].strip() else text[: text.rindex("(")].rstrip()
     return text[:1].upper() + text[1:]
 
 

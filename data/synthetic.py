@@ -5,6 +5,9 @@ categories that may drift from one to another during the year. A logging policy 
 taste and a planted successor of the last item taken; the user accepts what is shown with a probability that
 rises with taste (the acceptance curve). Accepted ones become events; every showing is kept with its propensity.
 One group is rare, has tastes of its own, and so is served worse by popularity.
+
+Where a world says so, people come back to what they had, what is new draws them more, and some leave for good: the
+samples of `data/samples.py` are such worlds, told in the words of their domains.
 """
 
 import csv
@@ -59,11 +62,18 @@ class World:
     logging_successor: float = 4.0
     acceptance_at_zero: float = -0.6  # logit of acceptance with no taste for the item
     acceptance_slope: float = 3.0  # gain of that logit from no taste to all taste
-    launched_share: float = 0.0  # of the items, which come out during the first half of the year
+    launched_share: float = 0.0  # of the items, which come out during the first part of the year
+    launch_span: float = 0.5  # how long that part is
+    n_categories: int = len(_WORDS)
+    again: bool = False  # whether an item can be shown to a user who has had it
+    repeat: float = 0.0  # then: gain of its logit for each doubling of how often the user has had it
+    fresh_days: float | None = None  # an item's logit falls by one each so many days after it came out
+    within_visit: float = 0.75  # of a user's showings, which follow the one before within minutes
+    churn_share: float = 0.0  # of the users, who leave for good in the first half
 
     def __post_init__(self) -> None:
-        if min(self.n_users, self.n_items, self.n_events) < 1 or self.n_items < len(_WORDS):
-            raise ValueError(f"a world needs users, events, and at least {len(_WORDS)} items")
+        if min(self.n_users, self.n_items, self.n_events) < 1 or self.n_items < self.n_categories:
+            raise ValueError(f"a world needs users, events, and at least {self.n_categories} items")
 
 
 def generate(folder: Path, *, seed: int, world: World | None = None) -> None:
@@ -77,8 +87,8 @@ def generate(folder: Path, *, seed: int, world: World | None = None) -> None:
     """
     world = world or World()
     rng = np.random.default_rng(seed)
-    truth = _plant(world, rng)
-    shown = _live(world, truth, rng)
+    truth = plant(world, rng)
+    shown = live(world, truth, rng)
     _write_users(folder / "users.tsv", world, truth, rng)
     _write_items(folder / "items.tsv", truth, rng)
     _write_events(folder / "events.tsv", shown, rng)
@@ -90,8 +100,9 @@ def generate(folder: Path, *, seed: int, world: World | None = None) -> None:
     (folder / "truth.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
-def _plant(world: World, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
-    n_categories = len(_WORDS)
+def plant(world: World, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
+    """The truth of a world, the arrays of truth.npz."""
+    n_categories = world.n_categories
     first = np.arange(world.n_items) % n_categories
     rng.shuffle(first)
     affinity = np.zeros((world.n_items, n_categories))
@@ -130,7 +141,7 @@ def _launches(world: World, rng: np.random.Generator) -> Ints:
     late = round(world.launched_share * world.n_items)
     if late:  # so that a world without launches draws as it did before there were any
         chosen = rng.choice(world.n_items, late, replace=False)
-        launched[chosen] = rng.integers(0, world.days * 86_400 // 2, late)
+        launched[chosen] = rng.integers(0, int(world.days * 86_400 * world.launch_span), late)
     return launched
 
 
@@ -143,17 +154,18 @@ def _successors(first: Ints, rng: np.random.Generator) -> Ints:
     return successor
 
 
-def _live(world: World, truth: dict[str, npt.NDArray[Any]], rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
+def live(world: World, truth: dict[str, npt.NDArray[Any]], rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
     """Every showing, by time: user, item, ts, propensity, acceptance, accepted, taste (for the item then)."""
     shows = _shows_per_user(world, truth, rng)
     moments = _moments(world, shows, rng)
     base = np.log(truth["popularity"])
     seen = np.zeros((world.n_users, world.n_items), dtype=bool)
+    had = np.zeros((world.n_users, world.n_items) if world.again else (0, 0))
     last = np.full(world.n_users, -1)
     always = truth["launched"] == 0
     columns: list[dict[str, npt.NDArray[Any]]] = []
     for step in range(int(shows.max())):
-        users = np.flatnonzero((shows > step) & ~seen[:, always].all(axis=1))
+        users = np.flatnonzero((shows > step) & (world.again | ~seen[:, always].all(axis=1)))
         ts = moments[users, step]
         progress = (ts / (world.days * 86_400))[:, None]
         taste = (1 - progress) * truth["taste_start"][users] + progress * truth["taste_end"][users]
@@ -161,7 +173,12 @@ def _live(world: World, truth: dict[str, npt.NDArray[Any]], rng: np.random.Gener
         logits = base + world.logging_taste * affinity
         follows = np.flatnonzero(last[users] >= 0)
         logits[follows, truth["successor"][last[users[follows]]]] += world.logging_successor
-        logits[seen[users] | (truth["launched"] > ts[:, None])] = -np.inf
+        if world.again:
+            logits += world.repeat * np.log2(1 + had[users])
+        if world.fresh_days is not None:
+            logits -= (ts[:, None] - truth["launched"]) / (world.fresh_days * 86_400)
+        hidden = truth["launched"] > ts[:, None]
+        logits[hidden if world.again else hidden | seen[users]] = -np.inf
         propensities = np.exp(logits - logits.max(axis=1, keepdims=True))
         propensities /= propensities.sum(axis=1, keepdims=True)
         cumulative = propensities.cumsum(axis=1)
@@ -171,6 +188,8 @@ def _live(world: World, truth: dict[str, npt.NDArray[Any]], rng: np.random.Gener
         acceptance = 1 / (1 + np.exp(-(world.acceptance_at_zero + world.acceptance_slope * fit)))
         accepted = rng.random(len(users)) < acceptance
         seen[users, items] = True
+        if world.again:
+            had[users[accepted], items[accepted]] += 1
         last[users[accepted]] = items[accepted]
         columns.append(
             {
@@ -194,7 +213,8 @@ def _shows_per_user(world: World, truth: dict[str, npt.NDArray[Any]], rng: np.ra
     mean_taste = float((truth["taste_start"] @ truth["affinity"].T * truth["popularity"]).sum(axis=1).mean())
     logit = world.acceptance_at_zero + world.acceptance_slope * min(1.0, 2.2 * mean_taste)
     wanted = world.n_events * (1 + np.exp(-logit)) * weight / weight.sum()
-    shows: Ints = np.clip(np.round(wanted), 12, max(12, world.n_items * 3 // 4)).astype(np.int64)
+    most = np.inf if world.again else max(12, world.n_items * 3 // 4)
+    shows: Ints = np.clip(np.round(wanted), 12, most).astype(np.int64)
     return shows
 
 
@@ -202,7 +222,7 @@ def _moments(world: World, shows: Ints, rng: np.random.Generator) -> Ints:
     """Seconds since the start of each user's showings (users x showings), rising: evenings, in sittings."""
     length = int(shows.max())
     gaps = np.where(
-        rng.random((world.n_users, length)) < 0.75,
+        rng.random((world.n_users, length)) < world.within_visit,
         rng.integers(20, 900, (world.n_users, length)),
         rng.exponential(4 * 86_400, (world.n_users, length)),
     )
@@ -210,6 +230,10 @@ def _moments(world: World, shows: Ints, rng: np.random.Generator) -> Ints:
     ends = raw[np.arange(world.n_users), shows - 1]
     span = world.days * 86_400 * rng.uniform(0.5, 0.95, world.n_users)
     begin = rng.uniform(0, world.days * 86_400 * 0.95 - span)
+    if world.churn_share:  # so that a world in which nobody leaves draws as it did before anybody could
+        leaves = rng.random(world.n_users) < world.churn_share
+        span = np.where(leaves, 0.5 * span, span)
+        begin = np.where(leaves, 0.0, begin)
     stretched = begin[:, None] + raw * np.minimum(1.0, span / ends)[:, None]
     evening = rng.normal(18.0, 1.8, world.n_users)[:, None]
     days = np.floor(stretched / 86_400)
@@ -222,7 +246,7 @@ def _write_users(path: Path, world: World, truth: dict[str, npt.NDArray[Any]], r
     ages = np.clip(np.round(rng.normal(38, 14, world.n_users)), 14, 85).astype(int)
     told = rng.random(world.n_users) < 0.95
     rows = [
-        (_user_key(number), "" if not said else "north" if rare else "south", age)
+        (user_key(number), "" if not said else "north" if rare else "south", age)
         for number, (rare, said, age) in enumerate(zip(truth["rare"], told, ages.tolist(), strict=True))
     ]
     _write(path, ("user", "region", "age"), rows)
@@ -239,7 +263,7 @@ def _write_items(path: Path, truth: dict[str, npt.NDArray[Any]], rng: np.random.
             title = f"{title.removesuffix(' II')} {_SHAPES[len(used) % len(_SHAPES)]}"
         used.add(title)
         about = f"About {', '.join(words[:-1])} and {words[-1]}"
-        rows.append((_item_key(number), title, "|".join(names[at] for at in order), about))
+        rows.append((item_key(number), title, "|".join(names[at] for at in order), about))
     _write(path, ("item", "title", "categories", "about"), rows)
 
 
@@ -251,8 +275,8 @@ def _write_events(path: Path, shown: dict[str, npt.NDArray[Any]], rng: np.random
     kinds = np.where((ratings == 5) & (rng.random(len(taken)) < 0.5), "favourite", kinds)
     rows = [
         (
-            _user_key(shown["user"][at]),
-            _item_key(shown["item"][at]),
+            user_key(shown["user"][at]),
+            item_key(shown["item"][at]),
             (START + timedelta(seconds=int(shown["ts"][at]))).strftime("%Y-%m-%dT%H:%M:%SZ"),
             kind,
             rating,
@@ -263,11 +287,13 @@ def _write_events(path: Path, shown: dict[str, npt.NDArray[Any]], rng: np.random
     _write(path, ("user", "item", "time", "kind", "rating", "propensity"), rows)
 
 
-def _user_key(number: int) -> str:
+def user_key(number: int) -> str:
+    """The key of a user in the files, by its row in the truth."""
     return f"u{number + 1:05d}"
 
 
-def _item_key(number: int) -> str:
+def item_key(number: int) -> str:
+    """The key of an item in the files, by its row in the truth."""
     return f"i{number + 1:05d}"
 
 

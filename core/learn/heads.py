@@ -230,10 +230,12 @@ def states_at(
     """(Q, d) float32 states of the user at each moment, in evaluation mode.
 
     With stride 1 each is the served one, which reads the last `max_length` events. A longer stride reads one window for
-    all moments within it: a history's early states are the same, later ones see `max_length - stride` events or more.
+    all moments within it: a history's early states are the same, later ones see `max_length - stride` events or more,
+    and half of `max_length` at least.
     """
     network.eval()
     length = network.config.max_length
+    stride = max(1, min(stride, length // 2))
     place = np.minimum(-(-moments.place // stride) * stride, histories.lengths[moments.owner])
     windows, which = np.unique(np.stack([moments.owner, place], axis=1), axis=0, return_inverse=True)
     which = which.reshape(-1)

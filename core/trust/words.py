@@ -19,8 +19,9 @@ class Claims:
     """What a sentence may say, all of it measured by separate runs of the served model.
 
     `leads` are titles of the events that raise the item most, `mainly` whether they hold half of all that raises it;
-    empty where none does. `rank_without` and `probability_without` belong to the history without the leads, or, where
-    there are none, without all `n_players` events. `recommended`: the item stands in the slate.
+    empty where none does; an earlier event of the item itself is told as that. `rank_without` and `probability_without`
+    belong to the history without the leads, or, where there are none, without all `n_players` events. `recommended`:
+    the item stands in the slate.
     """
 
     item: str
@@ -59,6 +60,7 @@ def _english(c: Claims) -> str:
         return f"No few events carry {c.item} by themselves; it stands at rank {c.rank}."
     stands = "is recommended" if c.recommended else f"stands at rank {c.rank}"
     reason = "mainly because of" if c.mainly else "in part because of"
+    leads = [f"an earlier {title}" if title == c.item else title for title in c.leads]
     without = "it," if c.n_removed == 1 else "them"
     if c.rank_without > c.rank:
         effect = f"without {without} it would fall from rank {c.rank} to {c.rank_without}"
@@ -66,7 +68,7 @@ def _english(c: Claims) -> str:
         kept = f"it would keep rank {c.rank}, but " if c.rank_without == c.rank else ""
         falls = f"fall from {_percent(c.probability)} to {_percent(c.probability_without)}"
         effect = f"without {without} {kept}its probability would {falls}"
-    return f"{c.item} {stands} {reason} {_listing(c.leads)}: {effect}."
+    return f"{c.item} {stands} {reason} {_listing(leads)}: {effect}."
 
 
 def _chinese(c: Claims) -> str:
@@ -86,7 +88,7 @@ def _chinese(c: Claims) -> str:
     else:
         kept = f"它仍居第 {c.rank} 位，但概率" if c.rank_without == c.rank else "它的概率"
         effect = f"{without}，{kept}会从 {_percent(c.probability)} 降到 {_percent(c.probability_without)}"
-    return f"{stands}，{reason}{_chinese_listing(c.leads)}：{effect}。"
+    return f"{stands}，{reason}{_chinese_listing(c.leads, own=c.item)}：{effect}。"
 
 
 def _listing(titles: Sequence[str]) -> str:
@@ -94,9 +96,9 @@ def _listing(titles: Sequence[str]) -> str:
     return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}"
 
 
-def _chinese_listing(titles: Sequence[str]) -> str:
-    """《A》; 《A》和《B》; 《A》、《B》和《C》."""
-    marked = [f"《{title}》" for title in titles]
+def _chinese_listing(titles: Sequence[str], *, own: str) -> str:
+    """《A》; 《A》和《B》; 《A》、《B》和《C》; an item of its own is had before."""
+    marked = [f"此前的《{title}》" if title == own else f"《{title}》" for title in titles]
     return marked[0] if len(marked) == 1 else f"{'、'.join(marked[:-1])}和{marked[-1]}"
 
 

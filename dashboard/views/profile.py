@@ -144,8 +144,12 @@ def value_card(s: Scene, facts: dict[str, Any]) -> Card:
 
 def liked_rule(s: Scene) -> str:
     """What counts as liked in this dataset."""
-    least = s.facts.spec.positive.min_value
-    return s.t("profile.liked_from", value=least) if least is not None else s.t("profile.liked_all")
+    t, rule = s.t, s.facts.spec.positive
+    if rule.kinds:
+        kinds = t.listing([t.name("kind", kind) for kind in rule.kinds])
+        key = "profile.liked_kinds" if rule.min_value is None else "profile.liked_kinds_from"
+        return t(key, kinds=kinds, value=rule.min_value)
+    return t("profile.liked_from", value=rule.min_value) if rule.min_value is not None else t("profile.liked_all")
 
 
 def item_profile(s: Scene) -> None:

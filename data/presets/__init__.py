@@ -1,4 +1,5 @@
-"""The specs of the public datasets that `lodestar fetch` knows, as TOML files beside this one."""
+"""The specs of the public datasets that `lodestar fetch` knows, as TOML files beside this one; `domains/` holds what is
+known of whole domains (`data/domains.py`)."""
 
 from importlib import resources
 

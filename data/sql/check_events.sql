@@ -2,7 +2,8 @@
 -- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context, file the source's number; rowid is the place in
 -- the files. Texts that come often are looked at once: user_keys, item_keys and kind_keys hold each that there is (raw),
 -- trimmed (key), with its fault. A kind that is there is taken also where the files have no column of kinds: feedback
--- brings its own. All is in temporary tables, which are not compressed: that alone would take longer than the rest.
+-- brings its own. The files' words for kinds, $kind_words in small letters, are called by the $kind_names at their places.
+-- All is in temporary tables, which are not compressed: that alone would take longer than the rest.
 CREATE TYPE fault AS ENUM (
     'missing-user', 'unprintable-user', 'missing-item', 'unprintable-item', 'missing-time', 'unreadable-time',
     'impossible-time', 'missing-kind', 'unprintable-kind', 'unreadable-value', 'infinite-value', 'duplicate'
@@ -29,16 +30,32 @@ SELECT
 FROM trimmed;
 
 CREATE TEMP TABLE kind_keys AS
-WITH seen AS (SELECT DISTINCT f3 AS raw FROM raw_events),
+WITH seen AS (SELECT DISTINCT f3 AS raw, rowid >= $of_files AS fed FROM raw_events),
 trimmed AS (
-    SELECT raw, CASE WHEN $has_kind OR raw IS NOT NULL THEN coalesce(trim(raw), '') ELSE $kind_value END AS key FROM seen
+    SELECT
+        raw, fed,
+        CASE WHEN $has_kind OR raw IS NOT NULL THEN coalesce(trim(raw), '') ELSE $kind_value END AS word
+    FROM seen
+),
+named AS (
+    SELECT
+        raw, fed,
+        CASE WHEN fed THEN word
+            ELSE coalesce(
+                list_extract(
+                    CAST($kind_names AS VARCHAR[]), list_position(CAST($kind_words AS VARCHAR[]), lower(word))
+                ),
+                word
+            )
+        END AS key
+    FROM trimmed
 )
 SELECT
-    raw, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
+    raw, fed, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
     CAST(CASE
         WHEN key = '' THEN 'missing-kind' WHEN regexp_matches(key, '[\x00-\x1f\x7f]') THEN 'unprintable-kind'
     END AS fault) AS fault
-FROM trimmed;
+FROM named;
 
 CREATE TEMP TABLE checked AS
 WITH trimmed AS (
@@ -57,7 +74,7 @@ WITH trimmed AS (
     FROM raw_events
     JOIN user_keys ON user_keys.raw IS NOT DISTINCT FROM f0
     JOIN item_keys ON item_keys.raw IS NOT DISTINCT FROM f1
-    JOIN kind_keys ON kind_keys.raw IS NOT DISTINCT FROM f3
+    JOIN kind_keys ON kind_keys.raw IS NOT DISTINCT FROM f3 AND kind_keys.fed = (raw_events.rowid >= $of_files)
 ),
 numbered AS (
     SELECT

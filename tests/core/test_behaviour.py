@@ -195,6 +195,20 @@ def test_a_state_is_the_served_one(histories: Histories, make_served: Callable[.
         torch.testing.assert_close((states[row] @ vectors.T + bias)[None], served.components(history)["neural"])
 
 
+def test_a_network_that_reads_little_has_a_state_late_in_a_long_history(
+    make_served: Callable[..., ServedModel],
+) -> None:
+    served = make_served(max_length=20)
+    n = 150
+    flat = np.arange(n) % 30
+    long = Histories(np.array([0, n]), flat, np.arange(n) * 60, np.zeros(n, np.int64), np.full(n, np.nan, np.float32))
+    places = np.array([30, 75, 149])
+    moments = Moments(np.zeros(3, np.int64), places)
+    states = states_at(served.network, long, moments, served.vocabulary, stride=100)
+    near = states_at(served.network, long, moments, served.vocabulary, stride=10)
+    torch.testing.assert_close(states, near)
+
+
 def test_stretches_are_read_whole_and_bounded() -> None:
     moments = Moments(np.repeat(np.arange(50), 300), np.tile(np.arange(300), 50))
     rows = in_stretches(moments, length=200, most=1000, most_read=2000, seed=0)

@@ -191,6 +191,12 @@ def claims(**changed):
             "Fargo stands at rank 40 mainly because of A, B and C: without them it would fall from rank 40 to 90.",
             "《Fargo》排在第 40 位，主要因为《A》、《B》和《C》：若没有这三次行为，它会从第 40 位跌到第 90 位。",
         ),
+        (
+            {"rank_without": 39, "leads": ["Fargo", "A"], "n_removed": 2},
+            "Fargo is recommended mainly because of an earlier Fargo and A: without them it would fall from rank 1 to"
+            " 39.",
+            "推荐《Fargo》，主要因为此前的《Fargo》和《A》：若没有这两次行为，它会从第 1 位跌到第 39 位。",
+        ),
     ],
 )
 def test_sentences(changed, english, chinese):

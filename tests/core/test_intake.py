@@ -38,7 +38,7 @@ STEPS = (
     "reading items and users",
     "numbering users and items",
     "writing events",
-    "writing histories",
+    "counting for the pages",
     "looking at the whole",
     "publishing",
     "published",
@@ -169,7 +169,7 @@ def test_a_job_that_is_cancelled_in_the_middle_leaves_nothing(tmp_path: Path, le
     job_id = order(ledger, tmp_path, one)
     claimed = claim(ledger, supervisor=Process.current(), lease_s=600, now=utc_now())
     assert claimed is not None
-    command = [sys.executable, str(WORKER), str(tmp_path), job_id, "writing histories", "stay"]
+    command = [sys.executable, str(WORKER), str(tmp_path), job_id, "counting for the pages", "stay"]
     worker = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     try:
         until = time.monotonic() + 60

@@ -70,11 +70,11 @@ class Store:
     titles: dict[str, str]
 
 
-def write_files(folder: Path, *, name: str = "tiny") -> None:
+def write_files(folder: Path, *, name: str = "tiny", spec: str = SPEC) -> None:
     """The caller's files: ratings by 48 users of 30 films, one of whose titles is a beacon."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(7)
-    (folder / "spec.toml").write_text(SPEC.replace('"tiny"', f'"{name}"'), encoding="utf-8")
+    (folder / "spec.toml").write_text(spec.replace('"tiny"', f'"{name}"'), encoding="utf-8")
     with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["item", "title", "genres"])
@@ -218,11 +218,12 @@ def lift_found() -> dict[str, Any]:
     }
 
 
-def make_store(home: Path, base: Path, *, name: str = "tiny", promote: bool = True, rival: bool = False) -> Store:
+def make_store(
+    home: Path, base: Path, *, name: str = "tiny", spec: str = SPEC, promote: bool = True, rival: bool = False
+) -> Store:
     """A store with one build and one finished run, the champion unless told otherwise; a `rival` is a second run."""
-    write_files(base, name=name)
-    spec = load_spec(base / "spec.toml")
-    made = ingest(spec, base=base, home=home, now=NOW)
+    write_files(base, name=name, spec=spec)
+    made = ingest(load_spec(base / "spec.toml"), base=base, home=home, now=NOW)
     with Ledger.open(home) as ledger:
         record_build(ledger, build_id=made.build_id, dataset=name, path=made.path, facts=made.facts.as_dict(), now=NOW)
         run_id = runs.new_run(
@@ -364,8 +365,11 @@ class FakeScorer:
 def new_store(tmp_path: Path) -> Callable[..., Store]:
     """Makes a store of the test's own, for tests that write."""
 
-    def make(*, promote: bool = True, rival: bool = False) -> Store:
-        return make_store(tmp_path / "home", tmp_path / "files", promote=promote, rival=rival)
+    def make(*, promote: bool = True, rival: bool = False, preset: str | None = None) -> Store:
+        spec = SPEC
+        if preset is not None:  # whose kinds, positive rule and figures stand in for the films'
+            spec = f'preset = "{preset}"\n' + SPEC.partition("[positive]")[0].replace('kind_value = "rate"\n', "")
+        return make_store(tmp_path / "home", tmp_path / "files", spec=spec, promote=promote, rival=rival)
 
     return make
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dashboard.cli import app
-from data.errors import CannotGuess, InputError, LodestarError, UnreadableFile
+from data.errors import CannotGuess, InputError, InvalidSpec, LodestarError, UnreadableFile
 from data.spec import load_spec
 
 RUNNER = CliRunner()
@@ -103,3 +103,22 @@ def test_a_place_for_the_spec_that_cannot_be_is_told(shop: Path) -> None:
 @pytest.mark.parametrize("words", [("a.toml", "b.toml"), ("a.toml", "--force"), ("a.toml", "--out", "b.toml")])
 def test_options_of_the_guess_alone_are_usage_errors(words: tuple[str, ...]) -> None:
     assert RUNNER.invoke(app, ["ingest", *words]).exit_code == 2
+
+
+def test_files_of_a_domain_are_described_by_it_and_ingested(shop: Path, tmp_path: Path) -> None:
+    made = told("--preset", "retail", shop, "--home", tmp_path / "home")
+    assert (made["dataset"], made["accepted"]) == ("my-shop", 120)
+    spec = load_spec(shop / "my-shop.toml")
+    assert (spec.dataset.domain, spec.task, spec.positive.kinds) == ("retail", "repurchase", ("purchase",))
+    assert (spec.events.user, spec.events.item, spec.events.ts) == ("customer", "sku", "at"), "at is the guess's"
+    assert spec.items is not None and (spec.items.title, spec.items.categories) == ("name", "tags")
+    assert "picture.dat is left out" in (shop / "my-shop.toml").read_text(encoding="utf-8").replace("\n# ", " ")
+    assert "--force" in refused("--preset", "retail", shop).remedy
+    only = told("--guess", "--preset", "news", shop, "--out", tmp_path / "news.toml")
+    assert only["toml"].count('preset = "news"') == 1 and only["warnings"]
+
+
+def test_a_preset_that_there_is_not_is_refused_before_anything_is_written(shop: Path) -> None:
+    error = refused("--preset", "gardening", shop)
+    assert (type(error), "retail" in error.remedy) == (InvalidSpec, True)
+    assert not list(shop.glob("*.toml"))

@@ -8,6 +8,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from dashboard.words import Words, catalogue, duration, escape, metric, number, percent, size
+from data.domains import domain_names
+from data.samples import sample_spec
+from data.spec import parse_spec
 
 EN, ZH = catalogue("en"), catalogue("zh")
 
@@ -112,3 +115,38 @@ def test_an_escaped_title_is_only_text(title: str) -> None:
 def test_md_escapes_values_and_leaves_the_sentence() -> None:
     said = Words("en").md("profile.title", user="7", item="*Fargo*")
     assert said == r"Why does user 7 get \*Fargo\*?"
+
+
+OWN = [key for key in EN if key.startswith("in.")]
+
+
+def test_a_domain_speaks_of_what_its_preset_is_about_in_both_languages() -> None:
+    assert {key.split(".")[1] for key in OWN} == set(domain_names())
+    for key in OWN:
+        general = key.split(".", 2)[2]
+        assert general in EN, f"{key} stands for no text"
+        assert placeholders(EN[key]) == placeholders(EN[general])
+    shop = Words("en").of("retail")
+    assert (shop("pulse.items"), shop.language, shop("pulse.events")) == ("Products", "en", "Events")
+    assert Words("en").of("gardening")("pulse.items") == "Items"
+    assert shop.of(None)("pulse.items") == "Items"
+
+
+def test_what_is_no_work_stands_in_no_title_marks() -> None:
+    shop, shelf = Words("zh").of("retail"), Words("zh").of("books")
+    assert shop.titles(["全脂牛奶", "苹果"]) == "“全脂牛奶”和“苹果”"
+    assert shelf.titles(["苹果"]) == "《苹果》"
+    assert shop.marked("推荐《全脂牛奶》") == "推荐“全脂牛奶”"
+    assert shelf.marked("推荐《苹果》") == "推荐《苹果》"
+    assert "《" not in shop("profile.moved_by", item="牛奶", events=shop.titles(["苹果"]))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", domain_names())
+def test_figures_and_kinds_of_every_domain_have_words(name: str, language: str) -> None:
+    spec, words = parse_spec(sample_spec(name)), Words(language)
+    kinds = {*spec.kinds.values(), *spec.weights, *spec.positive.kinds}
+    missing = [f"kind.{kind}" for kind in kinds if not words.has(f"kind.{kind}")]
+    missing += [f"kpi_name.{key}" for key in spec.kpis if not words.has(f"kpi_name.{key}")]
+    missing += [f"kpi_help.{kpi.measure}" for kpi in spec.kpis.values() if not words.has(f"kpi_help.{kpi.measure}")]
+    assert not missing

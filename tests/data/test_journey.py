@@ -85,9 +85,10 @@ def test_baskets_become_events_of_product_types(wheel: Path, tmp_path: Path) -> 
     ("label", "words"),
     [
         ("FRZN VEGETABLE/VEG DSH", "Frozen vegetable/vegetable dishes"),
-        ("SFT DRNK 2 LITER BTL CARB INCL", "Soft drink 2 liter bottle carb incl"),
+        ("SFT DRNK 2 LITER BTL CARB INCL", "Soft drink 2 liter bottle carbonated incl"),
         ("FITNESS&DIET", "Fitness&diet"),
-        ("CANDY BARS (SINGLES)(INCLUDING", "Candy bars (singles) (including"),
+        ("CANDY BARS (SINGLES)(INCLUDING", "Candy bars (singles) (including…)"),
+        ("SOFT DRINKS SINGLE CANS CARB (", "Soft drinks single cans carbonated"),
         ("DRUG GM", "Drug and general merchandise"),
     ],
 )

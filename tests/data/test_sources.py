@@ -115,3 +115,17 @@ def test_synthetic_needs_no_network_and_each_seed_is_a_world_of_its_own(
     assert sha256_of(first.folder / "events.tsv") != sha256_of(other.folder / "events.tsv")
     assert (first.folder / "truth.npz").exists()
     assert load_spec(other.spec_path).name == "synthetic"
+
+
+def test_a_sample_is_made_once_for_each_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(sources.samples.generate, n_users=30, n_items=20, n_events=300)
+    monkeypatch.setattr(sources.samples, "generate", small)
+    first = fetch("sample:news", cache=tmp_path, offline=True)
+    again = fetch("sample:news", cache=tmp_path, offline=True)
+    other = fetch("sample:news", cache=tmp_path, offline=True, seed=5)
+    assert first == again
+    assert (first.folder.name, other.folder.name) == ("sample-news", "sample-news-5")
+    assert sha256_of(first.folder / "events.csv") != sha256_of(other.folder / "events.csv")
+    assert load_spec(other.spec_path).dataset.domain == "news"
+    with pytest.raises(UnknownDataset, match="sample:books"):
+        fetch("sample:gardening", cache=tmp_path)
