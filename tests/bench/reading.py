@@ -20,7 +20,8 @@ from rich.console import Console
 
 from core.trust.drift import drift_since
 from dashboard.terminal import table
-from data import reads
+from data import explore, reads
+from data.explore import EVERYONE, Cohort
 from data.ingest import ingest
 from data.spec import parse_spec
 from data.warehouse import Warehouse
@@ -28,6 +29,9 @@ from tests.bench.__main__ import matmul_seconds
 from tests.bench.ingesting import SPEC, write_catalogue, write_log
 
 ZONE = "Europe/Berlin"
+SPRING = (datetime(2023, 3, 1, tzinfo=UTC), datetime(2023, 6, 1, tzinfo=UTC))
+BUYERS = Cohort(kinds=("purchase",), categories=("music", "film"), since=SPRING[0], before=SPRING[1])
+FUNNEL = ("view", "click", "cart", "purchase")
 Read = Callable[[Warehouse, np.random.Generator], object]
 
 
@@ -58,6 +62,17 @@ READS: dict[str, Read] = {
     "Pulse: kinds": _of_all(reads.kind_counts),
     "Pulse: categories": _of_all(reads.categories),
     "Pulse: drift": _drift,
+    **{
+        f"Explore: {name}, {whom}": _of_all(functools.partial(read, cohort=cohort, **more))
+        for whom, cohort in (("everyone", EVERYONE), ("a cohort", BUYERS))
+        for name, read, more in (
+            ("size", explore.size, {}),
+            ("segments", explore.segments, {}),
+            ("funnel", functools.partial(explore.funnel, kinds=FUNNEL), {}),
+            ("retention", explore.retention, {"tz": ZONE}),
+            ("transitions", explore.transitions, {}),
+        )
+    },
     "Profile: a user's events": _someone(reads.user_events),
     "Profile: a user's facts": _someone(reads.user_facts),
     "Profile: a user's history": _someone(reads.history),

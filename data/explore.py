@@ -1,0 +1,256 @@
+"""Questions about people: who they are (a cohort), and how they go on (funnel, retention, transitions, segments).
+
+A cohort's size and its segments are counted over everyone. What has to look at each user's events in order looks at no
+more than `most` users of the cohort, drawn by a hash of their numbers and the same ones each time, so that it answers
+at once whatever the log's size; every row says how many it looked at. Where the cohort has fewer, it is all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from data.errors import InvalidConfig
+from data.warehouse import Warehouse
+
+MOST_USERS = 50_000
+MOST_CATEGORIES = 8  # told apart; the rest are one
+MOST_AGES = 26  # periods after the first that retention looks at
+_STEPS_AT_MOST = 8
+Segment = Literal["champions", "loyal", "promising", "new", "wavering", "at_risk", "fading", "lost"]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Users with events who meet all that is said; nothing said: everyone with an event.
+
+    least: at so many events of these kinds, with items of these categories, since and before these moments (UTC).
+    joined: the first event lies in this span. attributes: declared ones that are not sensitive, each with the groups
+    that are meant. segments: of recency and frequency, see `segments`.
+    """
+
+    kinds: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    least: int = 1
+    since: datetime | None = None
+    before: datetime | None = None
+    joined_since: datetime | None = None
+    joined_before: datetime | None = None
+    attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def by_events(self) -> bool:
+        """Whether single events have to be looked at, and not only how many of each kind a user has."""
+        return bool(self.categories) or self.since is not None or self.before is not None
+
+
+EVERYONE = Cohort()
+
+# Quintiles of how lately, and of how often; 5 is the latest and the most. Equal users are of one quintile.
+_SCORED = (
+    "people AS (SELECT user_id, min(first_ts) AS first_ts, max(last_ts) AS last_ts, sum(events) AS events,"
+    " sum(total_value) AS value FROM user_kinds GROUP BY user_id),"
+    " scored AS (SELECT *, CAST(least(floor(5 * percent_rank() OVER (ORDER BY last_ts)) + 1, 5) AS INTEGER) AS recency,"
+    " CAST(least(floor(5 * percent_rank() OVER (ORDER BY events)) + 1, 5) AS INTEGER) AS frequency FROM people),"
+    " segmented AS (SELECT *, CASE WHEN recency >= 4 THEN CASE WHEN frequency >= 4 THEN 'champions'"
+    " WHEN frequency >= 2 THEN 'promising' ELSE 'new' END"
+    " WHEN recency = 3 THEN CASE WHEN frequency >= 4 THEN 'loyal' ELSE 'wavering' END"
+    " WHEN frequency >= 4 THEN 'at_risk' WHEN frequency >= 2 THEN 'fading' ELSE 'lost' END AS segment FROM scored)"
+)
+_OF_KINDS = "(len(CAST($kinds AS VARCHAR[])) = 0 OR list_contains(CAST($kinds AS VARCHAR[]), kind))"
+_PEOPLE = "segmented AS (SELECT user_id, min(first_ts) AS first_ts FROM user_kinds GROUP BY user_id)"
+_BY_KINDS = (
+    f"SELECT user_id FROM user_kinds WHERE {_OF_KINDS}"  # noqa: S608 - own words
+    " GROUP BY user_id HAVING sum(events) >= $least"
+)
+_BY_EVENTS = (
+    f"SELECT user_id FROM events WHERE {_OF_KINDS}"  # noqa: S608 - own words
+    " AND ($since IS NULL OR ts >= CAST($since AS TIMESTAMPTZ))"
+    " AND ($before IS NULL OR ts < CAST($before AS TIMESTAMPTZ))"
+    " AND (len(CAST($named AS VARCHAR[])) = 0 OR item_id IN"
+    " (SELECT item_id FROM items WHERE list_has_any(categories, CAST($named AS VARCHAR[]))))"
+    " GROUP BY user_id HAVING count(*) >= $least"
+)
+_JOINED = (
+    "($joined_since IS NULL OR first_ts >= CAST($joined_since AS TIMESTAMPTZ))"
+    " AND ($joined_before IS NULL OR first_ts < CAST($joined_before AS TIMESTAMPTZ))"
+)
+_DRAWN = (
+    "drawn AS MATERIALIZED (SELECT user_id FROM members ORDER BY hash(user_id), user_id LIMIT $most),"
+    " acts AS (SELECT event_id, user_id, item_id, ts, kind FROM events WHERE user_id IN (SELECT user_id FROM drawn))"
+)
+
+
+def size(warehouse: Warehouse, cohort: Cohort = EVERYONE) -> dict[str, int]:
+    """How many users a cohort has, and events: {users, of_users, events, of_events}, of everyone with an event. Raises
+    InvalidConfig for attributes that are not there, or are sensitive."""
+    members, params = _members(warehouse, cohort)
+    (row,) = warehouse.run(
+        f"WITH {members}, counted AS (SELECT user_id, sum(events) AS events,"  # noqa: S608
+        " user_id IN (SELECT user_id FROM members) AS mine FROM user_kinds GROUP BY user_id)"
+        " SELECT count(*) FILTER (mine) AS users, count(*) AS of_users,"
+        " CAST(coalesce(sum(events) FILTER (mine), 0) AS BIGINT) AS events,"
+        " CAST(coalesce(sum(events), 0) AS BIGINT) AS of_events FROM counted",
+        **params,
+    ).to_pylist()
+    return dict(row)
+
+
+def segments(warehouse: Warehouse, cohort: Cohort = EVERYONE) -> pa.Table:
+    """One row a cell that has users: recency and frequency (quintiles among everyone, 5: latest, most), segment, users,
+    events, value (the sum of their values, null without), days (since the last event, in the middle). Raises like
+    `size`."""
+    members, params = _members(warehouse, cohort, scored=True)
+    return warehouse.run(
+        f"WITH {members} SELECT recency, frequency, segment, count(*) AS users, CAST(sum(events) AS BIGINT) AS events,"  # noqa: S608
+        " sum(value) AS value, median(epoch($last - last_ts) / 86400) AS days FROM segmented"
+        " WHERE user_id IN (SELECT user_id FROM members) GROUP BY ALL ORDER BY recency DESC, frequency DESC",
+        last=warehouse.facts.last_ts,
+        **params,
+    )
+
+
+def funnel(
+    warehouse: Warehouse,
+    kinds: Sequence[str],
+    cohort: Cohort = EVERYONE,
+    *,
+    within: timedelta | None = None,
+    most: int = MOST_USERS,
+) -> pa.Table:
+    """One row a step, in order: step from 1, kind, users who came so far, n (looked at), hours from the step before (in
+    the middle, null for the first).
+
+    A step counts when the user has an event of its kind after the first one that made the step before, or at the same
+    moment; `within` so long after the first step. Raises InvalidConfig without a step or with more than 8.
+    """
+    if not 1 <= len(kinds) <= _STEPS_AT_MOST:
+        raise InvalidConfig(
+            f"a funnel of {len(kinds)} steps cannot be drawn", remedy=f"give 1 to {_STEPS_AT_MOST} kinds, in order"
+        )
+    members, params = _members(warehouse, cohort)
+    steps = [
+        "step1 AS (SELECT user_id, min(ts) AS begun, min(ts) AS ts, arg_min(event_id, (ts, event_id)) AS event_id,"
+        " CAST(NULL AS DOUBLE) AS hours FROM acts WHERE kind = $kind1 GROUP BY user_id)"
+    ]
+    steps += [
+        f"step{number} AS (SELECT user_id, any_value(p.begun) AS begun, min(acts.ts) AS ts,"  # noqa: S608
+        " arg_min(acts.event_id, (acts.ts, acts.event_id)) AS event_id,"
+        " epoch(min(acts.ts) - any_value(p.ts)) / 3600 AS hours"
+        f" FROM acts JOIN step{number - 1} AS p USING (user_id) WHERE kind = $kind{number}"
+        " AND (acts.ts > p.ts OR acts.ts = p.ts AND acts.event_id <> p.event_id)"
+        " AND ($seconds IS NULL OR epoch(acts.ts - p.begun) <= CAST($seconds AS DOUBLE)) GROUP BY user_id)"
+        for number in range(2, len(kinds) + 1)
+    ]
+    told = " UNION ALL ".join(
+        f"SELECT {number} AS step, $kind{number} AS kind, count(*) AS users, (SELECT count(*) FROM drawn) AS n,"  # noqa: S608
+        f" median(hours) AS hours FROM step{number}"
+        for number in range(1, len(kinds) + 1)
+    )
+    named = {f"kind{number}": kind for number, kind in enumerate(kinds, start=1)}
+    more = {"seconds": None if within is None else within.total_seconds()} if len(kinds) > 1 else {}
+    return warehouse.run(
+        f"WITH {members}, {_DRAWN}, {', '.join(steps)} {told} ORDER BY step", most=most, **named, **more, **params
+    )
+
+
+def retention(
+    warehouse: Warehouse,
+    cohort: Cohort = EVERYONE,
+    *,
+    tz: str,
+    grain: Literal["week", "month"] = "week",
+    most: int = MOST_USERS,
+) -> pa.Table:
+    """One row a period in which users came first and an age in periods: started date (local), age from 0 to MOST_AGES,
+    users who had an event then, size (who came first then), n (looked at). Ages that the log does not reach yet are
+    left out; those that it reaches and nobody came are zero."""
+    members, params = _members(warehouse, cohort)
+    return warehouse.run(
+        f"WITH {members}, {_DRAWN}, there AS (SELECT DISTINCT user_id, epoch_us(ts) // 900000000 AS quarter FROM acts),"  # noqa: S608
+        " quarters AS (SELECT quarter, CAST(date_trunc($grain, timezone($tz, to_timestamp(quarter * 900))) AS DATE)"
+        " AS period FROM (SELECT DISTINCT quarter FROM there)),"
+        " periods AS (SELECT DISTINCT user_id, period FROM there JOIN quarters USING (quarter)),"
+        " begun AS (SELECT user_id, min(period) AS started FROM periods GROUP BY user_id),"
+        " sizes AS (SELECT started, count(*) AS size FROM begun GROUP BY started),"
+        " came AS (SELECT started, date_diff($grain, started, period) AS age, count(*) AS users"
+        " FROM periods JOIN begun USING (user_id) GROUP BY ALL),"
+        " last AS (SELECT CAST(date_trunc($grain, timezone($tz, $last)) AS DATE) AS last),"
+        " cells AS (SELECT started, size, unnest(range(0, least(date_diff($grain, started, last), $ages) + 1)) AS age"
+        " FROM sizes, last)"
+        " SELECT started, age, coalesce(users, 0) AS users, size, (SELECT count(*) FROM drawn) AS n"
+        " FROM cells LEFT JOIN came USING (started, age) ORDER BY started, age",
+        tz=tz,
+        grain=grain,
+        last=warehouse.facts.last_ts,
+        ages=MOST_AGES,
+        most=most,
+        **params,
+    )
+
+
+def transitions(
+    warehouse: Warehouse, cohort: Cohort = EVERYONE, *, categories: int = MOST_CATEGORIES, most: int = MOST_USERS
+) -> pa.Table:
+    """One row a pair of categories, most moves first: category and following (null: any other than the `categories`
+    most frequent, or none), moves, n (users looked at). A move is from an event to the user's next one where that has
+    another item; an item counts by its first category."""
+    members, params = _members(warehouse, cohort)
+    return warehouse.run(
+        f"WITH {members}, {_DRAWN},"  # noqa: S608
+        " named AS (SELECT item_id, categories[1] AS category FROM items),"
+        " moved AS (SELECT item_id, lag(item_id) OVER (PARTITION BY user_id ORDER BY ts, event_id) AS came_from"
+        " FROM acts),"
+        " pairs AS (SELECT came_from, item_id, count(*) AS moves FROM moved WHERE came_from <> item_id GROUP BY ALL),"
+        " frequent AS (SELECT category FROM pairs JOIN named USING (item_id) WHERE category IS NOT NULL"
+        " GROUP BY category ORDER BY sum(moves) DESC, category LIMIT $categories),"
+        " kept AS (SELECT item_id, frequent.category FROM named LEFT JOIN frequent USING (category))"
+        " SELECT a.category AS category, b.category AS following, CAST(sum(moves) AS BIGINT) AS moves,"
+        " (SELECT count(*) FROM drawn) AS n FROM pairs JOIN kept AS a ON a.item_id = came_from"
+        " JOIN kept AS b ON b.item_id = pairs.item_id GROUP BY ALL ORDER BY moves DESC, category, following",
+        categories=categories,
+        most=most,
+        **params,
+    )
+
+
+def _members(warehouse: Warehouse, cohort: Cohort, *, scored: bool = False) -> tuple[str, dict[str, Any]]:
+    """CTEs that end in `members` (user_id), and their parameters. scored: with recency and frequency of everyone in
+    `segmented`."""
+    told = [f"user_id IN ({_BY_EVENTS if cohort.by_events else _BY_KINDS})", _JOINED]
+    params: dict[str, Any] = {
+        "kinds": list(cohort.kinds),
+        "least": cohort.least,
+        "joined_since": cohort.joined_since,
+        "joined_before": cohort.joined_before,
+    }
+    if cohort.by_events:
+        params |= {"named": list(cohort.categories), "since": cohort.since, "before": cohort.before}
+    for number, (name, groups) in enumerate(_open_attributes(warehouse, cohort).items()):
+        column = '"' + name.replace('"', '""') + '"'
+        meant = f"list_contains(CAST($groups{number} AS VARCHAR[]), {column})"
+        told.append(f"user_id IN (SELECT user_id FROM users WHERE {meant})")  # noqa: S608 - a declared column, quoted
+        params[f"groups{number}"] = list(groups)
+    if cohort.segments:
+        told.append("list_contains(CAST($segments AS VARCHAR[]), segment)")
+        params["segments"] = list(cohort.segments)
+    people = _SCORED if scored or cohort.segments else _PEOPLE
+    statement = f"{people}, members AS (SELECT user_id FROM segmented WHERE {' AND '.join(told)})"  # noqa: S608
+    return statement, params
+
+
+def _open_attributes(warehouse: Warehouse, cohort: Cohort) -> Mapping[str, tuple[str, ...]]:
+    spec = warehouse.facts.spec
+    for name, _ in cohort.attributes:
+        if name not in spec.user_attributes:
+            raise InvalidConfig(
+                f"users have no attribute {name!r}", remedy=f"there are: {', '.join(spec.user_attributes) or 'none'}"
+            )
+        if name in spec.sensitive:
+            raise InvalidConfig(
+                f"{name!r} is sensitive: nobody is picked out by it", remedy="Audit compares such groups, as groups"
+            )
+    return dict(cohort.attributes)
