@@ -22,7 +22,8 @@ from data.warehouse import Warehouse
 
 MOVED, SHIFTED = 0.1, 0.25
 LEAST_EVENTS = 100  # newer ones; fewer say nothing
-MOST_USERS = 3_000  # that are looked at, drawn by a hash of their numbers
+USERS = (1_000, 4_000)  # that are looked at, drawn by a hash of their numbers: the more, the fewer events each has,
+EVENTS = 60_000  # so that about as many events are, and a page need not wait
 CATEGORIES = 20  # the most frequent; the others are one bin
 VALUE_BINS = 5
 DEALS = 200
@@ -76,7 +77,9 @@ class Drift:
 
 def drift_since(warehouse: Warehouse, since: datetime, *, seed: int = 0) -> Drift:
     """A build's events after `since` against those until then."""
-    events = reads.sampled_events(warehouse, since, most_users=MOST_USERS).to_pandas()
+    per_user = warehouse.facts.n_events / max(warehouse.facts.n_users, 1)
+    most_users = int(np.clip(EVENTS / max(per_user, 1.0), *USERS))
+    events = reads.sampled_events(warehouse, since, most_users=most_users).to_pandas()
     newer = events["newer"].to_numpy(dtype=bool)
     counts = int((~newer).sum()), int(newer.sum())
     if min(counts) < LEAST_EVENTS:
