@@ -26,10 +26,11 @@ ASKED = {
     "bring": roles.Act.INGEST,
     "guide": roles.Act.EXPLORE,
     "publish": roles.Act.PUBLISH,
+    "explore": roles.Act.EXPLORE,
     "sql": roles.Act.EXPLORE,
 }
 SECTIONS = {
-    "analyst": (("pulse", "monitoring"), ("sql", "terminal"), ("profile", "person_search")),
+    "analyst": (("pulse", "monitoring"), ("explore", "groups"), ("sql", "terminal"), ("profile", "person_search")),
     "operator": (("datasets", "database"), ("studio", "model_training"), ("models", "leaderboard"), ("guide", "route")),
     "reports": (("audit", "balance"), ("publish", "ios_share")),
 }

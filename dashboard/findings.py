@@ -2,9 +2,11 @@
 and tested by hand.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +15,7 @@ import pandas as pd
 Grain = Literal["day", "week", "month"]
 _DAYS_BY_DAY = 500
 _DAYS_BY_WEEK = 1500
+DAYS_BY_WEEKLY_COHORT = 240
 LEVEL = 0.05
 LEVELS = ("low", "middle", "high")
 UNKNOWN = "unknown"
@@ -39,6 +42,34 @@ def head_share(long_tail: pd.DataFrame, *, share: float = 0.2) -> float:
     ordered = long_tail.sort_values("rank")
     items = np.concatenate([[0.0], ordered["rank"].to_numpy(dtype=float) / len(ordered)])
     return float(np.interp(share, items, np.concatenate([[0.0], ordered["cumulative"].to_numpy(dtype=float)])))
+
+
+def wilson(positive: int, n: int) -> tuple[float, float]:
+    """The 95% interval of a share of `positive` among `n` (Wilson, JASA 22, 1927); (0, 1) of none."""
+    if not n:
+        return 0.0, 1.0
+    z, p = 1.959964, positive / n
+    middle, spread = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = ((middle + sign * spread) / (1 + z**2 / n) for sign in (-1, 1))
+    return max(low, 0.0), min(high, 1.0)
+
+
+def largest_loss(funnel: pd.DataFrame) -> tuple[str, str, float] | None:
+    """The two steps between which the largest share is lost, by kind, and that share; None below two steps, or where
+    nobody made the first."""
+    users = funnel["users"].tolist()
+    losses = [1 - after / before if before else -1.0 for before, after in pairwise(users)]
+    if not losses or max(losses) < 0:
+        return None
+    at = losses.index(max(losses))
+    return str(funnel["kind"].iloc[at]), str(funnel["kind"].iloc[at + 1]), losses[at]
+
+
+def returned(retention: pd.DataFrame, *, age: int = 1) -> tuple[int, int] | None:
+    """Of the users whom the log follows so many periods: how many came in the last of these, and how many they are;
+    None where it follows none."""
+    rows = retention[retention["age"] == age]
+    return (int(rows["users"].sum()), int(rows["size"].sum())) if len(rows) else None
 
 
 def busiest_hour(hours: pd.DataFrame) -> tuple[int, int] | None:

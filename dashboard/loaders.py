@@ -7,7 +7,7 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -20,13 +20,15 @@ from core.serve.client import ScorerClient
 from core.trust import gate, outcomes
 from core.trust.drift import Drift, drift_since
 from core.trust.outcomes import Outcomes
+from dashboard.exploring import Choices
 from dashboard.publishing import Report, report_of
 from dashboard.querying import Results
 from dashboard.words import Words
-from data import reads
+from data import explore, reads
 from data.differences import Differences
 from data.differences import differences as compared
 from data.errors import UnreadableFile
+from data.explore import Cohort
 from data.free_sql import sandbox
 from data.guessing.guess import Guess, guess
 from data.guessing.samples import sample_of
@@ -356,6 +358,41 @@ def schema_tree(snapshot: Path) -> list[sandbox.Branch]:
 def results() -> Results:
     """What statements gave, for everyone, within a fixed number of bytes."""
     return Results()
+
+
+# ---- what Explore asks, each question by its text
+
+
+@st.cache_data(**_TABLES)
+def choices(path: Path) -> Choices:
+    """What a build offers to choose from."""
+    found = categories(path)["category"].tolist()
+    return Choices(tuple(kind_counts(path)["kind"]), tuple(found), explore.groups(warehouse(path)))
+
+
+@st.cache_data(**_ANSWERS)
+def cohort_size(path: Path, cohort: Cohort) -> dict[str, int]:
+    return explore.size(warehouse(path), cohort)
+
+
+@st.cache_data(**_TABLES)
+def funnel(path: Path, kinds: tuple[str, ...], cohort: Cohort) -> pd.DataFrame:
+    return explore.funnel(warehouse(path), kinds, cohort).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def retention(path: Path, cohort: Cohort, tz: str, grain: Literal["week", "month"]) -> pd.DataFrame:
+    return explore.retention(warehouse(path), cohort, tz=tz, grain=grain).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def transitions(path: Path, cohort: Cohort) -> pd.DataFrame:
+    return explore.transitions(warehouse(path), cohort).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def segments(path: Path, cohort: Cohort) -> pd.DataFrame:
+    return explore.segments(warehouse(path), cohort).to_pandas()
 
 
 # ---- what is brought: uploads, which never change, and specs by their text

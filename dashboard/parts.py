@@ -45,13 +45,22 @@ def section(text: str) -> None:
     st.markdown(f"### {text}", anchors=False)
 
 
-def figure(chart: go.Figure, *, key: str) -> None:
-    """A figure, made for this call, under its finding: the title is set as text, so that it wraps and is never cut."""
+def figure(chart: go.Figure, *, key: str, on_select: Callable[[], None] | None = None) -> None:
+    """A figure, made for this call, under its finding: the title is set as text, so that it wraps and is never cut.
+    on_select: called when one of its points is clicked; `state.pointed` tells which."""
     title = take_title(chart)
     with st.container(gap="xsmall"):
         if title:
             st.markdown(f"##### {escape(title)}", anchors=False)
-        st.plotly_chart(chart, theme=None, config=_PLOTLY, key=key, alt=title or None)
+        st.plotly_chart(
+            chart,
+            theme=None,
+            config=_PLOTLY,
+            key=key,
+            alt=title or None,
+            on_select=on_select or "ignore",
+            selection_mode="points",
+        )
 
 
 def cards(shown: Sequence[Card], *, name: str = "first") -> None:

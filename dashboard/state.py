@@ -17,7 +17,7 @@ from dashboard.words import LANGUAGES, Words
 
 NAMES: Final = (
     *("dataset", "lang", "subject", "user", "item", "run", "target", "metric", "attribute"),
-    *("saved", "upload", "spec"),
+    *("whom", "saved", "upload", "spec"),
 )
 
 
@@ -106,6 +106,12 @@ def fill(**values: Any) -> None:
 def typed(key: str) -> str:
     """What stands in a `filled` widget of text."""
     return str(st.session_state[key])
+
+
+def pointed(key: str) -> list[Any]:
+    """The custom data of what was selected in the figure of this key, one of each point; for its callback."""
+    selected = st.session_state[key]["selection"]["points"]
+    return [point.get("customdata") for point in selected]
 
 
 def shown(key: str) -> bool:

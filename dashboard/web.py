@@ -63,6 +63,7 @@ WITH_CACHES = tuple(
         "drifting",
         "outlook",
         "asking",
+        "whom",
         "bringing",
         "trying",
         "committing",

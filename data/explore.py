@@ -17,6 +17,7 @@ from data.warehouse import Warehouse
 
 MOST_USERS = 50_000
 MOST_CATEGORIES = 8  # told apart; the rest are one
+MOST_GROUPS = 200  # of an attribute; one with more tells people apart rather than groups
 MOST_AGES = 26  # periods after the first that retention looks at
 _STEPS_AT_MOST = 8
 Segment = Literal["champions", "loyal", "promising", "new", "wavering", "at_risk", "fading", "lost"]
@@ -97,6 +98,20 @@ def size(warehouse: Warehouse, cohort: Cohort = EVERYONE) -> dict[str, int]:
         **params,
     ).to_pylist()
     return dict(row)
+
+
+def groups(warehouse: Warehouse) -> dict[str, tuple[str, ...]]:
+    """The groups of each attribute of users that is not sensitive and has at most MOST_GROUPS, in order of name."""
+    spec = warehouse.facts.spec
+    found = {}
+    for name in spec.user_attributes:
+        if name not in spec.sensitive:
+            column = '"' + name.replace('"', '""') + '"'
+            statement = f"SELECT DISTINCT {column} AS name FROM users ORDER BY name LIMIT $most"  # noqa: S608 - quoted
+            names = warehouse.run(statement, most=MOST_GROUPS + 1)["name"].to_pylist()
+            if len(names) <= MOST_GROUPS:
+                found[name] = tuple(names)
+    return found
 
 
 def segments(warehouse: Warehouse, cohort: Cohort = EVERYONE) -> pa.Table:

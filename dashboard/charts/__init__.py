@@ -10,6 +10,7 @@ from dashboard.charts.behaviour import activity, hour_weekday, long_tail, timeli
 from dashboard.charts.contest import forest, tradeoff
 from dashboard.charts.evidence import POLICIES, Dot, dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, plain, take_title
+from dashboard.charts.people import funnel, retention, segments, transitions
 from dashboard.charts.result import result
 from dashboard.charts.search import parallel
 from dashboard.charts.training import curves
@@ -23,6 +24,7 @@ __all__ = [
     "curves",
     "dots",
     "forest",
+    "funnel",
     "gap_dots",
     "group_dots",
     "hour_weekday",
@@ -33,8 +35,11 @@ __all__ = [
     "path",
     "plain",
     "result",
+    "retention",
+    "segments",
     "take_title",
     "timeline",
     "tradeoff",
+    "transitions",
     "waterfall",
 ]

@@ -41,7 +41,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SHOTS = Path(__file__).parents[2] / "screenshots"
-PAGES = ("pulse", "sql", "profile", "datasets", "bring", "studio", "models", "guide", "audit", "publish")
+PAGES = ("pulse", "explore", "sql", "profile", "datasets", "bring", "studio", "models", "guide", "audit", "publish")
 
 pytestmark = [
     pytest.mark.browser,

@@ -34,7 +34,7 @@ from data.publish import staged
 from data.warehouse import Warehouse
 
 APP = Path(dashboard.__file__).parent / "app.py"
-PAGES = ("pulse", "sql", "profile", "datasets", "studio", "models", "guide", "audit", "publish")
+PAGES = ("pulse", "explore", "sql", "profile", "datasets", "studio", "models", "guide", "audit", "publish")
 EN, ZH = Words("en"), Words("zh")
 Opened = Callable[..., AppTest]
 
@@ -727,7 +727,7 @@ def test_a_page_that_a_role_forbids_is_not_offered_and_says_why_when_asked_for(
         roles.grant(ledger, "ann", "admin", by="ann", now=datetime.now(UTC))
         roles.grant(ledger, "zoe", "analyst", by="ann", now=datetime.now(UTC))
     for who, refused in (
-        ("eve", {"sql", "profile", "datasets", "guide", "publish"}),
+        ("eve", {"explore", "sql", "profile", "datasets", "guide", "publish"}),
         ("zoe", {"datasets", "publish"}),
         ("ann", set()),
     ):

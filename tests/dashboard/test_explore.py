@@ -1,0 +1,154 @@
+"""Explore: what an address asks, what the page says of it, and that a stranger's link can do no harm."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from dashboard import charts, exploring, findings, settings
+from dashboard.charts import Look
+from dashboard.exploring import Choices, Question
+from dashboard.words import Words
+from data.explore import EVERYONE, Cohort
+
+APP = Path(dashboard.__file__).parent / "app.py"
+Opened = Callable[..., AppTest]
+EN = Words("en")
+OFFERED = Choices(("rate", "view"), ("Drama", "Crime"), {"gender": ("F", "M")})
+ASKED = Question(
+    kinds=("rate",),
+    categories=("Drama",),
+    least=3,
+    since=date(2023, 3, 1),
+    until=date(2023, 3, 31),
+    joined_since=date(2023, 1, 1),
+    groups=(("gender", ("F",)),),
+    segments=("loyal", "lost"),
+    steps=("view", "rate"),
+)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, store: Any) -> Iterator[Opened]:
+    """Opens the page as a browser with this address would."""
+    monkeypatch.setenv("LODESTAR_HOME", str(store.home))
+    monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
+    settings.settings.cache_clear()
+
+    def open_page(**address: str) -> AppTest:
+        test = AppTest.from_file(str(APP), default_timeout=60)
+        test.query_params.update(address)
+        test.run()
+        return test.switch_page("views/explore.py").run()
+
+    yield open_page
+    settings.settings.cache_clear()
+
+
+def test_a_question_is_the_same_after_its_address() -> None:
+    assert exploring.of_text(exploring.as_text(ASKED), OFFERED) == ASKED
+    assert exploring.as_text(Question()) is None
+    assert exploring.of_text(None, OFFERED) == Question()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        '{"kinds": "rate"}',
+        '{"kinds": [["rate"]], "categories": {"Drama": 1}, "least": -4, "since": "soon", "groups": [["gender"]]}',
+        '{"groups": [["faith", ["a"]], ["gender", "F"], "gender"], "segments": ["kings"], "steps": [null]}',
+        '{"until": "9999-12-31", "joined_since": 7}',
+        "[" * 100_000,
+    ],
+)
+def test_what_cannot_be_asked_is_left_out(text: str) -> None:
+    assert exploring.of_text(text, OFFERED) == Question()
+
+
+def test_days_are_the_readers_and_the_last_one_is_within() -> None:
+    cohort = ASKED.cohort("Asia/Shanghai")
+    assert (cohort.since, cohort.before) == (
+        datetime(2023, 2, 28, 16, tzinfo=UTC),
+        datetime(2023, 3, 31, 16, tzinfo=UTC),
+    )
+    assert cohort.joined_since == datetime(2022, 12, 31, 16, tzinfo=UTC)
+    assert Question().cohort("UTC") == EVERYONE == Cohort()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_whom_is_told_in_words_and_nothing_of_it_is_markup(language: str) -> None:
+    hostile = Question(kinds=("![x](http://203.0.113.9/b.png)",), categories=("**bold**",), groups=(("a_b", ("<i>",)),))
+    told = exploring.who(hostile, Words(language))
+    assert "![" not in told and "**" not in told and "<i>" not in told
+    assert exploring.who(ASKED, Words(language)).count(Words(language)("explore.and")) == 5
+
+
+def test_findings_by_hand() -> None:
+    funnel = pd.DataFrame({"kind": ["view", "cart", "buy"], "users": [100, 80, 20]})
+    assert findings.largest_loss(funnel) == ("cart", "buy", 0.75)
+    assert findings.largest_loss(funnel[:1]) is None
+    assert findings.largest_loss(funnel.assign(users=0)) is None
+    assert findings.wilson(0, 0) == (0.0, 1.0)
+    low, high = findings.wilson(45, 100)
+    assert (round(low, 4), round(high, 4)) == (0.3561, 0.5476)  # Brown, Cai and DasGupta, 2001
+    came = pd.DataFrame({"age": [0, 1, 0, 1, 0], "users": [9, 3, 5, 1, 4], "size": [9, 9, 5, 5, 4]})
+    assert findings.returned(came) == (4, 14)
+    assert findings.returned(came[came["age"] == 0]) is None
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_figures_of_little_or_nothing_can_be_drawn(scheme: Any, language: str) -> None:
+    look = Look(scheme, Words(language))
+    steps = pd.DataFrame(
+        {"step": [1], "kind": ["<b>k</b>"], "users": [0], "share": [0.0], "low": [0.0], "high": [1.0], "n": [0]}
+    )
+    cells = pd.DataFrame({"started": [date(2023, 1, 2)], "age": [0], "users": [3], "size": [3], "n": [3]})
+    moves = pd.DataFrame({"category": [None, "<b>"], "following": ["<b>", None], "moves": [3, 1]})
+    habits = pd.DataFrame({"segment": ["new"], "users": [3], "events": [3]})
+    drawn = [
+        charts.funnel(steps, title="t", look=look),
+        charts.funnel(steps[:0], title="t", look=look),
+        charts.retention(cells, title="t", look=look, tz="UTC", grain="week"),
+        charts.retention(cells[:0], title="t", look=look, tz="UTC", grain="month"),
+        charts.transitions(moves, title="t", look=look),
+        charts.transitions(moves[:0], title="t", look=look),
+        charts.segments(habits, title="t", look=look),
+        charts.segments(habits[:0], title="t", look=look),
+    ]
+    assert not any("<b>" in figure.to_json() for figure in drawn)
+
+
+def test_the_page_tells_whom_it_looks_at_and_goes_back_to_everyone(opened: Opened) -> None:
+    test = opened(whom=json.dumps({"kinds": ["rate"], "least": 10_000}))
+    assert not test.exception and not test.error
+    said = " ".join(block.value for block in test.markdown)
+    assert "at least 10,000 events" in said
+    assert EN("explore.nobody") in [block.value for block in test.caption]
+    next(button for button in test.button if button.label == EN("explore.reset")).click().run()
+    assert not test.exception
+    assert "whom" not in test.query_params
+    assert any("users with an event" in block.value for block in test.markdown)
+
+
+def test_the_form_asks_and_the_address_holds_it(opened: Opened) -> None:
+    test = opened()
+    assert not test.exception and not test.error
+    next(box for box in test.multiselect if box.label == EN("explore.kinds")).set_value(["rate"])
+    next(box for box in test.number_input if box.label == EN("explore.least")).set_value(5)
+    next(button for button in test.button if button.label == EN("explore.show")).click().run()
+    assert not test.exception and not test.error
+    held = test.query_params["whom"]
+    assert json.loads(held if isinstance(held, str) else held[0]) == {"kinds": ["rate"], "least": 5}
+    assert "at least 5 events" in " ".join(block.value for block in test.markdown)
