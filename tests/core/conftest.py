@@ -1,8 +1,9 @@
 """Small served models made by hand, on random weights, for every test that asks one."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -141,10 +142,19 @@ class Shelf:
 
     def __init__(self, histories: Histories, kinds: tuple[str, ...]) -> None:
         self._histories, self._kinds = histories, kinds
+        self.facts = SimpleNamespace(n_users=len(histories))
 
     def run(self, sql: str, *, user_id: int | None = None) -> pa.Table:
-        """The histories of all users, or of one."""
-        users = range(len(self._histories)) if user_id is None else [user_id] if user_id < len(self._histories) else []
+        """Everyone's events by user and time, or one user's history."""
+        if user_id is None:
+            told = self._told(range(len(self._histories)))
+            columns = {name: told[name].combine_chunks() for name in told.column_names}
+            parents = np.repeat(columns["user_id"].to_numpy(), columns["item_id"].value_lengths().to_numpy())
+            flat = {name: column.flatten() for name, column in columns.items() if name != "user_id"}
+            return pa.table({"user_id": pa.array(parents, pa.int64()), **flat})
+        return self._told([user_id] if user_id < len(self._histories) else [])
+
+    def _told(self, users: Sequence[int]) -> pa.Table:
         some = [self._histories.take([user]) for user in users]
         return pa.table(
             {
