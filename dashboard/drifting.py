@@ -13,7 +13,7 @@ from core.trust.drift import Aspect, Drift
 from dashboard import loaders, parts
 from dashboard.scene import Scene
 from dashboard.words import escape
-from data.errors import UnknownBuild
+from data.errors import SchemaMismatch, UnknownBuild
 
 _METRIC = "ndcg@10"
 
@@ -26,7 +26,8 @@ def section(s: Scene) -> None:
     parts.section(t("drift.section"))
     try:
         learned = build_of(s.ledger, run_of(s.ledger, s.champion).build_id)
-    except UnknownBuild:
+        until = loaders.build_facts(learned.path).last_ts
+    except (UnknownBuild, SchemaMismatch):
         parts.note(t("drift.gone", run=s.champion))
         return
     if waiting := feedback.unfolded(s.ledger, s.dataset):
@@ -35,7 +36,7 @@ def section(s: Scene) -> None:
         parts.note(t("drift.same", run=s.champion))
         return
     accuracy(s)
-    found = loaders.drift(s.build.path, loaders.build_facts(learned.path).last_ts)
+    found = loaders.drift(s.build.path, until)
     if found.verdict is None or found.launched is None:
         parts.note(t("drift.few", n=found.n_since))
         return
