@@ -242,6 +242,27 @@ def test_a_question_is_asked_drawn_handed_out_saved_and_opened_by_its_link(
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
 
 
+def test_a_click_on_a_habit_looks_at_those_alone_and_its_link_does_too(console: str, page: Page) -> None:
+    page.goto(f"{console}/explore?lang=en")
+    expect(page.locator("h1")).to_have_text("Who does what in tiny?", timeout=30_000)
+    settled(page)
+    bars = page.locator(".js-plotly-plot", has_text="champions").locator(".bars path")
+    expect(bars.first).to_be_visible(timeout=30_000)
+    box = bars.first.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 4, box["y"] + box["height"] / 2)
+    page.wait_for_function("location.search.includes('champions')", timeout=15_000)
+    told = page.get_by_text("who are champions").first
+    expect(told).to_be_visible(timeout=15_000)
+    page.goto(page.url)
+    expect(told).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Look at everyone again").click()
+    expect(page.get_by_text("users with an event.")).to_be_visible(timeout=15_000)
+    page.set_viewport_size({"width": 800, "height": 900})
+    settled(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+
+
 def ask(page: Page, statement: str) -> None:
     """Types a statement and runs it as analysts do, by Ctrl+Enter."""
     editor = page.locator("textarea").first
