@@ -330,7 +330,7 @@ def test_a_web_that_was_killed_in_the_middle_of_a_training_shows_it_whole(
         job_id = submit_training(ledger, home, current_build(ledger), load_config(overrides=[*settings.items()]))
         try:
             until(lambda: len(told(ledger, home, job_id)) >= 10)
-            page.goto(f"{console}/studio?lang=en")
+            page.goto(f"{console}/studio?lang=en&dataset=tiny")
             run = jobs.status(ledger, job_id).run_id
             expect(page.get_by_text(str(run)).first).to_be_visible(timeout=30_000)
             page.wait_for_function(f"({LOSS_POINTS})() >= 10", timeout=60_000)
@@ -341,7 +341,7 @@ def test_a_web_that_was_killed_in_the_middle_of_a_training_shows_it_whole(
             page.wait_for_function(f"({LOSS_POINTS})() > {before}", timeout=90_000)
             open_s = time.monotonic() - killed_s
             begun_s = time.monotonic()
-            page.goto(f"{console}/studio?lang=en")
+            page.goto(f"{console}/studio?lang=en&dataset=tiny")
             expect(page.locator("h1")).to_have_text("What is the trainer doing on tiny?", timeout=60_000)
             page.wait_for_function(f"({LOSS_POINTS})() > {before}", timeout=60_000)
             anew_s = time.monotonic() - begun_s
