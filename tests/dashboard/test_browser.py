@@ -327,7 +327,9 @@ def test_a_web_that_was_killed_in_the_middle_of_a_training_shows_it_whole(
 ) -> None:
     settings = {"epochs": 5000, "patience": 5000, "text.tune": "none", "network.dim": 16, "device": "cpu"}
     with Ledger.open(home) as ledger:
-        job_id = submit_training(ledger, home, current_build(ledger), load_config(overrides=[*settings.items()]))
+        job_id = submit_training(
+            ledger, home, current_build(ledger, "tiny"), load_config(overrides=[*settings.items()])
+        )
         try:
             until(lambda: len(told(ledger, home, job_id)) >= 10)
             page.goto(f"{console}/studio?lang=en&dataset=tiny")
