@@ -3,8 +3,9 @@
 The lines of text files are read again for their exact text, so that a person can mend and bring them anew.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from data.warehouse import Connection
 
 Row = tuple[str, str, int, str | None, str, str | None]
 RAW_ROWS = 200_000  # refused rows whose text is kept; a file that is all wrong need not be stored twice
+_PART_BYTES = 1 << 18
 MOST_REFUSED, FEW_ROWS = 0.2, 1_000
 SCHEMA = pa.schema(
     [
@@ -167,17 +169,30 @@ def _with_source_text(
 def _lines_of(file: StagedFile, wanted: set[int]) -> dict[int, str]:
     """The text of the records that begin at these lines, as many lines as each has."""
     assert file.text is not None, "only lines of text are read again"
-    begins: set[int] | None = None  # of all records, where one may have several lines
-    if file.lines is not None:
-        begins = {*file.lines.tolist(), *(reject.line for reject in file.rejects)}
+    if file.lines is None:
+        return {number: shown(line.decode("utf-8", errors="replace")) for number, line in _picked(file.text, wanted)}
+    begins = {*file.lines.tolist(), *(reject.line for reject in file.rejects)}
     held: dict[int, str] = {}
     at: int | None = None
     with file.text.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
-            if begins is None or number in begins:
+            if number in begins:
                 at = number if number in wanted else None
                 if len(held) == len(wanted) and at is None:
                     break
             if at is not None and len(held.get(at, "")) < RAW_CHARACTERS:
                 held[at] = held.get(at, "") + line.decode("utf-8", errors="replace")
     return {number: shown(text) for number, text in held.items()}
+
+
+def _picked(path: Path, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
+    """Lines by their numbers, of a large file most of which is not looked at but for its line ends."""
+    ordered, number, at = sorted(wanted), 1, 0
+    with path.open("rb") as stream:
+        while at < len(ordered) and (part := stream.read(_PART_BYTES) + stream.readline()):
+            beyond = number + part.count(b"\n") + (0 if part.endswith(b"\n") else 1)
+            until = bisect_left(ordered, beyond, lo=at)
+            if until > at:
+                lines = part.split(b"\n")
+                yield from ((one, lines[one - number]) for one in ordered[at:until])
+            number, at = beyond, until
