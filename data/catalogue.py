@@ -5,12 +5,14 @@ template, categories, declared attributes, bins. Rows without a key, or whose ke
 told to the quarantine; a catalogue never changes which events are accepted.
 """
 
+import itertools
 import math
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -150,19 +152,21 @@ def _listing(
     listing = Listing(read=staged.read if once_per_key else 0)
     faults: list[tuple[int, str, str]] = []
     # Trimmed as events' keys are, so that the same text is the same key.
-    rows = connection.sql(f"SELECT f0, trim(f0) AS key, rest FROM {table} ORDER BY rowid")  # noqa: S608 - own name
-    found = rows.to_arrow_table()
-    columns = (found.column(name).to_pylist() for name in ("f0", "key", "rest"))
-    for number, (raw_key, trimmed, row) in enumerate(zip(*columns, strict=True)):
+    cells = "".join(f", rest[{number}] AS c{number}" for number in range(1, len(names) + 1))
+    rows = connection.sql(f"SELECT f0, trim(f0) AS key{cells} FROM {table} ORDER BY rowid")  # noqa: S608 - own name
+    raw_keys, keys, *columns = (column.to_pylist() for column in rows.to_arrow_table().columns)
+    told = _rows(columns, len(keys))
+    lines = _rows([[_one_line(cell or "") for cell in column] for column in columns], len(keys))
+    for number, (raw_key, trimmed, row, shaped) in enumerate(zip(raw_keys, keys, told, lines, strict=True)):
         text = trimmed or ""
         if not text:
             reason = "missing-key"
-        elif _UNPRINTABLE.search(text):
+        elif not text.isprintable() and _UNPRINTABLE.search(text):
             reason = "unprintable-key"
         elif text in listing.rows:
             reason = "duplicate-key"
         else:
-            listing.rows[text] = {name: _one_line(cell or "") for name, cell in zip(names, row, strict=True)}
+            listing.rows[text] = dict(zip(names, shaped, strict=True))
             continue
         if once_per_key:
             faults.append((number, reason, "\t".join([raw_key or "", *(cell or "" for cell in row)])))
@@ -171,6 +175,10 @@ def _listing(
     if not once_per_key:
         listing.refused.clear()  # these rows are event rows, and were judged as such
     return listing
+
+
+def _rows(columns: Sequence[list[Any]], count: int) -> Iterable[tuple[Any, ...]]:
+    return zip(*columns, strict=True) if columns else itertools.repeat((), count)
 
 
 def _refuse(listing: Listing, staged: Staged, key: str, faults: Sequence[tuple[int, str, str]]) -> None:
