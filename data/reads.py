@@ -112,8 +112,12 @@ def sampled_events(warehouse: Warehouse, since: datetime, *, most_users: int) ->
     """One row an event of at most about `most_users` users, the same ones each time: user_id, item_id, categories,
     kind, value, newer (after `since`)."""
     return warehouse.run(
-        "SELECT user_id, item_id, categories, kind, value, ts > $since AS newer FROM events JOIN items USING (item_id)"
-        " WHERE hash(user_id) % (SELECT greatest(count(*), 1) FROM users) < $most ORDER BY event_id",
+        "WITH drawn AS MATERIALIZED (SELECT user_id FROM users"
+        " WHERE hash(user_id) % (SELECT greatest(count(*), 1) FROM users) < $most),"
+        " acts AS MATERIALIZED (SELECT event_id, user_id, item_id, kind, value, ts FROM events"
+        " WHERE user_id IN (SELECT user_id FROM drawn))"
+        " SELECT user_id, item_id, categories, kind, value, ts > $since AS newer FROM acts JOIN items USING (item_id)"
+        " ORDER BY event_id",
         since=since,
         most=most_users,
     )
@@ -196,14 +200,10 @@ def kind_counts(warehouse: Warehouse) -> pa.Table:
 
 
 def top_items(warehouse: Warehouse, *, limit: int = 20) -> pa.Table:
-    """The items with most events: item_id, key, title, categories, events, users (distinct)."""
+    """The items with most events: item_id, key, title, categories, events."""
     return warehouse.run(
-        "WITH top AS (SELECT item_id, events FROM item_counts WHERE events > 0"
-        " ORDER BY events DESC, item_id LIMIT $limit),"
-        " pairs AS (SELECT DISTINCT item_id, user_id FROM events WHERE item_id IN (SELECT item_id FROM top)),"
-        " met AS (SELECT item_id, count(*) AS users FROM pairs GROUP BY item_id)"
-        " SELECT item_id, key, title, categories, events, users FROM top JOIN met USING (item_id)"
-        " JOIN items USING (item_id) ORDER BY events DESC, item_id",
+        "SELECT item_id, key, title, categories, events FROM item_counts JOIN items USING (item_id) WHERE events > 0"
+        " ORDER BY events DESC, item_id LIMIT $limit",
         limit=limit,
     )
 
