@@ -4,6 +4,7 @@ are by habit; a click on a habit looks at those alone.
 
 from dataclasses import replace
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import charts, exploring, findings, loaders, parts, state
@@ -61,7 +62,7 @@ def how_far(s: Scene, asked: Question, cohort: Cohort) -> None:
     else:
         title = t("explore.lost", of=t.name("kind", lost[0]), to=t.name("kind", lost[1]), share=lost[2])
     parts.figure(charts.funnel(rows, title=title, look=s.look), key="funnel")
-    parts.note(t("explore.looked_at", n=int(rows["n"].iloc[0])))
+    looked_at(s, rows, cohort)
     parts.downloads(rows, t=t, name=f"{s.dataset}-funnel")
 
 
@@ -77,7 +78,7 @@ def who_returns(s: Scene, cohort: Cohort) -> None:
     low, high = findings.wilson(*found)
     title = t(f"explore.returned_{grain}", share=found[0] / found[1], low=low, high=high, n=found[1])
     parts.figure(charts.retention(rows, title=title, look=s.look, tz=s.tz, grain=grain), key="retention")
-    parts.note(t("explore.looked_at", n=int(rows["n"].iloc[0])))
+    looked_at(s, rows, cohort)
     parts.downloads(rows, t=t, name=f"{s.dataset}-retention")
 
 
@@ -90,8 +91,14 @@ def what_follows(s: Scene, cohort: Cohort) -> None:
     whole = float(rows["moves"].sum())
     same = float(rows.loc[rows["category"] == rows["following"], "moves"].sum())
     parts.figure(charts.transitions(rows, title=t("explore.stayed", share=same / whole), look=s.look), key="moves")
-    parts.note(t("explore.looked_at", n=int(rows["n"].iloc[0])))
+    looked_at(s, rows, cohort)
     parts.downloads(rows, t=t, name=f"{s.dataset}-moves")
+
+
+def looked_at(s: Scene, rows: pd.DataFrame, cohort: Cohort) -> None:
+    """Whether everyone of the cohort was looked at, or a draw of them."""
+    n, users = int(rows["n"].iloc[0]), loaders.cohort_size(s.build.path, cohort)["users"]
+    parts.note(s.t("explore.looked_at_all" if n == users else "explore.looked_at_draw", n=n, users=users))
 
 
 def habits(s: Scene, asked: Question) -> None:
