@@ -137,6 +137,9 @@ def ingest(
         Path | None, typer.Option("--out", help="Where a spec is written; default beside the files.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let that replace a spec.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Say what the spec's cleaning rules would remove, and ingest nothing.")
+    ] = False,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
@@ -152,14 +155,46 @@ def ingest(
         for grade, sentence in sentences(told["quality"], Words("en"), tz=told["tz"]):
             console.print(f"{grade}: {sentence}", markup=False)
 
+    if preview and (guess or preset):
+        raise typer.BadParameter("--preview is of a spec that there is: write it first, with --guess")
     if guess:
         _guess(paths, preset=preset, out=out, force=force, as_json=as_json)
         return
     if preset is None and (len(paths) > 1 or out or force):
         raise typer.BadParameter("one spec at a time; several paths, --out and --force go with --guess or --preset")
+    if preview:
+        _preview(paths[0], as_json=as_json, home=home)
+        return
     spec = paths[0] if preset is None else _written(paths, preset, out=out, force=force)
     with desk(home) as d, terminal.Bar(f"ingest {spec}") as bar:
         told = ingest_dataset(d.settings, d.ledger, spec, progress=bar)
+    terminal.show(told, as_json=as_json, human=human)
+
+
+def _preview(spec: str, *, as_json: bool, home: Path | None) -> None:
+    """What cleaning rules would remove, in their order, each with its first rows."""
+    from dashboard.intake import preview_cleaning
+
+    def human(console: Console) -> None:
+        rows, left = [], told["left"]["events"] + sum(one["events"] for one in told["cleaned"])
+        for one in told["cleaned"]:
+            left -= one["events"]
+            words = Words("en").name("reason", one["reason"])
+            rows.append((words, one["events"], one["users"], one["items"], left))
+        faults = told["quarantined"] - sum(one["events"] for one in told["cleaned"])
+        console.print(f"{told['dataset']}: read {told['read']:,} rows, {faults:,} of which could not be used")
+        console.print(terminal.table(("rule", "events", "users", "items", "events left"), rows))
+        console.print(
+            f"left: {told['left']['events']:,} events of {told['left']['users']:,} users and"
+            f" {told['left']['items']:,} items; nothing was kept"
+        )
+        for one in told["cleaned"]:
+            for row in one["examples"]:
+                text = terminal.harmless(row["raw"] or "")
+                console.print(f"{Words('en').name('reason', one['reason'])}: {row['source']}:{row['line']}  {text}")
+
+    with desk(home) as d, terminal.Bar(f"preview {spec}") as bar:
+        told = preview_cleaning(d.settings, d.ledger, spec, progress=bar)
     terminal.show(told, as_json=as_json, human=human)
 
 

@@ -20,14 +20,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.catalogue import Listing, items_table, list_items, list_users, users_table
+from data.cleaning import REASONS, clean, forget_gone, tally
 from data.errors import InputError, InvalidSpec, StoreError, UnreadableFile
 from data.publish import full_disk_reported, make_folder, move_whole, sha256_of, temporary_folder, write_whole
 from data.quality import checks, quality_of, report
-from data.quarantine import Refusals, counted, event_refusals, listing_refusals, write_quarantine
+from data.quarantine import SOUND, Refusals, counted, event_refusals, listing_refusals, write_quarantine
 from data.reading.places import sources_of
 from data.reading.rows import FEEDBACK, stage, stage_feedback
 from data.reading.staging import Source, Staged
-from data.spec import DatasetSpec, ItemsSection, UsersSection
+from data.spec import CleanSection, DatasetSpec, ItemsSection, UsersSection
 from data.warehouse import (
     SCHEMA_VERSION,
     BuildFacts,
@@ -60,7 +61,8 @@ class Birth:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What an ingest did. Counts are of event rows, and `reasons` sums to `quarantined`.
+    """What an ingest did. Counts are of event rows, and `reasons` sums to `quarantined`; those in `cleaned` are of
+    sound rows that a rule of the spec removed.
 
     `catalogue_reasons` counts the refused rows of the item and user files, which are in the quarantine too.
     """
@@ -77,6 +79,11 @@ class IngestResult:
     quarantine: Path
     facts: BuildFacts
     quality: dict[str, Any]
+
+    @property
+    def cleaned(self) -> dict[str, int]:
+        """Rows that rules removed, by reason, in the rules' order."""
+        return {reason: self.reasons[reason] for reason in REASONS if reason in self.reasons}
 
 
 def ingest(  # noqa: PLR0913 - each is a caller's to set
@@ -191,11 +198,12 @@ def make(
     scratch.mkdir()
     tell(0.02, "reading events")
     sources = sources_of(spec.events, base)
-    staged = _check_events(connection, spec, sources, now, feedback, scratch=scratch)
+    staged = check_events(connection, spec, sources, now, feedback, scratch=scratch)
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, base, sources), scratch=scratch)
     users = list_users(connection, spec, _listed(spec.users, base, sources), scratch=scratch)
-    events_refused = event_refusals(connection, staged, spec.events)
+    forget_gone(connection, spec, sql, items=items, users=users)
+    events_refused = event_refusals(connection, staged, spec)
     accepted = _count(connection, "SELECT count(*) FROM accepted")
     sections = {"events": (events_refused, staged.read, spec.events.most_refused)}
     for name, listing, section in (("items", items, spec.items), ("users", users, spec.users)):
@@ -221,7 +229,7 @@ def make(
     known = _counted(connection, spec, staged, events_refused, listings=(items, users))
     found = checks(connection, sql("quality"), spec=spec, counted=known)
     connection.execute("CHECKPOINT build; DETACH build")
-    return refusals.rows, report(found, staged)
+    return refusals.rows, report(found, staged, cleaned=tally(connection, spec, sql).as_json())
 
 
 def _counted(
@@ -230,13 +238,15 @@ def _counted(
     """Checks that need what the build does not keep: (n, of)."""
     accepted = _count(connection, "SELECT count(*) FROM accepted")
     counted = {
-        "refused-rows": (pc.sum(pc.not_equal(refused["reason"], "duplicate")).as_py() or 0, staged.read),
+        "refused-rows": (pc.sum(pc.invert(pc.is_in(refused["reason"], SOUND))).as_py() or 0, staged.read),
         "refused-listings": (sum(len(it.refused) for it in listings), sum(it.read for it in listings)),
         "times-without-zone": (
             _count(connection, "SELECT count(*) FROM checked WHERE unzoned AND reason IS NULL"),
             accepted,
         ),
     }
+    if spec.clean != CleanSection():
+        counted["cleaned-rows"] = (pc.sum(pc.is_in(refused["reason"], pa.array(REASONS))).as_py() or 0, staged.read)
     if spec.events.tz != "UTC":
         params = {"tz": spec.events.tz, "format": spec.events.ts_format, "of_files": staged.of_files}
         counted["clock-changes"] = (_count(connection, sql("clock_changes"), **params), accepted)
@@ -269,7 +279,7 @@ def publish_build(
     return target, quarantine
 
 
-def _check_events(
+def check_events(
     connection: Connection,
     spec: DatasetSpec,
     sources: Sequence[Source],
@@ -312,6 +322,7 @@ def _check_events(
     run_statements(connection, sql("check_events"), params)
     if section.drop_duplicates:
         connection.execute(sql("mark_duplicates"))
+    clean(connection, spec, sql)
     connection.execute(sql("accept_events"))
     return staged
 

@@ -3,7 +3,7 @@
 Single rows are judged one by one (`data/sql/check_events.sql`, and the quarantine tells each). Here stands what only
 all of them together show: events that came twice, users who click faster than people do, keys that are likely one,
 events of items that the catalogue does not list, times without a zone. Nothing is removed for it: whoever reads the
-report decides, and the cleaning rules of a recipe, or the spec, can.
+report decides, and the cleaning rules of the spec (`data/cleaning.py`), or of a recipe, can.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +34,7 @@ GRADED: Mapping[str, tuple[float, float]] = {  # shares above which a check is a
     "unlisted-users": (0.0, 0.05),
     "refused-rows": (0.0, 0.05),
     "refused-listings": (0.0, 0.05),
+    "cleaned-rows": (0.0, 0.5),  # of a spec with cleaning rules
     "clock-changes": (0.0, 0.05),
     "times-without-zone": (0.0, 2.0),  # a note at most: they are read as the spec's zone, by default UTC
 }
@@ -73,8 +74,11 @@ def checks(
     return sorted(judged, key=lambda one: (order.index(one.grade), list(GRADED).index(one.check)))
 
 
-def report(found: Sequence[Check], staged: Staged | None) -> dict[str, Any]:
-    """What a build's manifest keeps: the checks, and how each source was read (empty where there was none)."""
+def report(
+    found: Sequence[Check], staged: Staged | None, *, cleaned: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """What a build's manifest keeps: the checks, how each source was read (empty where there was none), and what each
+    cleaning rule removed, where there were rules."""
     sources = [] if staged is None else staged.files
     return {
         "checks": [asdict(one) for one in found],
@@ -87,12 +91,14 @@ def report(found: Sequence[Check], staged: Staged | None) -> dict[str, Any]:
             }
             for one in sources
         ],
+        **({"cleaned": list(cleaned)} if cleaned else {}),
     }
 
 
 def quality_of(build: Path) -> dict[str, Any]:
     """The report in the manifest of the build at `build`: checks[{check, n, of, grade, example}] and sources[{name,
-    rows, unsplit, read_as}], both empty for a build from before there was one. Raises DamagedArtefact."""
+    rows, unsplit, read_as}], both empty for a build from before there was one; of one whose spec has cleaning rules,
+    cleaned[{reason, events, users, items}], too. Raises DamagedArtefact."""
     kept = read_manifest(build).get("quality")
     return kept if isinstance(kept, dict) else {"checks": [], "sources": []}
 

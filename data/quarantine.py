@@ -1,10 +1,10 @@
-"""Rows that could not be used, each with its file, line, column and reason: refused, but never lost.
+"""Rows that could not be used, each with its file, line, column and reason: refused, but never lost. Sound rows that a
+cleaning rule removed lie here too, behind those.
 
 The lines of text files are read again for their exact text, so that a person can mend and bring them anew.
 """
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.catalogue import Listing
+from data.cleaning import REASONS, reasons_of
 from data.errors import TooManyRefused, UnreadableFile
 from data.reading.staging import Staged, StagedFile
 from data.reading.textfile import RAW_CHARACTERS, shown
-from data.spec import EventsSection
+from data.spec import DatasetSpec, EventsSection
 from data.warehouse import Connection
 
 Row = tuple[str, str, int, str | None, str, str | None]
@@ -36,19 +37,56 @@ SCHEMA = pa.schema(
         ("raw", pa.string()),
     ]
 )
-_REFUSED = (
+SOUND = pa.array(["duplicate", "duplicate-key", *REASONS])  # no fault: came twice, or is not wanted
+_MAPPED = (
     "SELECT row_no, CAST(reason AS VARCHAR) AS reason, rtrim(concat_ws(chr(9), coalesce(f0, ''), coalesce(f1, ''),"
     " coalesce(f2, ''), coalesce(f3, ''), coalesce(f4, '')), chr(9)) AS mapped"
     " FROM checked JOIN raw_events ON raw_events.rowid = checked.row_no"
-    " WHERE reason IS NOT NULL ORDER BY row_no"
 )
+_REFUSED = f"{_MAPPED} WHERE reason < CAST('clean-kind' AS fault) ORDER BY row_no"  # as text, it compares by letter
+_REMOVED = (
+    "SELECT row_no, CAST(reason AS VARCHAR) AS reason FROM checked"
+    " WHERE reason >= CAST('clean-kind' AS fault) ORDER BY row_no"
+)
+_REMOVED_TEXTS = f"{_MAPPED} WHERE reason >= CAST('clean-kind' AS fault) AND row_no <= $last ORDER BY row_no"
 
 
-def event_refusals(connection: Connection, staged: Staged, section: EventsSection) -> pa.Table:
-    """Refused event rows as SCHEMA, by file and line: what did not split, and what failed a check.
+def event_refusals(connection: Connection, staged: Staged, spec: DatasetSpec) -> pa.Table:
+    """Refused event rows as SCHEMA, by file and line: what did not split, and what failed a check; behind them, by file
+    and line again, what a cleaning rule removed.
 
     `line` counts from 1 (of a Parquet file: the row); `column` is the caller's name of the column at fault.
     """
+    refused = _refused(connection, staged, spec.events)
+    return pa.concat_tables([refused, _removed(connection, staged, spec.events)]) if reasons_of(spec) else refused
+
+
+def _removed(connection: Connection, staged: Staged, section: EventsSection) -> pa.Table:
+    """What cleaning rules removed. That may be most of a log: columns are put together whole, and only the first rows
+    have their text, apart from those that are to be mended."""
+    found = connection.sql(_REMOVED).to_arrow_table()
+    row_nos = found["row_no"].to_numpy().astype(np.int64)
+    names, lines = staged.locate(row_nos)
+    texts: list[str | None] = []
+    if told := min(len(row_nos), RAW_ROWS):
+        first = connection.sql(_REMOVED_TEXTS, params={"last": int(row_nos[told - 1])}).to_arrow_table()
+        texts = _with_source_text(staged, row_nos[:told], lines[:told].tolist(), first["mapped"].to_pylist())
+    reasons = found["reason"].combine_chunks().dictionary_encode()
+    at_fault = {"clean-kind": section.kind, "clean-value": section.value}
+    columns = pa.array([at_fault.get(reason) for reason in reasons.dictionary.to_pylist()], pa.string())
+    made = {
+        "table": pa.repeat("events", len(row_nos)),
+        "source": pa.array(names, pa.string()),
+        "line": pa.array(lines, pa.int64()),
+        "column": columns.take(reasons.indices),
+        "reason": found["reason"],
+        "raw": pa.array(texts + [None] * (len(row_nos) - told), pa.string()),
+    }
+    return pa.table(made).select(SCHEMA.names).cast(SCHEMA)
+
+
+def _refused(connection: Connection, staged: Staged, section: EventsSection) -> pa.Table:
+    """What did not split, and what failed a check."""
     found = connection.sql(_REFUSED).to_arrow_table()
     row_nos = found["row_no"].to_numpy().astype(np.int64)
     names, lines = staged.locate(row_nos)
@@ -107,11 +145,12 @@ class Refusals:
 
 def refuse_too_many(refused: pa.Table, *, read: int, section: str, most: float | None) -> None:
     """Raise TooManyRefused where a larger share than `most` of the rows `read` was; what came twice does not count: it
-    is sound, and there. None: MOST_REFUSED, of so many rows that nobody looks at each."""
+    is sound, and there; nor does what a cleaning rule removed, which was asked for. None: MOST_REFUSED, of so many rows
+    that nobody looks at each."""
     if most is None and read < FEW_ROWS:
         return
     most = MOST_REFUSED if most is None else most
-    told = refused.filter(pc.invert(pc.is_in(refused["reason"], pa.array(["duplicate", "duplicate-key"]))))
+    told = refused.filter(pc.invert(pc.is_in(refused["reason"], SOUND)))
     if told.num_rows <= most * read + 1e-9:
         return
     first = {row["reason"]: row for row in reversed(told.select(["reason", "source", "line"]).to_pylist())}
@@ -127,6 +166,10 @@ def refuse_too_many(refused: pa.Table, *, read: int, section: str, most: float |
 
 def _nothing_usable(refused: pa.Table, read: int) -> UnreadableFile:
     counts = ", ".join(f"{count} {reason}" for reason, count in counted(refused).items())
+    if pc.any(pc.is_in(refused["reason"], pa.array(REASONS))).as_py():
+        return UnreadableFile(
+            f"the rules under [clean] leave none of {read} rows ({counts})", remedy="loosen them, or take some out"
+        )
     first = refused.slice(0, 1).to_pylist()[0]
     return UnreadableFile(
         f"none of {read} rows can be used ({counts}); see line {first['line']} of {first['source']}",
@@ -136,7 +179,8 @@ def _nothing_usable(refused: pa.Table, read: int) -> UnreadableFile:
 
 def counted(refused: pa.Table) -> dict[str, int]:
     """Refused rows by reason, the most frequent first."""
-    return dict(Counter(refused["reason"].to_pylist()).most_common())
+    found = pc.value_counts(refused["reason"]).to_pylist()  # in the order in which they come first
+    return {one["values"]: one["counts"] for one in sorted(found, key=lambda one: -one["counts"])}
 
 
 def write_quarantine(path: Path, refused: pa.Table) -> None:

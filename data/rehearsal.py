@@ -1,7 +1,8 @@
 """An ingest that is only tried: the first rows of a spec's files go the whole way and nothing is published.
 
 It is the ingest's own way (`data.ingest.make`) over copies that end after so many records, so what it says of a row is
-what the ingest will say, by the same file and line. Files that are shorter are tried whole.
+what the ingest will say, by the same file and line. Files that are shorter are tried whole. What the spec's cleaning
+rules remove depends on all rows, though: `preview` goes the first part of the way, over all of them.
 """
 
 from collections.abc import Sequence
@@ -18,16 +19,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data import reads
-from data.errors import InputError, TooManyRefused, UnreadableFile
-from data.ingest import explained, make
+from data.cleaning import Tally, tally
+from data.errors import InputError, InvalidSpec, TooManyRefused, UnreadableFile
+from data.ingest import Progress, check_events, explained, make, sql
 from data.publish import full_disk_reported, temporary_folder
-from data.quarantine import SCHEMA, Refusals, counted
+from data.quarantine import SCHEMA, Refusals, counted, event_refusals
 from data.reading.decoding import decode_head, is_parquet
 from data.reading.jsonlines import is_json_lines
 from data.reading.places import sources_of
 from data.reading.staging import Source
 from data.reading.textfile import MAX_LINES_IN_QUOTES, exact_rows, first_bytes, header_of
-from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
+from data.spec import CleanSection, DatasetSpec, EventsSection, ItemsSection, UsersSection
 from data.warehouse import DatabaseError, Warehouse, build_connection
 
 ROWS, LISTED_ROWS = 20_000, 50_000  # of events, and of each list of items or users
@@ -70,6 +72,60 @@ class Rehearsal:
     def reasons(self) -> dict[str, int]:
         """Refused event rows by reason, the most frequent first."""
         return counted(self.refused.filter(pc.equal(self.refused["table"], "events")))
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What an ingest would set aside, of all event rows: `accepted + refused.num_rows == read`. refused: SCHEMA; tally:
+    what the cleaning rules would take, and leave."""
+
+    read: int
+    accepted: int
+    refused: pa.Table
+    tally: Tally
+
+    def examples(self, reason: str, *, rows: int = 3) -> list[dict[str, Any]]:
+        """The first rows that would go for a reason: source, line, raw."""
+        found = self.refused.filter(pc.equal(self.refused["reason"], reason)).slice(0, rows)
+        told: list[dict[str, Any]] = found.select(["source", "line", "raw"]).to_pylist()
+        return told
+
+
+def preview(
+    spec: DatasetSpec,
+    *,
+    base: Path,
+    home: Path,
+    now: datetime,
+    feedback: pa.Table | None = None,
+    progress: Progress | None = None,
+    threads: int = 2,
+    memory_limit: str = "2GB",
+) -> Preview:
+    """What the cleaning rules of a spec, whose paths are relative to `base`, would remove from all of its events and of
+    `feedback`; nothing is built. Raises what `ingest` does of the event files, and InvalidSpec without a rule."""
+    if spec.clean == CleanSection():
+        raise InvalidSpec(
+            "the spec has no cleaning rule", remedy="write some under [clean], such as least_events_per_user = 5"
+        )
+    tell = progress or _silent
+    with full_disk_reported(home), temporary_folder(home / "warehouse", "preview") as folder:
+        (folder / "scratch").mkdir()
+        tell(0.02, "reading events")
+        sources = sources_of(spec.events, base)
+        try:
+            with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
+                staged = check_events(connection, spec, sources, now, feedback, scratch=folder / "scratch")
+                tell(0.9, "counting what is removed")
+                refused = event_refusals(connection, staged, spec)
+                return Preview(
+                    read=staged.read,
+                    accepted=staged.read - refused.num_rows,
+                    refused=refused,
+                    tally=tally(connection, spec, sql),
+                )
+        except DatabaseError as error:
+            raise explained(error, memory_limit) from error
 
 
 def rehearse(
@@ -117,7 +173,7 @@ def rehearse(
                 refused=refused,
                 whole=whole,
                 stopped=stopped[0] if stopped else None,
-                quality={"checks": checks, "sources": []},
+                quality={**quality, "checks": checks, "sources": []},
                 n_users=warehouse.facts.n_users,
                 n_items=warehouse.facts.n_items,
                 histories=_histories(warehouse),

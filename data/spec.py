@@ -63,6 +63,7 @@ TimeUnit = Literal["s", "ms", "us", "iso"]
 _GIVE_A_PATH = "give the path of a dataset's TOML file"
 _FORM = re.compile(r"(?:[^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*")  # of strptime
 _NO_ENCODINGS = frozenset({"unicode_escape", "raw_unicode_escape", "punycode", "idna", "undefined"})
+_MOST_SECONDS = 366 * 86_400
 _RESERVED_USER_COLUMNS = frozenset({"user_id", "key"})
 
 
@@ -213,6 +214,42 @@ class UsersSection(_Rows):
     attributes: Names = ()
 
 
+class CleanSection(_Section):
+    """Which sound events a build does without; `data/cleaning.py` says what each rule does, and in which order they
+    run, which is that of these fields. None or empty: the rule is off."""
+
+    drop_kinds: Names = ()  # as they are called here, where [kinds] has other names than the files
+    least_value: float | None = Field(default=None, allow_inf_nan=False)  # events without a value stay
+    repeats_within: float | None = Field(default=None, gt=0, le=_MOST_SECONDS)  # seconds
+    most_events_per_minute: int | None = Field(default=None, ge=1)  # of a person; who has more is a program
+    most_events_per_day: int | None = Field(default=None, ge=1)
+    most_events_per_user: int | None = Field(default=None, ge=1)  # the latest ones stay
+    most_events_per_item: int | None = Field(default=None, ge=1)  # which stay is drawn by `seed`
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    least_events_per_user: int | None = Field(default=None, ge=2)
+    least_events_per_item: int | None = Field(default=None, ge=2)
+    core_rounds: int | None = Field(default=None, ge=1)  # None: until users and items all have so many
+
+    @field_validator("drop_kinds")
+    @classmethod
+    def _kinds_that_can_be(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not name.strip() for name in names):
+            raise ValueError("a kind needs a name")
+        return _once(tuple(name.strip() for name in names))
+
+    @model_validator(mode="after")
+    def _rounds_of_something(self) -> Self:
+        if self.core_rounds is not None and not (self.least_events_per_user or self.least_events_per_item):
+            raise ValueError("core_rounds stands with least_events_per_user, least_events_per_item or both")
+        return self
+
+
+class SessionsSection(_Section):
+    """A user's events belong to one session while no gap between two of them is longer than this."""
+
+    gap_minutes: float = Field(gt=0, le=_MOST_SECONDS / 60)
+
+
 class PositiveRule(_Section):
     """Which events count as liked: all, unless a smallest value or kinds are given (both must hold)."""
 
@@ -271,12 +308,15 @@ class Binning(_Section):
 class DatasetSpec(_Section):
     """The whole spec. `kinds` are the caller's words for kinds of events, and what they are called here. `weights` says
     how much an event of each kind counts as engagement, one where it does not; no training reads it. `kpis` are the
-    figures that Pulse shows. `user_attributes` are the columns that the users table will have."""
+    figures that Pulse shows. `user_attributes` are the columns that the users table will have. Without `sessions` a
+    build has none."""
 
     dataset: DatasetSection
     events: EventsSection
     items: ItemsSection | None = None
     users: UsersSection | None = None
+    clean: CleanSection = CleanSection()
+    sessions: SessionsSection | None = None
     kinds: dict[str, str] = Field(default_factory=dict)
     weights: dict[str, float] = Field(default_factory=dict)
     kpis: dict[str, Kpi] = Field(default_factory=dict)

@@ -237,7 +237,7 @@ def record(
 ) -> dict[str, Any]:
     """Make a published build current, under the role that `by` has at that moment, and note it in the trail; the
     `ingest` JSON. Raises NotAllowed, Conflict."""
-    fields = ("dataset", "build_id", "read", "accepted", "quarantined", "reasons", "seconds")
+    fields = ("dataset", "build_id", "read", "accepted", "quarantined", "reasons", "cleaned", "seconds")
     told = {name: getattr(made, name) for name in fields} | {"feedback": feedback}
     counts = {name: told[name] for name in ("build_id", "read", "accepted", "feedback")}
 
