@@ -67,6 +67,16 @@ def activity(path: Path, tz: str, grain: reads.Grain) -> pd.DataFrame:
 
 
 @st.cache_data(**_TABLES)
+def session_activity(path: Path, tz: str, grain: reads.Grain) -> pd.DataFrame:
+    return reads.session_activity(warehouse(path), tz=tz, grain=grain).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def session_facts(path: Path) -> dict[str, Any]:
+    return dict(reads.session_facts(warehouse(path)).to_pylist()[0])
+
+
+@st.cache_data(**_TABLES)
 def drift(path: Path, since: datetime) -> Drift:
     return drift_since(warehouse(path), since)
 

@@ -380,7 +380,14 @@ def _write_events(connection: Connection, spec: DatasetSpec, staged: Staged, tel
     }
     connection.execute(sql("events"), names)
     tell(0.8, "counting for the pages")
+    summarise(connection, spec)
+
+
+def summarise(connection: Connection, spec: DatasetSpec) -> None:
+    """What is counted beforehand of all events of `build`, and their sessions where the spec has any."""
     connection.execute(sql("summaries"))
+    if spec.sessions is not None:
+        connection.execute(sql("sessions"), {"gap_us": round(spec.sessions.gap_minutes * 60e6)})
 
 
 def _create(connection: Connection, name: str, rows: pa.Table) -> None:

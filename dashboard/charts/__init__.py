@@ -6,7 +6,7 @@ it as text, so that it wraps on a narrow screen. Every function takes a `Look`: 
 and the words to write with.
 """
 
-from dashboard.charts.behaviour import activity, hour_weekday, long_tail, timeline
+from dashboard.charts.behaviour import activity, hour_weekday, long_tail, sessions, timeline
 from dashboard.charts.contest import forest, tradeoff
 from dashboard.charts.evidence import POLICIES, Dot, dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, plain, take_title
@@ -37,6 +37,7 @@ __all__ = [
     "result",
     "retention",
     "segments",
+    "sessions",
     "take_title",
     "timeline",
     "tradeoff",

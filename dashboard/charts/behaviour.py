@@ -11,34 +11,44 @@ _SHORT_DAYS = 120
 
 def activity(table: Table, *, title: str, look: Look, tz: str, grain: str = "day") -> go.Figure:
     """Events over time from (period, events, users); the busiest period is marked."""
+    return _over_time(table, "events", title=title, look=look, tz=tz, grain=grain)
+
+
+def sessions(table: Table, *, title: str, look: Look, tz: str, grain: str = "day") -> go.Figure:
+    """Sessions over time, by when they began, from (period, sessions, users); the busiest period is marked."""
+    return _over_time(table, "sessions", title=title, look=look, tz=tz, grain=grain)
+
+
+def _over_time(table: Table, what: str, *, title: str, look: Look, tz: str, grain: str) -> go.Figure:
+    """A line of the column `what` by period; each point tells its users, too."""
     data = frame(table)
     t, c = look.t, look.c
     figure = canvas(look, title=title, height=260)
     figure.add_scatter(
         x=data["period"],
-        y=data["events"],
+        y=data[what],
         mode="lines",
         line={"color": c.accent, "width": 2},
         fill="tozeroy",
         fillcolor=c.band,
         customdata=np.stack([[t.day(p) for p in data["period"]], [t.count(u) for u in data["users"]]], axis=-1),
         hovertemplate="%{customdata[0]}<br>"
-        + plain(t("chart.hover_events_users", events="%{y:,}", users="%{customdata[1]}"))
+        + plain(t(f"chart.hover_{what}_users", **{what: "%{y:,}"}, users="%{customdata[1]}"))
         + "<extra></extra>",
     )
     if len(data):
-        top = data.loc[data["events"].idxmax()]
+        top = data.loc[data[what].idxmax()]
         _point(
             figure,
             look,
             x=top["period"],
-            y=top["events"],
-            text=f"{t.day(top['period'])} · {t.count(top['events'])}",
+            y=top[what],
+            text=f"{t.day(top['period'])} · {t.count(top[what])}",
         )
     figure.update_xaxes(
         title_text=plain(t("chart.date_axis", tz=tz)), tickformat=t(_tick_format(data["period"])), nticks=7
     )
-    figure.update_yaxes(title_text=plain(t(f"chart.events_per_{grain}")), rangemode="tozero", nticks=5)
+    figure.update_yaxes(title_text=plain(t(f"chart.{what}_per_{grain}")), rangemode="tozero", nticks=5)
     return figure
 
 

@@ -4,7 +4,7 @@ build is made of.
 
 import streamlit as st
 
-from dashboard import charts, drifting, findings, kpi_cards, loaders, parts, state
+from dashboard import charts, drifting, findings, kpi_cards, loaders, parts, sessioning, state
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
@@ -47,6 +47,7 @@ def main() -> None:
         said = t("pulse.hours", day=t(f"weekday.{busiest[0]}"), hour=busiest[1]) if busiest else t("pulse.no_hours")
         parts.figure(charts.hour_weekday(hours, title=said, look=s.look, tz=s.tz), key="hours")
     kpi_cards.section(s)
+    sessioning.section(s)
     drifting.section(s)
     details(s)
 
