@@ -21,13 +21,30 @@ def looked_at(s: Scene) -> None:
 
 
 def set_aside(s: Scene) -> None:
-    """The rows that were refused, with their text, to be mended where they came from."""
+    """The rows that were refused, with their text, to be mended where they came from; what cleaning rules removed."""
     parts.section(s.t("datasets.set_aside"))
+    removed(s.t, qualities.cleaned(loaders.quality(s.build.path), s.t), name=f"{s.dataset}-cleaned")
     rows = loaders.refused(s.home, s.build.build_id)
     if rows.empty:
         parts.note(s.t.md("datasets.none_set_aside"))
         return
     refused(s.t, rows, name=f"{s.dataset}-refused")
+
+
+def removed(t: Words, rows: pd.DataFrame, *, name: str) -> None:
+    """What each cleaning rule removed (`qualities.cleaned`, perhaps with an `example` each); without rules nothing."""
+    if rows.empty:
+        return
+    st.markdown(f"##### {t('cleaned.title')}", anchors=False)
+    numbers = {"events": t("column.events"), "users": t("pulse.users"), "items": t("pulse.items")}
+    columns = {
+        "rule": st.column_config.TextColumn(t("cleaned.rule")),
+        **{key: st.column_config.NumberColumn(label, format="localized") for key, label in numbers.items()},
+    }
+    if "example" in rows.columns:
+        columns["example"] = st.column_config.TextColumn(t("cleaned.example"), width="large")
+    parts.table(rows, t=t, name=name, columns=columns)
+    parts.note(t("cleaned.says"))
 
 
 def refused(t: Words, rows: pd.DataFrame, *, name: str) -> None:

@@ -14,7 +14,7 @@ from dashboard.settings import Settings
 from dashboard.terminal import Report
 from data.extend import extend
 from data.quarantine import counted
-from data.rehearsal import preview
+from data.rehearsal import examples, preview
 from data.sources import fetch, fetched_names
 from data.spec import load_spec
 
@@ -49,7 +49,7 @@ def preview_cleaning(mine: Settings, ledger: Ledger, spec: str, *, progress: Rep
         "accepted": found.accepted,
         "quarantined": found.refused.num_rows,
         "reasons": counted(found.refused),
-        "cleaned": [{**one, "examples": found.examples(one["reason"])} for one in found.tally.as_json()],
+        "cleaned": [{**one, "examples": examples(found.refused, one["reason"])} for one in found.tally.as_json()],
         "left": {name: getattr(found.tally, name) for name in ("events", "users", "items")},
     }
 

@@ -48,6 +48,7 @@ def filled_in(form: Form) -> Values:
     for section in mapping.SECTIONS:
         with st.container(border=True, key=f"map-{section}"):
             _section(form, section)
+    _rules(form)
     form.values |= {name: value for name, value in form.begun.items() if name in ("derive", "weights")}
     return form.values
 
@@ -80,6 +81,7 @@ def _whole(form: Form) -> None:
     with right:
         least = st.number_input(
             t("mapping.positive_min_value"),
+            value=None,  # what it is when it is emptied
             help=t("mapping.positive_help"),
             placeholder=t("mapping.positive_all"),
             step=None,
@@ -98,6 +100,42 @@ def _whole(form: Form) -> None:
         "positive.min_value": least,
         "positive.kinds": [one.strip() for one in kinds.split(",") if one.strip()],
     }
+
+
+def _rules(form: Form) -> None:
+    """What is left out of what could be used, and when a session ends."""
+    t = form.t
+    on = any(name.startswith(("clean.", "sessions.")) for name in form.begun)
+    with st.expander(t("mapping.rules"), expanded=on, icon=":material/cleaning_services:"):
+        parts.note(t("mapping.rules_say"))
+        kinds = st.text_input(
+            t("mapping.clean_drop_kinds"),
+            placeholder=t("mapping.off"),
+            **state.filled(form.key("clean.drop_kinds"), ", ".join(_listed(form.begins("clean.drop_kinds")))),
+        )
+        names = [one.strip() for one in kinds.split(",") if one.strip()]
+        form.values["clean.drop_kinds"] = list(dict.fromkeys(names))
+        rules = list(mapping.RULES.items())
+        for start in range(0, len(rules), 3):
+            cells = st.columns(3, vertical_alignment="bottom")
+            for cell, (name, least) in zip(cells, rules[start : start + 3], strict=True):
+                with cell:
+                    form.values[name] = _number(form, name, least)
+        form.values["sessions.gap_minutes"] = _number(form, "sessions.gap_minutes", 0.001)
+
+
+def _number(form: Form, name: str, least: int | float | None) -> int | float | None:
+    """A number that may be left out."""
+    value: int | float | None = st.number_input(
+        form.t(f"mapping.{name.replace('.', '_')}"),
+        value=None,  # what it is when it is emptied
+        min_value=least,
+        step=1 if isinstance(least, int) else None,
+        placeholder=form.t("mapping.off"),
+        **state.filled(form.key(name), form.begins(name)),
+    )
+    _wrong(form, name)
+    return value
 
 
 def _noted(form: Form, field_: str, value: Any) -> None:
@@ -282,6 +320,7 @@ def _how(form: Form, section: str) -> None:
         )
     percent = st.number_input(
         t("mapping.most_refused"),
+        value=None,  # what it is when it is emptied
         min_value=0.0,
         max_value=100.0,
         step=1.0,

@@ -22,6 +22,17 @@ COLUMN: Final = {  # fields that name one column
     "users": ("key",),
 }
 COLUMNS: Final = {"events": ("context",), "items": ("attributes",), "users": ("attributes",)}  # that name several
+RULES: Final[dict[str, int | float | None]] = {  # of [clean], in the order in which they run, with the least of each
+    "clean.least_value": None,
+    "clean.repeats_within": 0.001,
+    "clean.most_events_per_minute": 1,
+    "clean.most_events_per_day": 1,
+    "clean.most_events_per_user": 1,
+    "clean.most_events_per_item": 1,
+    "clean.least_events_per_user": 2,
+    "clean.least_events_per_item": 2,
+    "clean.core_rounds": 1,
+}
 NEEDED: Final = ("events.user", "events.item", "events.ts")
 TASKS: Final = ("next-new", "next-any", "repurchase")
 DELIMITERS: Final = (",", "\t", ";", "|", ":")
@@ -124,6 +135,8 @@ def _fault(error: Any) -> Fault:
         where += ".files"
     elif where == "dataset":
         where += ".name"
+    elif where == "clean":
+        where += ".core_rounds"
     elif not where:
         where = "sensitive" if "sensitive" in message else "users.attributes"
     return Fault(where, error["type"], message)

@@ -52,6 +52,12 @@ def listed(found: pd.DataFrame, words: Words) -> str:
     return "\n".join([*lines, f"- {words.md('datasets.others', n=len(found) - len(told))}"])
 
 
+def cleaned(quality: Mapping[str, Any], words: Words) -> pd.DataFrame:
+    """reason, rule (in words), events, users, items; a row a cleaning rule, in the order in which they ran."""
+    rows = [{**one, "rule": words.name("reason", one["reason"])} for one in quality.get("cleaned", [])]
+    return pd.DataFrame(rows, columns=["reason", "rule", "events", "users", "items"])
+
+
 def sources(quality: Mapping[str, Any]) -> pd.DataFrame:
     """name, rows, unsplit, read_as; a row a source, in the order in which they were read."""
     return pd.DataFrame(quality["sources"], columns=["name", "rows", "unsplit", "read_as"])

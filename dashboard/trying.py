@@ -22,9 +22,10 @@ from dashboard.parts import Card
 from dashboard.scene import Place
 from dashboard.words import escape
 from data import uploads
+from data.cleaning import REASONS
 from data.errors import CannotGuess, LodestarError, UnreadableFile
 from data.guessing.guess import dataset_name
-from data.rehearsal import Rehearsal
+from data.rehearsal import Rehearsal, examples
 from data.spec import parse_spec
 from data.uploads import Upload
 
@@ -143,6 +144,7 @@ def outcome(here: Place, it: Tried, found: Rehearsal) -> None:
         ],
         name="tried",
     )
+    cleaned(here, it, found)
     if found.refused.num_rows:
         reasons = [f"{t.name('reason', name)}: {t.count(n)}" for name, n in found.reasons.items()]
         parts.note(escape(" · ".join(reasons)))
@@ -153,6 +155,20 @@ def outcome(here: Place, it: Tried, found: Rehearsal) -> None:
         st.markdown(qualities.listed(table, t))
     if found.histories:
         histories(here, found)
+
+
+def cleaned(here: Place, it: Tried, found: Rehearsal) -> None:
+    """What the cleaning rules did to the rows that were tried, with the first that went by each; of a part of the files
+    it is not what they will do to all."""
+    t = here.t
+    rows = qualities.cleaned(found.quality, t)
+    if rows.empty:
+        return
+    first = [examples(found.refused, reason, rows=1) for reason in rows["reason"]]
+    shown = [f"{one[0]['source']}:{one[0]['line']}  {one[0]['raw'] or ''}" if one else None for one in first]
+    fitness.removed(t, rows.assign(example=shown), name=f"{it.dataset}-cleaned")
+    if not found.whole:
+        parts.note(t.md("cleaned.part", n=found.read))
 
 
 def histories(here: Place, found: Rehearsal) -> None:
@@ -189,7 +205,8 @@ def commit(here: Place, it: Tried, found: Rehearsal, one: Upload | None) -> None
     t = here.t
     known = datasets(here.ledger)
     parts.note(t.md("bring.becomes_next" if it.dataset in known else "bring.becomes_first", dataset=it.dataset))
-    blocked = found.accepted == 0 or (found.stopped is not None and found.whole)
+    sound = found.accepted + sum(n for reason, n in found.reasons.items() if reason in REASONS)
+    blocked = sound == 0 or (found.stopped is not None and found.whole)  # of all rows, rules may leave some
     if blocked:
         parts.note(t("bring.blocked"))
     st.button(

@@ -84,11 +84,12 @@ class Preview:
     refused: pa.Table
     tally: Tally
 
-    def examples(self, reason: str, *, rows: int = 3) -> list[dict[str, Any]]:
-        """The first rows that would go for a reason: source, line, raw."""
-        found = self.refused.filter(pc.equal(self.refused["reason"], reason)).slice(0, rows)
-        told: list[dict[str, Any]] = found.select(["source", "line", "raw"]).to_pylist()
-        return told
+
+def examples(refused: pa.Table, reason: str, *, rows: int = 3) -> list[dict[str, Any]]:
+    """The first of the refused rows (SCHEMA) that go for a reason: source, line, raw."""
+    found = refused.filter(pc.equal(refused["reason"], reason)).slice(0, rows)
+    told: list[dict[str, Any]] = found.select(["source", "line", "raw"]).to_pylist()
+    return told
 
 
 def preview(

@@ -28,6 +28,8 @@ from dashboard.desk import actor
 from dashboard.words import Words
 from data import uploads
 from data.errors import LodestarError
+from data.rehearsal import rehearse
+from data.spec import CleanSection, SessionsSection, parse_spec
 from data.uploads import Limits, Upload
 
 APP = Path(dashboard.__file__).parent / "app.py"
@@ -289,3 +291,99 @@ def test_the_next_build_is_set_beside_the_one_before(
     came = next(frame.value for frame in test.dataframe if "gone" in frame.value.columns).set_index("what")
     assert came.loc["Users", "added"] == 1 and came.loc["Events", "added"] == 2 and came.loc["Events", "gone"] == 0
     assert EN("came.nothing") in said(test)
+
+
+def rules_of(test: AppTest, one: Upload, name: str) -> Any:
+    return test.number_input(key=f"map-{one.upload_id}-{name}")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_cleaning_rules_are_set_in_the_form_and_their_work_is_shown(
+    opened: Opened, tmp_path: Path, language: str
+) -> None:
+    t = Words(language)
+    rare = b"".join(b"once%d,g1,2025-01-05T10:00:00Z,3\n" % n for n in range(9))
+    one = bring(tmp_path, ("clicks.csv", events(bad=40) + rare))
+    test = opened(tmp_path, upload=one.upload_id, lang=language)
+    assert not test.exception and rules_of(test, one, "clean.least_events_per_user").value is None
+    rules_of(test, one, "clean.core_rounds").set_value(2).run()
+    assert t("mapping_fault.clean_core_rounds") in said(test)
+    assert not [button for button in test.button if button.key == "bring-try"]
+    rules_of(test, one, "clean.core_rounds").set_value(None)
+    rules_of(test, one, "clean.least_events_per_user").set_value(2)
+    rules_of(test, one, "clean.repeats_within").set_value(2.5)
+    rules_of(test, one, "sessions.gap_minutes").set_value(45.0).run()
+    test.button(key="bring-try").click().run()
+    assert not test.exception and not test.error
+    removed = next(frame.value for frame in test.dataframe if "rule" in frame.value.columns)
+    assert removed["rule"].tolist() == [t.name("reason", "clean-repeat"), t.name("reason", "clean-k-core")]
+    assert removed[["events", "users", "items"]].to_numpy().tolist() == [[0, 0, 0], [9, 9, 0]]
+    assert removed["example"].tolist()[1] == "clicks.csv:202  once0,g1,2025-01-05T10:00:00Z,3"
+    assert t("cleaned.says") in said(test) and "--preview" not in said(test), "all of it was tried"
+    spec = parse_spec(uploads.upload(tmp_path, one.upload_id).draft or "")
+    assert spec.clean == CleanSection(repeats_within=2.5, least_events_per_user=2)
+    assert spec.sessions == SessionsSection(gap_minutes=45)
+    test.button(key="bring-commit").click().run()
+    assert worked(tmp_path) == "succeeded"
+    test.run()
+    assert not test.exception
+    with Ledger.open(tmp_path) as ledger:
+        (row,) = builds(ledger)
+    assert row.facts["cleaned"] == {"clean-k-core": 9} and row.facts["accepted"] == 195
+    again = next(frame.value for frame in test.dataframe if "rule" in frame.value.columns)
+    assert again[["reason", "events", "users", "items"]].equals(removed[["reason", "events", "users", "items"]])
+    test.switch_page("views/datasets.py").run()
+    assert [frame for frame in test.dataframe if "rule" in frame.value.columns]
+
+
+def test_what_rules_do_to_a_part_is_said_to_be_of_a_part_and_stops_nothing(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data.rehearsal.rehearse.__kwdefaults__", {**rehearse.__kwdefaults__, "rows": 50})
+    one = bring(tmp_path, ("clicks.csv", events()))
+    test = opened(tmp_path, upload=one.upload_id)
+    rules_of(test, one, "clean.least_events_per_item").set_value(2).run()
+    test.button(key="bring-try").click().run()
+    assert not test.exception and EN.md("cleaned.part", n=50) in said(test)
+    rules_of(test, one, "clean.least_events_per_item").set_value(None)
+    rules_of(test, one, "clean.least_events_per_user").set_value(10).run()
+    test.button(key="bring-try").click().run()
+    assert "leave none of 50 rows" in test.error[0].value
+    assert not test.button(key="bring-commit").disabled, "of all rows each user has ten"
+    test.button(key="bring-commit").click().run()
+    assert worked(tmp_path) == "succeeded"
+
+
+def test_rules_that_leave_nothing_of_the_whole_cannot_be_committed(opened: Opened, tmp_path: Path) -> None:
+    one = bring(tmp_path, ("clicks.csv", events()))
+    test = opened(tmp_path, upload=one.upload_id)
+    rules_of(test, one, "clean.least_events_per_user").set_value(11).run()
+    test.button(key="bring-try").click().run()
+    assert "leave none of 200 rows" in test.error[0].value and test.button(key="bring-commit").disabled
+
+
+def test_a_draft_brings_its_rules_back(opened: Opened, tmp_path: Path) -> None:
+    one = bring(tmp_path, ("clicks.csv", events()))
+    test = opened(tmp_path, upload=one.upload_id)
+    rules_of(test, one, "clean.most_events_per_user").set_value(7)
+    test.text_input(key=f"map-{one.upload_id}-clean.drop_kinds").set_value("cart, view2, cart").run()
+    test.button(key="bring-try").click().run()
+    assert not test.exception
+    test = opened(tmp_path, upload=one.upload_id)
+    assert rules_of(test, one, "clean.most_events_per_user").value == 7
+    assert test.text_input(key=f"map-{one.upload_id}-clean.drop_kinds").value == "cart, view2"
+    assert rules_of(test, one, "clean.most_events_per_item").value is None
+
+
+@pytest.mark.parametrize("name", ["clean.most_events_per_user", "events.most_refused", "positive.min_value"])
+def test_a_number_that_is_emptied_is_none(opened: Opened, tmp_path: Path, name: str) -> None:
+    one = bring(tmp_path, ("clicks.csv", events()))
+    test = opened(tmp_path, upload=one.upload_id)
+    before = test.code[0].value
+    rules_of(test, one, name).set_value(3).run()
+    assert test.code[0].value != before
+    rules_of(test, one, name).set_value(None).run()
+    if name == "positive.min_value":  # which the guess may have filled in
+        assert "[positive]" not in test.code[0].value
+    else:
+        assert test.code[0].value == before

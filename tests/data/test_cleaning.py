@@ -18,7 +18,7 @@ from data.cleaning import REASONS, reasons_of
 from data.errors import InvalidSpec, TooManyRefused, UnreadableFile
 from data.ingest import IngestResult, ingest
 from data.quality import quality_of
-from data.rehearsal import preview, rehearse
+from data.rehearsal import examples, preview, rehearse
 from data.spec import CleanSection, DatasetSpec, parse_spec
 from data.warehouse import Warehouse
 
@@ -438,7 +438,7 @@ def test_the_preview_says_what_the_ingest_then_does(tmp_path: Path) -> None:
     )
     lines = (tmp_path / "log.csv").read_text().splitlines()
     for one in told.tally.removed:
-        shown = told.examples(one.reason)
+        shown = examples(told.refused, one.reason)
         assert len(shown) == min(one.events, 3) and all(row["raw"] == lines[row["line"] - 1] for row in shown)
 
 
