@@ -44,7 +44,7 @@ def commands(block: str) -> list[list[str]]:
 
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 FIRST, *REST = [block for language, block in BLOCKS if not language and commands(block)]
-(SPEC,) = [block for language, block in BLOCKS if language == "toml"]
+SPEC, RULES = [block for language, block in BLOCKS if language == "toml"]
 (ACTS,) = [block for language, block in BLOCKS if language == "csv"]
 ASKED = [command for block in REST for command in commands(block)]
 
@@ -124,6 +124,7 @@ def shop(environment: Path) -> Shop:
         words = [made.run_id if word == "RUN" else word for word in command]
         words += ["--config", "small.toml"] if command[0] == "train" else []
         made.said[command[0]] = answer(words)
+    (environment / "shop.toml").write_text(f"{SPEC}\n{RULES}", encoding="utf-8")
     return made
 
 
@@ -138,6 +139,14 @@ def test_a_csv_of_ones_own_is_served(shop: Shop) -> None:
 @pytest.mark.parametrize("command", ASKED, ids=[" ".join(command) for command in ASKED])
 def test_a_command_of_the_readme_answers(shop: Shop, command: list[str]) -> None:
     assert answer(command).strip()
+
+
+def test_the_rules_of_the_readme_are_previewed_and_kept_to(shop: Shop) -> None:
+    said = " ".join(answer(["ingest", "shop.toml", "--preview", "--home", "rules"]).split())
+    assert "shop: read 1,000 rows, 0 of which could not be used" in said
+    left = re.search(r"left: ([\d,]+) events of 40 users", said)
+    assert left and int(left[1].replace(",", "")) < 1000, said
+    assert f"accepted {left[1]}," in " ".join(answer(["ingest", "shop.toml", "--home", "rules"]).split())
 
 
 def test_the_app_comes_up_and_stops(shop: Shop) -> None:
