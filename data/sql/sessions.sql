@@ -1,20 +1,24 @@
 -- One row a session, by user and time: one ends where no event of its user follows within $gap_us. Events lie by user and
--- time, so that an empty window keeps to that order, and needs no sorting.
+-- time, so that an empty window keeps to that order, and needs neither sorting nor grouping: a session holds what stands
+-- from its first event to the first of the next one.
 CREATE TABLE build.sessions AS
 WITH spaced AS (
     SELECT
-        user_id, ts,
+        user_id, ts, row_number() OVER () AS place, lag(ts) OVER () AS before,
         user_id IS DISTINCT FROM lag(user_id) OVER () OR epoch_us(ts) - lag(epoch_us(ts)) OVER () > $gap_us AS begins
     FROM build.events
 ),
-numbered AS (
-    SELECT
-        user_id, ts,
-        count(*) FILTER (begins) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - 1 AS session_id
-    FROM spaced
+begun AS (
+    SELECT user_id, ts, place, before FROM spaced WHERE begins
+),
+end_of_all AS (
+    SELECT count(*) + 1 AS place, max(ts) FILTER (user_id = (SELECT max(user_id) FROM build.events)) AS before
+    FROM build.events
 )
 SELECT
-    session_id, any_value(user_id) AS user_id, min(ts) AS first_ts, max(ts) AS last_ts, count(*) AS events
-FROM numbered
-GROUP BY session_id
-ORDER BY session_id;
+    row_number() OVER () - 1 AS session_id,
+    user_id,
+    ts AS first_ts,
+    coalesce(lead(before) OVER (), (SELECT before FROM end_of_all)) AS last_ts,
+    coalesce(lead(place) OVER (), (SELECT place FROM end_of_all)) - place AS events
+FROM begun;

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -33,6 +34,9 @@ SPEC = (
 
 def spec(rules: str = "", *, task: str = "next-new", more: str = "") -> DatasetSpec:
     return parse_spec(SPEC.format(task=task) + more + (f"[clean]\n{rules}" if rules else ""))
+
+
+TWO = "least_events_per_user = 2\n"
 
 
 @dataclass(frozen=True)
@@ -346,6 +350,36 @@ def test_faults_stay_faults_and_stand_before_what_rules_removed(tmp_path: Path) 
     checks = {one["check"]: one for one in result.quality["checks"]}
     assert (checks["refused-rows"]["n"], checks["cleaned-rows"]["n"]) == (3, len(removed))
     assert "cleaned-rows" not in {one["check"] for one in plain.quality["checks"]}
+
+
+def test_of_very_many_removed_rows_the_first_keep_their_text_and_faults_keep_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data.quarantine.RAW_ROWS", 5)
+    rows = [Row(no, f"u{no}", "i", START + no, "view", None) for no in range(30)]
+    rows += [Row(30 + no, "w", f"i{no}", START + no, "view", None) for no in range(3)]
+    written(tmp_path, rows)
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("u0,i0,never,view,1\n" * 4)
+    result = made(tmp_path, spec("least_events_per_user = 2", more="most_refused = 1\n"))
+    table = pq.read_table(result.quarantine).to_pylist()
+    assert (len(table), result.accepted) == (34, 3)
+    assert [row["raw"] for row in table[:4]] == ["u0,i0,never,view,1"] * 4
+    assert [row["raw"] for row in table[4:]] == [f"u{no},i,{START + no},view," for no in range(5)] + [None] * 25
+    assert [row["line"] for row in table[4:]] == list(range(2, 32))
+
+
+def test_removed_rows_are_found_again_in_each_of_several_files(tmp_path: Path) -> None:
+    columns = {"user": ["b", "a"], "item": ["x", "y"], "ts": [START, START + 1]}
+    both = columns | {"kind": ["view", "view"], "value": [None, 2.0]}
+    pq.write_table(pa.table(both), tmp_path / "b.parquet")
+    (tmp_path / "a.csv").write_text(f"{HEAD}a,x,{START},view,\nc,x,{START},view,1\n")
+    two = parse_spec(SPEC.format(task="next-new").replace('"log.csv"', '["a.csv", "b.parquet"]') + "[clean]\n" + TWO)
+    table = pq.read_table(made(tmp_path, two).quarantine).to_pylist()
+    assert [(row["source"], row["line"], row["raw"]) for row in table] == [
+        ("a.csv", 3, f"c,x,{START},view,1"),
+        ("b.parquet", 1, f"b\tx\t{START}\tview"),
+    ]
 
 
 def test_the_column_of_a_kind_or_a_value_that_is_not_wanted_is_named(tmp_path: Path) -> None:
