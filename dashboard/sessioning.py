@@ -20,9 +20,9 @@ def section(s: Scene) -> None:
         [
             Card(t("sessions.sessions"), t.count(n), t("sessions.per_user", n=per_user, users=found["users"])),
             Card(
-                t("sessions.minutes"),
-                t.figure(found["median_minutes"]),
-                t("sessions.half", low=found["low_minutes"], high=found["high_minutes"], n=n),
+                t("sessions.length"),
+                t("sessions.lasting", seconds=found["median_s"]),
+                t("sessions.half_last", low=found["low_s"], high=found["high_s"], n=n),
             ),
             Card(
                 t("sessions.events"),
@@ -38,6 +38,6 @@ def section(s: Scene) -> None:
         name="sessions",
     )
     grain = findings.grain(s.facts.first_ts, s.facts.last_ts)
-    title = t("sessions.title", events=found["median_events"], minutes=found["median_minutes"])
+    title = t("sessions.title", events=found["median_events"], seconds=found["median_s"])
     by_period = loaders.session_activity(s.build.path, s.tz, grain)
     parts.figure(charts.sessions(by_period, title=title, look=s.look, tz=s.tz, grain=grain), key="sessions")

@@ -387,7 +387,7 @@ def summarise(connection: Connection, spec: DatasetSpec) -> None:
     """What is counted beforehand of all events of `build`, and their sessions where the spec has any."""
     connection.execute(sql("summaries"))
     if spec.sessions is not None:
-        connection.execute(sql("sessions"), {"gap_us": round(spec.sessions.gap_minutes * 60e6)})
+        run_statements(connection, sql("sessions"), {"gap_us": round(spec.sessions.gap_minutes * 60e6)})
 
 
 def _create(connection: Connection, name: str, rows: pa.Table) -> None:

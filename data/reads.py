@@ -47,6 +47,7 @@ _OF_EVENTS = (
     " count(DISTINCT user_id) AS users FROM events WHERE $item_id IS NULL OR item_id = $item_id GROUP BY ALL),"
     f" {_COUNTED}"
 )
+_OF_SESSION_RETURNS = _OF_RETURNS.replace("FROM returns", "FROM session_returns")
 _OF_SESSIONS = (
     "WITH counted AS (SELECT date_trunc($grain, timezone($tz, first_ts)) AS period, count(*) AS events,"  # noqa: S608
     f" count(DISTINCT user_id) AS users FROM sessions GROUP BY ALL), {_COUNTED}"
@@ -197,21 +198,23 @@ def hour_weekday(warehouse: Warehouse, *, tz: str) -> pa.Table:
 def session_activity(warehouse: Warehouse, *, tz: str, grain: Grain = "day") -> pa.Table:
     """Of a build whose spec has sessions, one row a period, quiet ones too: period date (local), sessions that began in
     it, users."""
-    found = warehouse.run(_OF_SESSIONS, tz=tz, grain=grain, **_span(warehouse), **_STEPS[grain])
+    statement = _OF_SESSION_RETURNS if _whole_hours(warehouse, tz) else _OF_SESSIONS
+    found = warehouse.run(statement, tz=tz, grain=grain, **_span(warehouse), **_STEPS[grain])
     return found.rename_columns({"events": "sessions"})
 
 
 def session_facts(warehouse: Warehouse) -> pa.Table:
     """Of a build whose spec has sessions, one row: sessions, users, alone (sessions of one event), and the quartiles of
-    their lengths and events, low_minutes, median_minutes, high_minutes, low_events, median_events, high_events; nulls
+    their lengths in seconds and their events, low_s, median_s, high_s, low_events, median_events, high_events; nulls
     without any."""
     return warehouse.run(
-        "WITH lengths AS (SELECT user_id, events, (epoch_us(last_ts) - epoch_us(first_ts)) / 6e7 AS minutes"
-        " FROM sessions), found AS (SELECT count(*) AS sessions, count(DISTINCT user_id) AS users,"
-        " count(*) FILTER (events = 1) AS alone, quantile_cont(minutes, [0.25, 0.5, 0.75]) AS minutes,"
+        "WITH lengths AS (SELECT events, (epoch_us(last_ts) - epoch_us(first_ts)) / 1e6 AS seconds"
+        " FROM sessions), found AS (SELECT count(*) AS sessions,"
+        " (SELECT count(DISTINCT user_id) FROM user_kinds) AS users,"
+        " count(*) FILTER (events = 1) AS alone, quantile_cont(seconds, [0.25, 0.5, 0.75]) AS seconds,"
         " quantile_cont(events, [0.25, 0.5, 0.75]) AS events FROM lengths)"
-        " SELECT sessions, users, alone, minutes[1] AS low_minutes, minutes[2] AS median_minutes,"
-        " minutes[3] AS high_minutes, events[1] AS low_events, events[2] AS median_events, events[3] AS high_events"
+        " SELECT sessions, users, alone, seconds[1] AS low_s, seconds[2] AS median_s,"
+        " seconds[3] AS high_s, events[1] AS low_events, events[2] AS median_events, events[3] AS high_events"
         " FROM found"
     )
 

@@ -22,3 +22,19 @@ SELECT
     coalesce(lead(before) OVER (), (SELECT before FROM end_of_all)) AS last_ts,
     coalesce(lead(place) OVER (), (SELECT place FROM end_of_all)) - place AS events
 FROM begun;
+
+-- Sessions by the hour in which they began and that of the one before, as `returns` has events.
+CREATE TABLE build.session_returns AS
+WITH placed AS (
+    SELECT
+        epoch_us(first_ts) // 3600000000 AS hour,
+        CASE WHEN user_id = lag(user_id) OVER () THEN lag(epoch_us(first_ts) // 3600000000) OVER () END AS previous
+    FROM build.sessions
+)
+SELECT
+    CAST(hour AS INTEGER) AS hour,
+    CAST(CASE WHEN hour - previous <= 31 * 24 THEN previous END AS INTEGER) AS previous,
+    count(*) AS events
+FROM placed
+GROUP BY ALL
+ORDER BY hour, previous;

@@ -2,7 +2,7 @@
 
 import random
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -68,9 +68,9 @@ def test_sessions_end_at_gaps_and_belong_to_one_user(tmp_path: Path, seed: int, 
         )
         for row in rows
     ] == expected
-    minutes = [(last - first) / 60 for _, first, last, _ in expected]
-    low, middle, high = statistics.quantiles(minutes, n=4, method="inclusive")
-    assert (told["low_minutes"], told["median_minutes"], told["high_minutes"]) == pytest.approx((low, middle, high))
+    lengths_s = [last - first for _, first, last, _ in expected]
+    low, middle, high = statistics.quantiles(lengths_s, n=4, method="inclusive")
+    assert (told["low_s"], told["median_s"], told["high_s"]) == pytest.approx((low, middle, high))
     low, middle, high = statistics.quantiles([row[3] for row in expected], n=4, method="inclusive")
     assert (told["low_events"], told["median_events"], told["high_events"]) == pytest.approx((low, middle, high))
     assert (told["sessions"], told["users"]) == (len(expected), len({row[0] for row in expected}))
@@ -99,6 +99,26 @@ def test_sessions_are_counted_by_the_local_day_on_which_they_begin(tmp_path: Pat
             date(2024, 1, 3): 1,
         }
         assert reads.session_activity(warehouse, tz="UTC", grain="month")["sessions"].to_pylist() == [4]
+
+
+@pytest.mark.parametrize("grain", ["day", "week", "month"])
+@pytest.mark.parametrize("tz", ["UTC", "America/New_York", "Asia/Kolkata"])  # the last is no whole hours off
+def test_what_was_counted_beforehand_is_what_the_sessions_say(tmp_path: Path, tz: str, grain: reads.Grain) -> None:
+    rng = random.Random(5)
+    acts = [(f"u{rng.randrange(9)}", 60 * rng.randrange(200_000)) for _ in range(900)]
+    with Warehouse.open(made(tmp_path, acts, 60).path) as warehouse:
+        began = warehouse.run("SELECT user_id, timezone($tz, first_ts) AS local FROM sessions", tz=tz).to_pylist()
+        told = reads.session_activity(warehouse, tz=tz, grain=grain).to_pylist()
+
+    def period(local: datetime) -> date:
+        day = local.date()
+        return day if grain == "day" else day - timedelta(day.weekday()) if grain == "week" else day.replace(day=1)
+
+    users = defaultdict(list)
+    for row in began:
+        users[period(row["local"])].append(row["user_id"])
+    expected = {at: (len(of_one), len(set(of_one))) for at, of_one in users.items()}
+    assert {row["period"]: (row["sessions"], row["users"]) for row in told if row["sessions"]} == expected
 
 
 def test_a_build_without_them_has_none_and_opens(tmp_path: Path) -> None:
