@@ -38,6 +38,7 @@ def section(s: Scene) -> None:
         name="sessions",
     )
     grain = findings.grain(s.facts.first_ts, s.facts.last_ts)
-    title = t("sessions.title", events=found["median_events"], seconds=found["median_s"])
     by_period = loaders.session_activity(s.build.path, s.tz, grain)
+    top, begun = findings.peak(by_period.rename(columns={"sessions": "events"}))
+    title = t(f"sessions.peak_{grain}", top=top, n=begun)
     parts.figure(charts.sessions(by_period, title=title, look=s.look, tz=s.tz, grain=grain), key="sessions")

@@ -49,12 +49,14 @@ def test_pulse_tells_of_the_sessions_that_a_build_has(pulse: Pulse, tmp_path: Pa
     with Warehouse.open(tmp_path / "home" / "warehouse" / f"{own.build_id}.duckdb") as warehouse:
         n = warehouse.run("SELECT count(*) AS n FROM sessions")["n"][0].as_py()
         events = warehouse.facts.n_events
+        days = "SELECT CAST(first_ts AS DATE) AS day, count(*) AS n FROM sessions GROUP BY day ORDER BY n DESC, day"
+        most = warehouse.run(days).to_pylist()[0]
     assert 0 < n < events
     test = pulse(own.home, lang=language)
     assert not test.exception and not test.error
     text = said(test)
     assert f"### {t('sessions.section')}" in text and t("sessions.gap", gap=3000) in text
-    assert t.count(n) in text
+    assert t.count(n) in text and t("sessions.peak_day", top=most["day"], n=most["n"]) in text
     assert len(test.get("plotly_chart")) == 4
 
 
