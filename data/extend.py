@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.ingest import IngestResult, explained, publish_build, run_statements, sql
+from data.ingest import IngestResult, explained, publish_build, run_statements, sql, summarise
 from data.publish import full_disk_reported, temporary_folder
 from data.quality import Check, checks, quality_of, report
 from data.quarantine import SCHEMA, counted
@@ -74,7 +74,7 @@ def _make(
     distinct = facts.spec.events.drop_duplicates
     params = {"distinct": distinct, "context_names": names, "no_context": [None] * len(names)}
     run_statements(connection, sql("extend"), params)
-    connection.execute(sql("summaries"))
+    summarise(connection)
     for name in facts.spec.user_attributes:
         column = '"' + name.replace('"', '""') + '"'
         connection.execute(f"UPDATE build.users SET {column} = 'unknown' WHERE {column} IS NULL")  # noqa: S608

@@ -369,7 +369,12 @@ def _write_events(connection: Connection, spec: DatasetSpec, staged: Staged, tel
     }
     connection.execute(sql("events"), names)
     tell(0.8, "counting for the pages")
-    connection.execute(sql("summaries"))
+    summarise(connection)
+
+
+def summarise(connection: Connection) -> None:
+    """Count beforehand, in the attached `build`, what pages ask of all its events."""
+    run_statements(connection, sql("summaries"), {"n_users": _count(connection, "SELECT count(*) FROM build.users")})
 
 
 def _create(connection: Connection, name: str, rows: pa.Table) -> None:
