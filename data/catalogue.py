@@ -5,14 +5,12 @@ template, categories, declared attributes, bins. Rows without a key, or whose ke
 told to the quarantine; a catalogue never changes which events are accepted.
 """
 
-import itertools
 import math
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +23,18 @@ from data.warehouse import Connection
 UNKNOWN = "unknown"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _SEPARATOR = re.compile(r"^([)\]]*)(.*?)(\s*[(\[]*)$", re.DOTALL)  # closes the last, between, opens the next
+# The first row of each key, trimmed as events' keys are, so that the same text is the same key.
+_FIRST_OF_EACH = (
+    "CREATE TEMP TABLE firsts AS SELECT trim(f0) AS key, min(rowid) AS first FROM {table}"
+    " WHERE trim(f0) <> '' AND NOT regexp_matches(trim(f0), '[\\x00-\\x1f\\x7f]') GROUP BY ALL"
+)
+_OTHERS = (
+    "SELECT rowid AS row_no, CASE WHEN coalesce(trim(f0), '') = '' THEN 'missing-key'"
+    " WHEN regexp_matches(trim(f0), '[\\x00-\\x1f\\x7f]') THEN 'unprintable-key' ELSE 'duplicate-key' END AS reason,"
+    " concat_ws(chr(9), coalesce(f0, ''), CASE WHEN len(rest) > 0"
+    " THEN array_to_string(list_transform(rest, lambda cell: coalesce(cell, '')), chr(9)) END) AS raw"
+    " FROM {table} WHERE rowid NOT IN (SELECT first FROM firsts) ORDER BY rowid"
+)
 _NO = frozenset({"0", "false", "f", "no", "n"})
 _ITEMS_SCHEMA = pa.schema(
     [
@@ -41,17 +51,27 @@ _ITEMS_SCHEMA = pa.schema(
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Listing:
-    """Rows of a catalogue by key, in file order, and the place of each row refused.
+    """Rows of a catalogue, the first of each key, in file order: `rows` has the text columns `key` and each wanted one,
+    on one line ("" where missing). `refused` holds (file, line, column, reason, raw), `read` counts all rows of
+    catalogue files."""
 
-    `rows` maps a key to the other wanted columns by name (missing ones are "").
-    `refused` holds (file, line, column, reason, raw), `read` counts all rows of catalogue files.
-    """
-
-    rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    rows: pa.Table
     refused: list[tuple[str, int, str | None, str, str]] = field(default_factory=list)
     read: int = 0
+
+    @property
+    def keys(self) -> pa.ChunkedArray:
+        """The key of each row."""
+        return self.rows.column(0)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A wanted column, by its name in the file (which may be `key`)."""
+        return self.rows.column(self.rows.column_names.index(name, 1))
+
+
+_NOTHING_LISTED = Listing(pa.table({"key": pa.array([], pa.string())}))
 
 
 def list_items(connection: Connection, spec: DatasetSpec, sources: Sequence[Source], *, scratch: Path) -> Listing:
@@ -62,7 +82,7 @@ def list_items(connection: Connection, spec: DatasetSpec, sources: Sequence[Sour
     """
     section = spec.items
     if section is None:
-        return Listing()
+        return _NOTHING_LISTED
     key = section.key or spec.events.item
     optional = (section.title, section.categories, section.price, section.image, section.available)
     wanted = [name for name in optional if name] + [*section.attributes, *_template_columns(section)]
@@ -82,7 +102,7 @@ def list_users(connection: Connection, spec: DatasetSpec, sources: Sequence[Sour
     """The caller's users and their declared attributes; `sources` as in `list_items`. Same errors."""
     section = spec.users
     if section is None:
-        return Listing()
+        return _NOTHING_LISTED
     key = section.key or spec.events.user
     wanted = [*section.attributes, *(binning.source for binning in spec.derive.values())]
     return _listing(
@@ -93,26 +113,42 @@ def list_users(connection: Connection, spec: DatasetSpec, sources: Sequence[Sour
 def items_table(spec: DatasetSpec, listing: Listing, unlisted: Iterable[str]) -> pa.Table:
     """The items table: listed ones in file order from id 0, then what only events name (title = key)."""
     section = spec.items or ItemsSection()
-    rows = [_item(section, key, values) for key, values in listing.rows.items()]
+    keys, *columns = (column.to_pylist() for column in listing.rows.columns)
+    names = listing.rows.column_names[1:]
+    rows = [
+        _item(section, key, dict(zip(names, cells, strict=True))) for key, *cells in zip(keys, *columns, strict=True)
+    ]
     rows += [_item(section, key, {}) for key in unlisted]
     for number, row in enumerate(rows):
         row["item_id"] = number
     return pa.Table.from_pylist(rows, schema=_ITEMS_SCHEMA)
 
 
-def users_table(spec: DatasetSpec, listing: Listing, unlisted: Iterable[str]) -> pa.Table:
+def users_table(spec: DatasetSpec, listing: Listing, unlisted: Sequence[str]) -> pa.Table:
     """The users table: user_id, key and one text column a declared attribute, `unknown` where missing."""
-    keys = [*listing.rows, *unlisted]
-    columns: dict[str, pa.Array] = {
-        "user_id": pa.array(range(len(keys)), pa.int64()),
-        "key": pa.array(keys, pa.string()),
+    keys = [*listing.keys.chunks, pa.array(unlisted, pa.string())]
+    count = len(listing.keys) + len(unlisted)
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {
+        "user_id": pa.array(np.arange(count), pa.int64()),
+        "key": pa.chunked_array(keys, pa.string()),
     }
-    rows = [listing.rows.get(key, {}) for key in keys]
     for name in spec.users.attributes if spec.users else ():
-        columns[name] = pa.array([row.get(name) or UNKNOWN for row in rows], pa.string())
+        columns[name] = _completed(_each(listing.column(name), lambda text: text or UNKNOWN), UNKNOWN, len(unlisted))
     for name, binning in spec.derive.items():
-        columns[name] = pa.array([binning.label_of(row.get(binning.source)) for row in rows], pa.string())
+        labels = _each(listing.column(binning.source), binning.label_of)
+        columns[name] = _completed(labels, binning.label_of(None), len(unlisted))
     return pa.table(columns)
+
+
+def _completed(column: pa.ChunkedArray, value: str, times: int) -> pa.ChunkedArray:
+    return pa.chunked_array([*column.chunks, pa.array([value], pa.string()).take(pa.array([0] * times, pa.int64()))])
+
+
+def _each(column: pa.ChunkedArray, shaped: Callable[[str], str]) -> pa.ChunkedArray:
+    """A column of text with every value shaped, equal ones once."""
+    coded = column.combine_chunks().dictionary_encode()
+    values = pa.array([shaped(value) for value in coded.dictionary.to_pylist()], pa.string())
+    return pa.chunked_array([values.take(coded.indices)])
 
 
 def render(template: str, values: Mapping[str, str]) -> str:
@@ -149,44 +185,30 @@ def _listing(
     staged = stage(
         connection, table, sources, columns=[key], rest=names, list_separator=list_separator, scratch=scratch
     )
-    listing = Listing(read=staged.read if once_per_key else 0)
-    faults: list[tuple[int, str, str]] = []
-    # Trimmed as events' keys are, so that the same text is the same key.
-    cells = "".join(f", rest[{number}] AS c{number}" for number in range(1, len(names) + 1))
-    rows = connection.sql(f"SELECT f0, trim(f0) AS key{cells} FROM {table} ORDER BY rowid")  # noqa: S608 - own name
-    raw_keys, keys, *columns = (column.to_pylist() for column in rows.to_arrow_table().columns)
-    told = _rows(columns, len(keys))
-    lines = _rows([[_one_line(cell or "") for cell in column] for column in columns], len(keys))
-    for number, (raw_key, trimmed, row, shaped) in enumerate(zip(raw_keys, keys, told, lines, strict=True)):
-        text = trimmed or ""
-        if not text:
-            reason = "missing-key"
-        elif not text.isprintable() and _UNPRINTABLE.search(text):
-            reason = "unprintable-key"
-        elif text in listing.rows:
-            reason = "duplicate-key"
-        else:
-            listing.rows[text] = dict(zip(names, shaped, strict=True))
-            continue
-        if once_per_key:
-            faults.append((number, reason, "\t".join([raw_key or "", *(cell or "" for cell in row)])))
-    _refuse(listing, staged, key, faults)
-    connection.execute(f"DROP TABLE {table}")
-    if not once_per_key:
-        listing.refused.clear()  # these rows are event rows, and were judged as such
-    return listing
+    connection.execute(_FIRST_OF_EACH.format(table=table))
+    cells = "".join(f", coalesce(rest[{number}], '') AS c{number}" for number in range(1, len(names) + 1))
+    found = connection.sql(f"SELECT key{cells} FROM firsts JOIN {table} ON {table}.rowid = first ORDER BY first")  # noqa: S608
+    keys, *columns = found.to_arrow_table().columns
+    rows = pa.table([keys, *(_each(column, _one_line) for column in columns)], names=["key", *names])
+    # Where the file is the log, these rows are event rows, and are judged as such.
+    refused = _refused(connection, table, staged, key) if once_per_key else []
+    connection.execute(f"DROP TABLE {table}; DROP TABLE firsts")
+    return Listing(rows, refused, staged.read if once_per_key else 0)
 
 
-def _rows(columns: Sequence[list[Any]], count: int) -> Iterable[tuple[Any, ...]]:
-    return zip(*columns, strict=True) if columns else itertools.repeat((), count)
-
-
-def _refuse(listing: Listing, staged: Staged, key: str, faults: Sequence[tuple[int, str, str]]) -> None:
-    for file in staged.files:
-        listing.refused += [(file.name, reject.line, None, reject.reason, reject.raw) for reject in file.rejects]
-    names, lines = staged.locate(np.array([number for number, _, _ in faults], dtype=np.int64))
-    for name, line, (_, reason, raw) in zip(names, lines.tolist(), faults, strict=True):
-        listing.refused.append((name, line, key, reason, raw))
+def _refused(
+    connection: Connection, table: str, staged: Staged, key: str
+) -> list[tuple[str, int, str | None, str, str]]:
+    told: list[tuple[str, int, str | None, str, str]] = [
+        (file.name, reject.line, None, reject.reason, reject.raw) for file in staged.files for reject in file.rejects
+    ]
+    rows = connection.sql(_OTHERS.format(table=table)).to_arrow_table()
+    names, lines = staged.locate(rows["row_no"].to_numpy().astype(np.int64))
+    for name, line, reason, raw in zip(
+        names, lines.tolist(), rows["reason"].to_pylist(), rows["raw"].to_pylist(), strict=True
+    ):
+        told.append((name, line, key, reason, raw))
+    return told
 
 
 def _template_columns(section: ItemsSection) -> list[str]:

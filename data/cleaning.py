@@ -11,9 +11,11 @@ Each rule sees what those before it left. All of it is set-based SQL on keys as 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from typing import Any, Final
+
+import pyarrow.compute as pc
 
 from data.catalogue import Listing
 from data.spec import CleanSection, DatasetSpec
@@ -83,21 +85,24 @@ def reasons_of(spec: DatasetSpec) -> list[str]:
     return [reason for reason, _, _ in _steps(spec)] + thin
 
 
-def forget_gone(
+def without_gone(
     connection: Connection, spec: DatasetSpec, statements: Statements, *, items: Listing, users: Listing
-) -> None:
-    """Take users and items off the lists of whom the rules left nothing, where these lists are the events' own: in a
-    catalogue of the caller's they stay, as others that have no events do."""
-    own = {
-        name: listing
-        for name, listing, section in (("items", items, spec.items), ("users", users, spec.users))
-        if section is not None and not section.named
-    }
-    if not own or not reasons_of(spec):
-        return
-    for row in connection.sql(statements("clean_gone")).to_arrow_table().to_pylist():
-        if row["of"] in own:
-            own[row["of"]].rows.pop(row["key"], None)
+) -> tuple[Listing, Listing]:
+    """The lists of items and users without those of whom the rules left nothing, where these lists are the events' own:
+    in a catalogue of the caller's they stay, as others that have no events do."""
+    lists = {"items": (items, spec.items), "users": (users, spec.users)}
+    if not reasons_of(spec) or all(section is None or section.named for _, section in lists.values()):
+        return items, users
+    gone = connection.sql(statements("clean_gone")).to_arrow_table()
+
+    def left(name: str) -> Listing:
+        listing, section = lists[name]
+        if section is None or section.named:
+            return listing
+        keys = gone.filter(pc.equal(gone["of"], name))["key"]
+        return replace(listing, rows=listing.rows.filter(pc.invert(pc.is_in(listing.keys, value_set=keys))))
+
+    return left("items"), left("users")
 
 
 def _steps(spec: DatasetSpec) -> Iterator[Step]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from data.errors import InvalidConfig
 from data.warehouse import Warehouse
 
-MOST_USERS = 50_000
+MOST_USERS = 20_000
 MOST_CATEGORIES = 8  # told apart; the rest are one
 MOST_GROUPS = 200  # of an attribute; one with more tells people apart rather than groups
 MOST_AGES = 26  # periods after the first that retention looks at
@@ -50,19 +50,13 @@ class Cohort:
 
 EVERYONE = Cohort()
 
-# Quintiles of how lately, and of how often; 5 is the latest and the most. Equal users are of one quintile.
-_SCORED = (
-    "people AS (SELECT user_id, min(first_ts) AS first_ts, max(last_ts) AS last_ts, sum(events) AS events,"
-    " sum(total_value) AS value FROM user_kinds GROUP BY user_id),"
-    " scored AS (SELECT *, CAST(least(floor(5 * percent_rank() OVER (ORDER BY last_ts)) + 1, 5) AS INTEGER) AS recency,"
-    " CAST(least(floor(5 * percent_rank() OVER (ORDER BY events)) + 1, 5) AS INTEGER) AS frequency FROM people),"
-    " segmented AS (SELECT *, CASE WHEN recency >= 4 THEN CASE WHEN frequency >= 4 THEN 'champions'"
+_SEGMENTED = (
+    "segmented AS (SELECT *, CASE WHEN recency >= 4 THEN CASE WHEN frequency >= 4 THEN 'champions'"
     " WHEN frequency >= 2 THEN 'promising' ELSE 'new' END"
     " WHEN recency = 3 THEN CASE WHEN frequency >= 4 THEN 'loyal' ELSE 'wavering' END"
-    " WHEN frequency >= 4 THEN 'at_risk' WHEN frequency >= 2 THEN 'fading' ELSE 'lost' END AS segment FROM scored)"
+    " WHEN frequency >= 4 THEN 'at_risk' WHEN frequency >= 2 THEN 'fading' ELSE 'lost' END AS segment FROM people)"
 )
 _OF_KINDS = "(len(CAST($kinds AS VARCHAR[])) = 0 OR list_contains(CAST($kinds AS VARCHAR[]), kind))"
-_PEOPLE = "segmented AS (SELECT user_id, min(first_ts) AS first_ts FROM user_kinds GROUP BY user_id)"
 _BY_KINDS = (
     f"SELECT user_id FROM user_kinds WHERE {_OF_KINDS}"  # noqa: S608 - own words
     " GROUP BY user_id HAVING sum(events) >= $least"
@@ -75,13 +69,10 @@ _BY_EVENTS = (
     " (SELECT item_id FROM items WHERE list_has_any(categories, CAST($named AS VARCHAR[]))))"
     " GROUP BY user_id HAVING count(*) >= $least"
 )
-_JOINED = (
-    "($joined_since IS NULL OR first_ts >= CAST($joined_since AS TIMESTAMPTZ))"
-    " AND ($joined_before IS NULL OR first_ts < CAST($joined_before AS TIMESTAMPTZ))"
-)
 _DRAWN = (
     "drawn AS MATERIALIZED (SELECT user_id FROM members ORDER BY hash(user_id), user_id LIMIT $most),"
-    " acts AS (SELECT event_id, user_id, item_id, ts, kind FROM events WHERE user_id IN (SELECT user_id FROM drawn))"
+    " acts AS MATERIALIZED (SELECT event_id, user_id, item_id, ts, kind FROM events"
+    " WHERE user_id IN (SELECT user_id FROM drawn))"
 )
 
 
@@ -90,11 +81,9 @@ def size(warehouse: Warehouse, cohort: Cohort = EVERYONE) -> dict[str, int]:
     InvalidConfig for attributes that are not there, or are sensitive."""
     members, params = _members(warehouse, cohort)
     (row,) = warehouse.run(
-        f"WITH {members}, counted AS (SELECT user_id, sum(events) AS events,"  # noqa: S608
-        " user_id IN (SELECT user_id FROM members) AS mine FROM user_kinds GROUP BY user_id)"
-        " SELECT count(*) FILTER (mine) AS users, count(*) AS of_users,"
-        " CAST(coalesce(sum(events) FILTER (mine), 0) AS BIGINT) AS events,"
-        " CAST(coalesce(sum(events), 0) AS BIGINT) AS of_events FROM counted",
+        f"WITH {members} SELECT (SELECT count(*) FROM members) AS users, (SELECT count(*) FROM people) AS of_users,"  # noqa: S608
+        " (SELECT CAST(coalesce(sum(events), 0) AS BIGINT) FROM members) AS events,"
+        " (SELECT CAST(coalesce(sum(events), 0) AS BIGINT) FROM people) AS of_events",
         **params,
     ).to_pylist()
     return dict(row)
@@ -118,11 +107,11 @@ def segments(warehouse: Warehouse, cohort: Cohort = EVERYONE) -> pa.Table:
     """One row a cell that has users: recency and frequency (quintiles among everyone, 5: latest, most), segment, users,
     events, value (the sum of their values, null without), days (since the last event, in the middle). Raises like
     `size`."""
-    members, params = _members(warehouse, cohort, scored=True)
+    members, params = _members(warehouse, cohort)
     return warehouse.run(
         f"WITH {members} SELECT recency, frequency, segment, count(*) AS users, CAST(sum(events) AS BIGINT) AS events,"  # noqa: S608
-        " sum(value) AS value, median(epoch($last - last_ts) / 86400) AS days FROM segmented"
-        " WHERE user_id IN (SELECT user_id FROM members) GROUP BY ALL ORDER BY recency DESC, frequency DESC",
+        " sum(total_value) AS value, median(epoch_us($last) - epoch_us(last_ts)) / 86400e6 AS days FROM members"
+        " GROUP BY ALL ORDER BY recency DESC, frequency DESC",
         last=warehouse.facts.last_ts,
         **params,
     )
@@ -154,10 +143,11 @@ def funnel(
     steps += [
         f"step{number} AS (SELECT user_id, any_value(p.begun) AS begun, min(acts.ts) AS ts,"  # noqa: S608
         " arg_min(acts.event_id, (acts.ts, acts.event_id)) AS event_id,"
-        " epoch(min(acts.ts) - any_value(p.ts)) / 3600 AS hours"
+        " (epoch_us(min(acts.ts)) - epoch_us(any_value(p.ts))) / 3600e6 AS hours"
         f" FROM acts JOIN step{number - 1} AS p USING (user_id) WHERE kind = $kind{number}"
         " AND (acts.ts > p.ts OR acts.ts = p.ts AND acts.event_id <> p.event_id)"
-        " AND ($seconds IS NULL OR epoch(acts.ts - p.begun) <= CAST($seconds AS DOUBLE)) GROUP BY user_id)"
+        " AND ($seconds IS NULL OR epoch_us(acts.ts) - epoch_us(p.begun) <= 1e6 * CAST($seconds AS DOUBLE))"
+        " GROUP BY user_id)"
         for number in range(2, len(kinds) + 1)
     ]
     told = " UNION ALL ".join(
@@ -185,10 +175,11 @@ def retention(
     left out; those that it reaches and nobody came are zero."""
     members, params = _members(warehouse, cohort)
     return warehouse.run(
-        f"WITH {members}, {_DRAWN}, there AS (SELECT DISTINCT user_id, epoch_us(ts) // 900000000 AS quarter FROM acts),"  # noqa: S608
-        " quarters AS (SELECT quarter, CAST(date_trunc($grain, timezone($tz, to_timestamp(quarter * 900))) AS DATE)"
-        " AS period FROM (SELECT DISTINCT quarter FROM there)),"
-        " periods AS (SELECT DISTINCT user_id, period FROM there JOIN quarters USING (quarter)),"
+        f"WITH {members}, {_DRAWN},"  # noqa: S608
+        " edges AS (SELECT date_trunc($grain, timezone($tz, $first)) AS low, timezone($tz, $last) AS high),"
+        " spans AS (SELECT CAST(day AS DATE) AS period, timezone($tz, day) AS ts"
+        " FROM (SELECT unnest(generate_series(low, high, CAST($step AS INTERVAL))) AS day FROM edges)),"
+        " periods AS (SELECT DISTINCT user_id, period FROM acts ASOF JOIN spans ON acts.ts >= spans.ts),"
         " begun AS (SELECT user_id, min(period) AS started FROM periods GROUP BY user_id),"
         " sizes AS (SELECT started, count(*) AS size FROM begun GROUP BY started),"
         " came AS (SELECT started, date_diff($grain, started, period) AS age, count(*) AS users"
@@ -200,6 +191,8 @@ def retention(
         " FROM cells LEFT JOIN came USING (started, age) ORDER BY started, age",
         tz=tz,
         grain=grain,
+        step=f"1 {grain}",
+        first=warehouse.facts.first_ts,
         last=warehouse.facts.last_ts,
         ages=MOST_AGES,
         most=most,
@@ -216,34 +209,44 @@ def transitions(
     members, params = _members(warehouse, cohort)
     return warehouse.run(
         f"WITH {members}, {_DRAWN},"  # noqa: S608
-        " named AS (SELECT item_id, categories[1] AS category FROM items),"
+        " named AS (SELECT item_id, categories[1] AS category,"
+        " CAST(dense_rank() OVER (ORDER BY categories[1]) AS INTEGER) AS code FROM items),"
+        " codes AS (SELECT DISTINCT code, category FROM named),"
         " moved AS (SELECT item_id, lag(item_id) OVER (PARTITION BY user_id ORDER BY ts, event_id) AS came_from"
         " FROM acts),"
-        " pairs AS (SELECT came_from, item_id, count(*) AS moves FROM moved WHERE came_from <> item_id GROUP BY ALL),"
-        " frequent AS (SELECT category FROM pairs JOIN named USING (item_id) WHERE category IS NOT NULL"
-        " GROUP BY category ORDER BY sum(moves) DESC, category LIMIT $categories),"
-        " kept AS (SELECT item_id, frequent.category FROM named LEFT JOIN frequent USING (category))"
+        " pairs AS (SELECT a.code AS came_from, b.code AS code, count(*) AS moves FROM moved"
+        " JOIN named AS a ON a.item_id = came_from JOIN named AS b ON b.item_id = moved.item_id"
+        " WHERE came_from <> moved.item_id GROUP BY ALL),"
+        " frequent AS (SELECT code, category FROM pairs JOIN codes USING (code) WHERE category IS NOT NULL"
+        " GROUP BY ALL ORDER BY sum(moves) DESC, category LIMIT $categories)"
         " SELECT a.category AS category, b.category AS following, CAST(sum(moves) AS BIGINT) AS moves,"
-        " (SELECT count(*) FROM drawn) AS n FROM pairs JOIN kept AS a ON a.item_id = came_from"
-        " JOIN kept AS b ON b.item_id = pairs.item_id GROUP BY ALL ORDER BY moves DESC, category, following",
+        " (SELECT count(*) FROM drawn) AS n FROM pairs LEFT JOIN frequent AS a ON a.code = came_from"
+        " LEFT JOIN frequent AS b ON b.code = pairs.code GROUP BY ALL ORDER BY moves DESC, category, following",
         categories=categories,
         most=most,
         **params,
     )
 
 
-def _members(warehouse: Warehouse, cohort: Cohort, *, scored: bool = False) -> tuple[str, dict[str, Any]]:
-    """CTEs that end in `members` (user_id), and their parameters. scored: with recency and frequency of everyone in
-    `segmented`."""
-    told = [f"user_id IN ({_BY_EVENTS if cohort.by_events else _BY_KINDS})", _JOINED]
-    params: dict[str, Any] = {
-        "kinds": list(cohort.kinds),
-        "least": cohort.least,
-        "joined_since": cohort.joined_since,
-        "joined_before": cohort.joined_before,
-    }
+def _members(warehouse: Warehouse, cohort: Cohort) -> tuple[str, dict[str, Any]]:
+    """CTEs that end in `members` (the rows of `people`, with their segment), and their parameters."""
+    told, params = ["true"], dict[str, Any]()
     if cohort.by_events:
+        told.append(f"user_id IN ({_BY_EVENTS})")
         params |= {"named": list(cohort.categories), "since": cohort.since, "before": cohort.before}
+        params |= {"kinds": list(cohort.kinds), "least": cohort.least}
+    elif cohort.kinds:
+        told.append(f"user_id IN ({_BY_KINDS})")
+        params |= {"kinds": list(cohort.kinds), "least": cohort.least}
+    elif cohort.least > 1:
+        told.append("events >= $least")
+        params["least"] = cohort.least
+    if cohort.joined_since is not None:
+        told.append("first_ts >= $joined_since")
+        params["joined_since"] = cohort.joined_since
+    if cohort.joined_before is not None:
+        told.append("first_ts < $joined_before")
+        params["joined_before"] = cohort.joined_before
     for number, (name, groups) in enumerate(_open_attributes(warehouse, cohort).items()):
         column = '"' + name.replace('"', '""') + '"'
         meant = f"list_contains(CAST($groups{number} AS VARCHAR[]), {column})"
@@ -252,9 +255,7 @@ def _members(warehouse: Warehouse, cohort: Cohort, *, scored: bool = False) -> t
     if cohort.segments:
         told.append("list_contains(CAST($segments AS VARCHAR[]), segment)")
         params["segments"] = list(cohort.segments)
-    people = _SCORED if scored or cohort.segments else _PEOPLE
-    statement = f"{people}, members AS (SELECT user_id FROM segmented WHERE {' AND '.join(told)})"  # noqa: S608
-    return statement, params
+    return f"{_SEGMENTED}, members AS (SELECT * FROM segmented WHERE {' AND '.join(told)})", params  # noqa: S608
 
 
 def _open_attributes(warehouse: Warehouse, cohort: Cohort) -> Mapping[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.catalogue import Listing, items_table, list_items, list_users, users_table
-from data.cleaning import REASONS, clean, forget_gone, tally
+from data.cleaning import REASONS, clean, tally, without_gone
 from data.errors import InputError, InvalidSpec, StoreError, UnreadableFile
 from data.publish import full_disk_reported, make_folder, move_whole, sha256_of, temporary_folder, write_whole
 from data.quality import checks, quality_of, report
@@ -202,7 +202,7 @@ def make(
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, base, sources), scratch=scratch)
     users = list_users(connection, spec, _listed(spec.users, base, sources), scratch=scratch)
-    forget_gone(connection, spec, sql, items=items, users=users)
+    items, users = without_gone(connection, spec, sql, items=items, users=users)
     events_refused = event_refusals(connection, staged, spec)
     accepted = _count(connection, "SELECT count(*) FROM accepted")
     sections = {"events": (events_refused, staged.read, spec.events.most_refused)}
@@ -210,8 +210,8 @@ def make(
         sections[name] = (listing_refusals(name, listing), listing.read, section.most_refused if section else None)
     refusals = Refusals(sections, accepted)
     judge(refusals)
-    connection.register("known_items", pa.table({"key": pa.array(items.rows, pa.string())}))
-    connection.register("known_users", pa.table({"key": pa.array(users.rows, pa.string())}))
+    connection.register("known_items", pa.table({"key": items.keys}))
+    connection.register("known_users", pa.table({"key": users.keys}))
     _refuse_swapped(connection, spec)
     tell(0.55, "numbering users and items")
     connection.execute("ATTACH $path AS build", {"path": str(made)})
@@ -384,8 +384,9 @@ def _write_events(connection: Connection, spec: DatasetSpec, staged: Staged, tel
 
 
 def summarise(connection: Connection, spec: DatasetSpec) -> None:
-    """What is counted beforehand of all events of `build`, and their sessions where the spec has any."""
-    connection.execute(sql("summaries"))
+    """Count beforehand, in the attached `build`, what pages ask of all its events, and of their sessions where the spec
+    has any."""
+    run_statements(connection, sql("summaries"), {"n_users": _count(connection, "SELECT count(*) FROM build.users")})
     if spec.sessions is not None:
         run_statements(connection, sql("sessions"), {"gap_us": round(spec.sessions.gap_minutes * 60e6)})
 

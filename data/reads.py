@@ -210,7 +210,7 @@ def session_facts(warehouse: Warehouse) -> pa.Table:
     return warehouse.run(
         "WITH lengths AS (SELECT events, (epoch_us(last_ts) - epoch_us(first_ts)) / 1e6 AS seconds"
         " FROM sessions), found AS (SELECT count(*) AS sessions,"
-        " (SELECT count(DISTINCT user_id) FROM user_kinds) AS users,"
+        " (SELECT count(*) FROM people) AS users,"
         " count(*) FILTER (events = 1) AS alone, quantile_cont(seconds, [0.25, 0.5, 0.75]) AS seconds,"
         " quantile_cont(events, [0.25, 0.5, 0.75]) AS events FROM lengths)"
         " SELECT sessions, users, alone, seconds[1] AS low_s, seconds[2] AS median_s,"

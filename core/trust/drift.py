@@ -22,8 +22,8 @@ from data.warehouse import Warehouse
 
 MOVED, SHIFTED = 0.1, 0.25
 LEAST_EVENTS = 100  # newer ones; fewer say nothing
-USERS = (1_000, 4_000)  # that are looked at, drawn by a hash of their numbers: the more, the fewer events each has,
-EVENTS = 60_000  # so that about as many events are, and a page need not wait
+USERS = (500, 4_000)  # that are looked at, drawn by a hash of their numbers: the more, the fewer events each has,
+EVENTS = 40_000  # so that about as many events are, and a page need not wait
 CATEGORIES = 20  # the most frequent; the others are one bin
 VALUE_BINS = 5
 DEALS = 200
@@ -126,11 +126,14 @@ def _aspect(name: str, bins: Sequence[str], table: Floats, newer: npt.NDArray[np
     order = np.argsort(table.sum(1), kind="stable")  # the sides by how many events they have
     first = np.searchsorted(table[order].sum(1) + 0.5, sizes)  # the smallest that has as many
     first = np.minimum(first, len(order) - 1)
-    likely = table / np.maximum(table.sum(1, keepdims=True), 1e-12)
+    reached = np.cumsum(table / np.maximum(table.sum(1, keepdims=True), 1e-12), axis=1)[
+        :, :-1
+    ]  # the last takes the rest
     dealt = np.empty((DEALS, table.shape[1]))
     for deal in range(DEALS):
-        drawn = order[rng.integers(first, len(order))]
-        dealt[deal] = rng.multinomial(sizes, likely[drawn]).sum(0)
+        drawn = np.repeat(order[rng.integers(first, len(order))], sizes)
+        bins_drawn = (rng.random((len(drawn), 1)) >= reached[drawn]).sum(1)
+        dealt[deal] = np.bincount(bins_drawn, minlength=table.shape[1])
     chance = float(np.quantile(psi(np.maximum(total - dealt, 0.0), dealt), CHANCE))
     before = total - since
     shares = list(zip(bins, (before / before.sum()).tolist(), (since / since.sum()).tolist(), strict=True))

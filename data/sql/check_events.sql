@@ -69,8 +69,8 @@ WITH trimmed AS (
         kind_keys.code AS kind_code,
         coalesce(user_keys.fault, item_keys.fault) AS key_fault,
         kind_keys.fault AS kind_fault,
-        coalesce(trim(f2), '') AS ts_text,
-        nullif(trim(f4), '') AS value_text,
+        CASE WHEN $us_per_unit IS NULL THEN trim(f2) ELSE f2 END AS ts_text,  -- numbers are read with blanks around
+        f4 AS value_text,
         rest,
         file,
         raw_events.rowid >= $of_files AS fed  -- feedback stands behind the files' rows
@@ -82,17 +82,18 @@ WITH trimmed AS (
 numbered AS (
     SELECT
         *,
-        try_cast(replace(ts_text, '_', '?') AS DOUBLE) * CAST($us_per_unit AS DOUBLE) AS ts_us,
-        try_cast(replace(value_text, '_', '?') AS DOUBLE) AS value
+        CASE WHEN $us_per_unit IS NOT NULL AND NOT contains(ts_text, '_')
+            THEN try_cast(ts_text AS DOUBLE) * CAST($us_per_unit AS DOUBLE) END AS ts_us,
+        CASE WHEN NOT contains(value_text, '_') THEN try_cast(value_text AS DOUBLE) END AS value
     FROM trimmed
 ),
 zoned AS (  -- whether a time tells its zone, by what follows the date
     SELECT
         *,
-        ts_text <> '' AND $us_per_unit IS NULL AND NOT (
+        CASE WHEN $us_per_unit IS NULL AND ts_text <> '' THEN NOT (
             suffix(ts_text, 'Z') OR contains(substr(ts_text, 11), '+') OR contains(substr(ts_text, 11), '-')
             OR regexp_matches(substr(ts_text, 9), '[0-9]\s*[A-Za-z][A-Za-z_/]+$')
-        ) AS unzoned
+        ) ELSE false END AS unzoned
     FROM numbered
 ),
 timed AS (
@@ -101,10 +102,10 @@ timed AS (
         CASE
             WHEN $format IS NOT NULL AND NOT fed
             THEN timezone(CASE WHEN contains(lower($format), '%z') THEN 'UTC' ELSE $tz END, try_strptime(ts_text, $format))
-            WHEN lower(ts_text) = 'epoch' THEN NULL  -- a word of DuckDB's for 1970
+            WHEN $us_per_unit IS NULL AND lower(ts_text) = 'epoch' THEN NULL  -- a word of DuckDB's for 1970
             WHEN $us_per_unit IS NULL AND unzoned AND $tz <> 'UTC' THEN timezone($tz, try_cast(ts_text AS TIMESTAMP))
             WHEN $us_per_unit IS NULL THEN try_cast(ts_text AS TIMESTAMPTZ)
-            WHEN isfinite(ts_us) AND abs(ts_us) < 9e15 THEN make_timestamptz(CAST(ts_us AS BIGINT))
+            WHEN abs(ts_us) < 9e15 THEN make_timestamptz(CAST(ts_us AS BIGINT))
             WHEN ts_us IS NOT NULL AND NOT isnan(ts_us) THEN CAST('infinity' AS TIMESTAMPTZ)
         END AS ts
     FROM zoned
@@ -113,11 +114,11 @@ SELECT
     row_no, user_code, item_code, ts, kind_code, value, rest, file, unzoned,
     CASE
         WHEN key_fault IS NOT NULL THEN key_fault
-        WHEN ts_text = '' THEN CAST('missing-time' AS fault)
+        WHEN ts IS NULL AND coalesce(trim(ts_text), '') = '' THEN CAST('missing-time' AS fault)
         WHEN ts IS NULL THEN CAST('unreadable-time' AS fault)
         WHEN ts < CAST('1970-01-01 00:00:00+00' AS TIMESTAMPTZ) OR ts > $latest THEN CAST('impossible-time' AS fault)
         WHEN kind_fault IS NOT NULL THEN kind_fault
-        WHEN value_text IS NOT NULL AND value IS NULL THEN CAST('unreadable-value' AS fault)
+        WHEN value IS NULL AND trim(value_text) <> '' THEN CAST('unreadable-value' AS fault)
         WHEN NOT isfinite(value) THEN CAST('infinite-value' AS fault)
     END AS reason
 FROM timed;

@@ -9,6 +9,22 @@ FROM build.events
 GROUP BY user_id, kind
 ORDER BY user_id, kind;
 
+-- One row a user who has events, with quintiles of how lately and of how often; 5 is the latest and the most, and equal
+-- users are of one quintile.
+CREATE TABLE build.people AS
+WITH counted AS (
+    SELECT user_id, min(first_ts) AS first_ts, max(last_ts) AS last_ts, CAST(sum(events) AS BIGINT) AS events,
+        sum(total_value) AS total_value
+    FROM build.user_kinds
+    GROUP BY user_id
+)
+SELECT
+    *,
+    CAST(least(floor(5 * percent_rank() OVER (ORDER BY last_ts)) + 1, 5) AS INTEGER) AS recency,
+    CAST(least(floor(5 * percent_rank() OVER (ORDER BY events)) + 1, 5) AS INTEGER) AS frequency
+FROM counted
+ORDER BY user_id;
+
 -- One row an item, those without events too.
 CREATE TABLE build.item_counts AS
 WITH counted AS (SELECT item_id, count(*) AS events FROM build.events GROUP BY item_id)
@@ -17,12 +33,19 @@ SELECT item_id, coalesce(events, 0) AS events FROM build.items LEFT JOIN counted
 -- Events by the hour (since 1970, UTC) they were in and the hour of the event that their user had before (NULL: none
 -- within 31 days). Who was there in any period is who has an event in it whose predecessor is older than the period: so
 -- distinct users of days, weeks and months are counted exactly, in every zone of whole hours.
+-- Windows over a whole order run on one processor: so eighths of the users are looked at beside one another.
+CREATE TEMP MACRO returned(eighth, n_users) AS TABLE
+SELECT
+    epoch_us(ts) // 3600000000 AS hour,
+    CASE WHEN user_id = lag(user_id) OVER () THEN lag(epoch_us(ts) // 3600000000) OVER () END AS previous
+FROM build.events
+WHERE user_id >= eighth * n_users // 8 AND user_id < (eighth + 1) * n_users // 8;
+
 CREATE TABLE build.returns AS
 WITH placed AS (
-    SELECT
-        epoch_us(ts) // 3600000000 AS hour,
-        CASE WHEN user_id = lag(user_id) OVER () THEN lag(epoch_us(ts) // 3600000000) OVER () END AS previous
-    FROM build.events
+    FROM returned(0, $n_users) UNION ALL FROM returned(1, $n_users) UNION ALL FROM returned(2, $n_users)
+    UNION ALL FROM returned(3, $n_users) UNION ALL FROM returned(4, $n_users) UNION ALL FROM returned(5, $n_users)
+    UNION ALL FROM returned(6, $n_users) UNION ALL FROM returned(7, $n_users)
 )
 SELECT
     CAST(hour AS INTEGER) AS hour,
