@@ -64,6 +64,8 @@ _GIVE_A_PATH = "give the path of a dataset's TOML file"
 _FORM = re.compile(r"(?:[^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*")  # of strptime
 _NO_ENCODINGS = frozenset({"unicode_escape", "raw_unicode_escape", "punycode", "idna", "undefined"})
 _MOST_SECONDS = 366 * 86_400
+_Most = Annotated[int, Field(ge=1, lt=2**31)]
+_Least = Annotated[int, Field(ge=2, lt=2**31)]
 _RESERVED_USER_COLUMNS = frozenset({"user_id", "key"})
 
 
@@ -221,14 +223,14 @@ class CleanSection(_Section):
     drop_kinds: Names = ()  # as they are called here, where [kinds] has other names than the files
     least_value: float | None = Field(default=None, allow_inf_nan=False)  # events without a value stay
     repeats_within: float | None = Field(default=None, gt=0, le=_MOST_SECONDS)  # seconds
-    most_events_per_minute: int | None = Field(default=None, ge=1)  # of a person; who has more is a program
-    most_events_per_day: int | None = Field(default=None, ge=1)
-    most_events_per_user: int | None = Field(default=None, ge=1)  # the latest ones stay
-    most_events_per_item: int | None = Field(default=None, ge=1)  # which stay is drawn by `seed`
+    most_events_per_minute: _Most | None = None  # of a person; who has more is a program
+    most_events_per_day: _Most | None = None
+    most_events_per_user: _Most | None = None  # the latest ones stay
+    most_events_per_item: _Most | None = None  # which stay is drawn by `seed`
     seed: int = Field(default=0, ge=0, lt=2**63)
-    least_events_per_user: int | None = Field(default=None, ge=2)
-    least_events_per_item: int | None = Field(default=None, ge=2)
-    core_rounds: int | None = Field(default=None, ge=1)  # None: until users and items all have so many
+    least_events_per_user: _Least | None = None
+    least_events_per_item: _Least | None = None
+    core_rounds: _Most | None = None  # None: until users and items all have so many
 
     @field_validator("drop_kinds")
     @classmethod

@@ -528,6 +528,7 @@ def test_rules_survive_a_round_trip() -> None:
         ("repeats_within = inf", "clean.repeats_within"),
         ("least_value = nan", "clean.least_value"),
         ("most_events_per_user = 0", "clean.most_events_per_user"),
+        ("most_events_per_day = 9999999999", "clean.most_events_per_day"),
         ("most_events_per_minute = -1", "clean.most_events_per_minute"),
         ('drop_kinds = ["view", "view"]', "clean.drop_kinds"),
         ('drop_kinds = [" "]', "clean.drop_kinds"),
