@@ -1,6 +1,6 @@
 """An ingest that is only tried: the first rows of a spec's files go the whole way and nothing is published.
 
-It is the ingest's own way (`data.ingest.make`) over copies that end after so many records, so what it says of a row is
+It is the ingest's own way (`data.making.make`) over copies that end after so many records, so what it says of a row is
 what the ingest will say, by the same file and line. Files that are shorter are tried whole.
 """
 
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from data import reads
 from data.errors import InputError, TooManyRefused, UnreadableFile
-from data.ingest import explained, make
+from data.ingest import explained
+from data.making import Materials, make
 from data.publish import full_disk_reported, temporary_folder
 from data.quarantine import SCHEMA, Refusals, counted
 from data.reading.decoding import decode_head, is_parquet
@@ -100,9 +101,7 @@ def rehearse(
         cut, whole, listed = _cut(spec, base, copies, rows=rows)
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                refused, quality = make(
-                    connection, made, cut, base=copies, now=now, tell=_silent, feedback=None, judge=judge
-                )
+                refused, quality = make(connection, made, Materials(cut, copies), now=now, tell=_silent, judge=judge)
         except DatabaseError as error:
             raise explained(error, memory_limit) from error
         except UnreadableFile as error:
