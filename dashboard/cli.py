@@ -34,6 +34,7 @@ from dashboard.cli_runs import (
 from dashboard.cli_search import search
 from dashboard.cli_serving import promote, rollback, split
 from dashboard.cli_sql import sql
+from dashboard.cli_trace import trace
 from dashboard.desk import (
     AsJson,
     Home,
@@ -133,6 +134,9 @@ def ingest(
     preset: Annotated[
         str | None, typer.Option("--preset", help="The domain of files of yours: write their spec, and ingest it.")
     ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Go on from the current build: read only files that it has not.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Where a spec is written; default beside the files.")
     ] = None,
@@ -148,6 +152,9 @@ def ingest(
     from dashboard.qualities import sentences
 
     def human(console: Console) -> None:
+        if told.get("unchanged"):
+            console.print(f"nothing new: build {told['build_id']} of {told['dataset']} stays")
+            return
         console.print(
             f"build {told['build_id']} of {told['dataset']}: read {told['read']:,} rows, accepted {told['accepted']:,},"
             f" quarantined {told['quarantined']:,} {told['reasons'] or ''} in {told['seconds']:.1f} s"
@@ -155,8 +162,8 @@ def ingest(
         for grade, sentence in sentences(told["quality"], Words("en"), tz=told["tz"]):
             console.print(f"{grade}: {sentence}", markup=False)
 
-    if preview and (guess or preset):
-        raise typer.BadParameter("--preview is of a spec that there is: write it first, with --guess")
+    if preview and (guess or preset or append):
+        raise typer.BadParameter("--preview is of a spec as a whole: it goes with none of --guess, --preset, --append")
     if guess:
         _guess(paths, preset=preset, out=out, force=force, as_json=as_json)
         return
@@ -167,7 +174,7 @@ def ingest(
         return
     spec = paths[0] if preset is None else _written(paths, preset, out=out, force=force)
     with desk(home) as d, terminal.Bar(f"ingest {spec}") as bar:
-        told = ingest_dataset(d.settings, d.ledger, spec, progress=bar)
+        told = ingest_dataset(d.settings, d.ledger, spec, append=append, progress=bar)
     terminal.show(told, as_json=as_json, human=human)
 
 
@@ -241,7 +248,7 @@ for _command in (
     *(train, update, search, evaluate, bench, score),
     *(recommend, similar, predict, explain, guide),
     *(audit, export, promote, split, rollback, report, verify),
-    *(feedback, interactions, trail, sql),
+    *(feedback, interactions, trail, sql, trace),
 ):
     app.command()(_command)
 

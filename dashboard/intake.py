@@ -19,11 +19,14 @@ from data.sources import fetch, fetched_names
 from data.spec import load_spec
 
 
-def ingest_dataset(mine: Settings, ledger: Ledger, spec: str, *, progress: Report | None = None) -> dict[str, Any]:
-    """Ingest a spec's path or a known set's name and make the build current; the `ingest` JSON."""
+def ingest_dataset(
+    mine: Settings, ledger: Ledger, spec: str, *, append: bool = False, progress: Report | None = None
+) -> dict[str, Any]:
+    """Ingest a spec's path or a known set's name and make the build current; the `ingest` JSON. append: only what the
+    current build has not."""
     path = _spec_path(mine, spec, progress)
     roles.require(ledger, actor(), roles.Act.INGEST)
-    order = Order(load_spec(path), path.parent, actor())
+    order = Order(load_spec(path), path.parent, actor(), append=append)
     return bring(ledger, mine.home, order, threads=mine.threads, progress=progress)
 
 

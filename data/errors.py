@@ -98,6 +98,10 @@ class UnknownItem(NotFound):
     """No item has this key."""
 
 
+class UnknownEvent(NotFound):
+    """No event has this number, or none came of this line."""
+
+
 class UnknownCategory(NotFound):
     """No item carries this category."""
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.ingest import IngestResult, explained, publish_build, run_statements, sql, summarise
+from data.ingest import IngestResult, explained, publish_build
+from data.making import run_statements, sql, summarise
 from data.publish import full_disk_reported, temporary_folder
 from data.quality import Check, checks, quality_of, report
 from data.quarantine import SCHEMA, counted
@@ -72,7 +73,7 @@ def _make(
     connection.register("fed", feedback)
     names = list(facts.spec.events.context)
     distinct = facts.spec.events.drop_duplicates
-    params = {"distinct": distinct, "context_names": names, "no_context": [None] * len(names)}
+    params = {"distinct": distinct, "context_names": names, "no_context": [None] * len(names), "build_id": made.stem}
     run_statements(connection, sql("extend"), params)
     summarise(connection, facts.spec)
     for name in facts.spec.user_attributes:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.errors import DamagedArtefact, UnknownBuild, UnknownItem, UnknownUser
+from data.errors import DamagedArtefact, UnknownBuild, UnknownEvent, UnknownItem, UnknownUser
 from data.warehouse import Warehouse
 
 Grain = Literal["day", "week", "month"]
@@ -304,7 +305,51 @@ def item_activity(warehouse: Warehouse, item_id: int, *, tz: str, grain: Grain =
     return warehouse.run(_OF_EVENTS, tz=tz, grain=grain, item_id=item_id, **_span(warehouse), **_STEPS[grain])
 
 
-# ---- the quarantine of a build
+# ---- where the events of a build come from, and its quarantine
+
+
+def files(warehouse: Warehouse) -> pa.Table:
+    """One row a source of events, as read: source, sha256 (null: no file), place (of its first row), staged (rows that
+    have a place), read (all its rows), unzoned and clock_changes (of how many the time tells no zone, or has two hours
+    or none), read_as, build_id (which build read it)."""
+    return warehouse.run("SELECT * FROM files ORDER BY place, source")
+
+
+def lineage(warehouse: Warehouse, event_id: int) -> pa.Table:
+    """Where an event comes from: user, item (keys), ts, kind, value, source, line (from 1; of Parquet and databases the
+    row, of feedback its number), sha256, read_as, build_id (which build read it). Raises UnknownEvent."""
+    found = warehouse.run(
+        "SELECT users.key AS user, items.key AS item, ts, kind, value, files.source,"
+        " line + event_id - lines.place AS line, sha256, read_as, files.build_id FROM events"
+        " JOIN users USING (user_id) JOIN items USING (item_id)"
+        " JOIN files ON event_id >= files.place AND event_id < files.place + staged"
+        " ASOF JOIN lines ON event_id >= lines.place WHERE event_id = $event_id",
+        event_id=event_id,
+    )
+    if not found.num_rows:
+        raise UnknownEvent(f"no event {event_id}", remedy="SQL and exports tell the event_id of each")
+    return found
+
+
+def event_of_line(warehouse: Warehouse, source: str, line: int) -> int | None:
+    """The event_id of the row that begins at a line of a source; None where no event came of it."""
+    found = warehouse.run(
+        "WITH own AS (SELECT lines.place, line, lead(lines.place, 1, files.place + staged) OVER (ORDER BY lines.place)"
+        " AS beyond FROM lines JOIN files ON lines.place >= files.place AND lines.place < files.place + staged"
+        " WHERE source = $source), placed AS (SELECT place + $line - line AS event_id FROM own"
+        " WHERE $line >= line AND place + $line - line < beyond)"
+        " SELECT event_id FROM events SEMI JOIN placed USING (event_id)",
+        source=source,
+        line=line,
+    )
+    return int(found["event_id"][0].as_py()) if found.num_rows else None
+
+
+def refusals_of_line(path: Path, source: str, line: int) -> pa.Table:
+    """What home/quarantine/<build_id>.parquet says of a line: table, column, reason, raw. Raises like the following."""
+    rows = _quarantine(path)
+    own = pc.and_(pc.equal(rows["source"], source), pc.equal(rows["line"], line))
+    return rows.filter(own).select(["table", "column", "reason", "raw"])
 
 
 def quarantine_rows(path: Path, *, limit: int = 1_000) -> pa.Table:

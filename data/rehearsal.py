@@ -1,6 +1,6 @@
 """An ingest that is only tried: the first rows of a spec's files go the whole way and nothing is published.
 
-It is the ingest's own way (`data.ingest.make`) over copies that end after so many records, so what it says of a row is
+It is the ingest's own way (`data.making.make`) over copies that end after so many records, so what it says of a row is
 what the ingest will say, by the same file and line. Files that are shorter are tried whole. What the spec's cleaning
 rules remove depends on all rows, though: `preview` goes the first part of the way, over all of them.
 """
@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data import reads
-from data.cleaning import Tally, tally
+from data.cleaning import Tally, reasons_of, tally
 from data.errors import InputError, InvalidSpec, TooManyRefused, UnreadableFile
-from data.ingest import Progress, check_events, explained, make, sql
+from data.ingest import explained
+from data.making import Materials, Progress, check_events, make, sql
 from data.publish import full_disk_reported, temporary_folder
 from data.quarantine import SCHEMA, Refusals, counted, event_refusals
 from data.reading.decoding import decode_head, is_parquet
@@ -29,7 +30,7 @@ from data.reading.jsonlines import is_json_lines
 from data.reading.places import sources_of
 from data.reading.staging import Source
 from data.reading.textfile import MAX_LINES_IN_QUOTES, exact_rows, first_bytes, header_of
-from data.spec import CleanSection, DatasetSpec, EventsSection, ItemsSection, UsersSection
+from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
 from data.warehouse import DatabaseError, Warehouse, build_connection
 
 ROWS, LISTED_ROWS = 20_000, 50_000  # of events, and of each list of items or users
@@ -105,7 +106,7 @@ def preview(
 ) -> Preview:
     """What the cleaning rules of a spec, whose paths are relative to `base`, would remove from all of its events and of
     `feedback`; nothing is built. Raises what `ingest` does of the event files, and InvalidSpec without a rule."""
-    if spec.clean == CleanSection():
+    if not reasons_of(spec):
         raise InvalidSpec(
             "the spec has no cleaning rule", remedy="write some under [clean], such as least_events_per_user = 5"
         )
@@ -116,7 +117,8 @@ def preview(
         sources = sources_of(spec.events, base)
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                staged = check_events(connection, spec, sources, now, feedback, scratch=folder / "scratch")
+                of = Materials(spec, base, feedback=feedback)
+                staged = check_events(connection, of, sources, now, scratch=folder / "scratch")
                 tell(0.9, "counting what is removed")
                 refused = event_refusals(connection, staged, spec)
                 return Preview(
@@ -157,9 +159,7 @@ def rehearse(
         cut, whole, listed = _cut(spec, base, copies, rows=rows)
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                refused, quality = make(
-                    connection, made, cut, base=copies, now=now, tell=_silent, feedback=None, judge=judge
-                )
+                refused, quality = make(connection, made, Materials(cut, copies), now=now, tell=_silent, judge=judge)
         except DatabaseError as error:
             raise explained(error, memory_limit) from error
         except UnreadableFile as error:

@@ -19,14 +19,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from core.ops import feedback, jobs, roles, trail
-from core.ops.builds import record_build, recorded
+from core.ops.builds import BuildRow, current_build, record_build, recorded
 from core.ops.jobrow import FINAL
 from core.ops.ledger import Ledger, utc_now
 from core.ops.schema import jobs as jobs_table
 from core.ops.worker import JobContext
 from data import uploads
 from data.errors import Conflict, DamagedArtefact, InvalidSpec, SchemaMismatch
-from data.ingest import Birth, IngestResult, Progress, ingest, noted, published
+from data.ingest import Birth, IngestResult, ingest, noted, published
+from data.making import Progress
 from data.reading.places import fingerprints
 from data.spec import DatasetSpec, parse_spec
 from data.uploads import Limits, Upload
@@ -41,7 +42,7 @@ Told = Callable[[str], None]
 @dataclass(frozen=True)
 class Order:
     """What is to be made a build, and for whom. files: the name and sha256 that each file must have; empty: whatever
-    they are. upload: whose files these are; job: that does it."""
+    they are. upload: whose files these are; job: that does it. append: only what the current build has not."""
 
     spec: DatasetSpec
     base: Path
@@ -49,6 +50,7 @@ class Order:
     files: tuple[tuple[str, str], ...] = ()
     upload: str | None = None
     job: str | None = None
+    append: bool = False
 
 
 # ---- uploads
@@ -104,14 +106,17 @@ def submit_upload(ledger: Ledger, home: Path, upload_id: str, text: str, *, by: 
     return jobs.submit(ledger, kind=KIND, payload=payload, dataset=spec.name, now=now, check=check)
 
 
-def submit_named(ledger: Ledger, specs: Path, name: str, *, seen: str, by: str, now: datetime) -> str:
+def submit_named(
+    ledger: Ledger, specs: Path, name: str, *, seen: str, by: str, now: datetime, append: bool = False
+) -> str:
     """Queue the job that makes a build of a spec in the folder of specs, whose text was seen before with this sha256;
-    its id. Raises NotAllowed, InvalidSpec, and Conflict where it has changed since."""
+    its id. append: only of files that the current build has not. Raises NotAllowed, InvalidSpec, and Conflict where it
+    has changed since."""
     roles.require(ledger, by, roles.Act.INGEST)
     text = named_spec(specs, name)
     if digest_of(text) != seen:
         raise Conflict(f"{name} has changed since it was tried", remedy="look at it, and try it again")
-    payload = {"spec": text, "base": str(specs.resolve()), "named": name, "by": by}
+    payload = {"spec": text, "base": str(specs.resolve()), "named": name, "by": by, "append": append}
     return jobs.submit(ledger, kind=KIND, payload=payload, dataset=parse_spec(text, origin=name).name, now=now)
 
 
@@ -145,6 +150,7 @@ def order_of(home: Path, job_id: str, payload: Mapping[str, Any]) -> Order:
         files=tuple((name, digest) for name, digest in payload.get("files", ())),
         upload=upload_id,
         job=job_id,
+        append=payload.get("append", False),
     )
 
 
@@ -205,24 +211,38 @@ def bring(
 ) -> dict[str, Any]:
     """Make a build as ordered, with the feedback that there is, and make it current; the `ingest` JSON.
 
-    build_id: of a job's build, which is found again where an earlier attempt published or recorded it. Raises
-    NotAllowed, DamagedArtefact (a file is not the one that was seen), and what `data.ingest.ingest` does.
+    build_id: of a job's build, which is found again where an earlier attempt published or recorded it. Where an order
+    to append finds nothing new, the current build stays, and the JSON says `unchanged`. Raises NotAllowed,
+    DamagedArtefact (a file is not the one that was seen), UnknownDataset (nothing to append to), Conflict (another
+    build became current meanwhile), and what `data.ingest.ingest` does.
     """
     roles.require(ledger, order.by, roles.Act.INGEST)
-    made = None
+    made, before = None, current_build(ledger, order.spec.name) if order.append else None
     if build_id is not None:
         if (facts := recorded(ledger, build_id)) is not None:
             return facts
         made = _published(home, build_id)
     if made is None:
-        made = _made(ledger, home, order, build_id=build_id, threads=threads, progress=progress)
+        made = _made(ledger, home, order, build_id=build_id, before=before, threads=threads, progress=progress)
+        if before is not None and made.build_id == before.build_id:
+            return dict(before.facts) | _told_of(made) | {"unchanged": True}
     elif progress is not None:
         progress(PUBLISHING, "publishing")
     kept = noted(made.path)
     detail = {"files": _named(kept["files"])} | {
         name: value for name, value in (("upload", order.upload), ("job", order.job)) if value is not None
     }
-    return record(ledger, made, feedback=kept["feedback"], feedback_to=kept["feedback_to"], by=order.by, detail=detail)
+    if before is not None:
+        detail["onto"] = before.build_id
+    return record(
+        ledger,
+        made,
+        feedback=kept["feedback"],
+        feedback_to=kept["feedback_to"],
+        by=order.by,
+        detail=detail,
+        instead_of=None if before is None else before.build_id,
+    )
 
 
 def record(
@@ -257,7 +277,11 @@ def record(
         instead_of=instead_of,
         note=note,
     )
-    return told | {"quality": made.quality, "tz": made.facts.spec.events.tz}
+    return told | _told_of(made)
+
+
+def _told_of(made: IngestResult) -> dict[str, Any]:
+    return {"quality": made.quality, "tz": made.facts.spec.events.tz}
 
 
 def _published(home: Path, build_id: str) -> IngestResult | None:
@@ -272,7 +296,14 @@ def _published(home: Path, build_id: str) -> IngestResult | None:
 
 
 def _made(
-    ledger: Ledger, home: Path, order: Order, *, build_id: str | None, threads: int, progress: Progress | None
+    ledger: Ledger,
+    home: Path,
+    order: Order,
+    *,
+    build_id: str | None,
+    before: BuildRow | None,
+    threads: int,
+    progress: Progress | None,
 ) -> IngestResult:
     dataset = order.spec.name
     files = fingerprints(order.spec, order.base)
@@ -280,7 +311,7 @@ def _made(
     if other := next((name for name, digest in order.files if (name, digest) not in found), None):
         raise DamagedArtefact(f"{other} is not the file that was tried", remedy="drop the upload, and bring it again")
     upto = feedback.watermark(ledger, dataset)
-    acts = feedback.events(ledger, dataset, upto=upto)
+    acts = feedback.events(ledger, dataset, after=0 if before is None else before.feedback_to, upto=upto)
     birth = Birth(
         noted={"feedback_to": upto, "feedback": acts.num_rows, "files": files},
         refused_to=refused_of(home, order.job or dataset),
@@ -295,6 +326,7 @@ def _made(
         progress=progress,
         feedback=acts,
         birth=birth,
+        onto=None if before is None else before.path,
     )
 
 

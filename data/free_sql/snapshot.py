@@ -15,7 +15,8 @@ import pyarrow as pa
 from data.errors import StoreError, UnknownBuild
 from data.free_sql.files import Privilege, snapshot_path
 from data.free_sql.suppression import Mask, hidden_cells
-from data.ingest import explained, sql
+from data.ingest import explained
+from data.making import sql
 from data.publish import full_disk_reported, move_whole, temporary_folder
 from data.warehouse import Connection, DatabaseError, Warehouse, build_connection
 

@@ -54,6 +54,16 @@ class StagedFile:
         before = np.searchsorted(records - np.arange(len(records)), ordinals, side="right")
         return ordinals + before + 1 + self.header_lines
 
+    def stretches(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The ordinals of staged rows whose lines do not follow the row before, and their lines."""
+        if self.lines is not None:
+            begins = np.flatnonzero(np.diff(self.lines, prepend=-1) != 1)
+            return begins, self.lines[begins]
+        records = np.array(sorted(reject.line for reject in self.rejects), dtype=np.int64) - 1 - self.header_lines
+        begins = np.unique(np.concatenate([[0], records - np.arange(len(records))]))
+        begins = begins[begins < self.count]
+        return begins, self.line_of(begins)
+
 
 @dataclass(frozen=True)
 class Staged:

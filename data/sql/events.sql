@@ -1,8 +1,8 @@
 -- By user, time and place in the files, which is the event_id: a gap in these is a row in quarantine. A user's events lie
--- together, so that they are found without an index and need no sorting. Names take the place of numbers after the sort.
+-- together, so that they are found without an index and need no sorting. $places: how many an older build has. Names take the place of numbers after the sort.
 CREATE TABLE build.events AS
 WITH ordered AS (
-    SELECT row_no AS event_id, users.user_id, items.item_id, ts, kind_code, value, rest, file
+    SELECT row_no + $places AS event_id, users.user_id, items.item_id, ts, kind_code, value, rest, file
     FROM accepted
     JOIN accepted_users AS u ON u.code = user_code
     JOIN build.users AS users ON users.key = u.key

@@ -49,3 +49,14 @@ FROM placed
 JOIN build.users ON users.key = placed."user"
 WHERE reason IS NULL
 ORDER BY user_id, ts, event_id;
+
+CREATE TABLE build.files AS FROM old.files;
+INSERT INTO build.files BY NAME
+SELECT 'feedback' AS source, places AS place, count(feedback_id) AS staged, count(feedback_id) AS read, 0 AS unzoned,
+    0 AS clock_changes, '' AS read_as, $build_id AS build_id
+FROM old.facts LEFT JOIN weighed ON true GROUP BY places;
+
+CREATE TABLE build.lines AS FROM old.lines;
+INSERT INTO build.lines
+SELECT (SELECT places FROM old.facts) + row_number() OVER (ORDER BY feedback_id) - 1 AS place, feedback_id AS line
+FROM weighed;

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,9 +25,10 @@ from core.ops.processes import Process
 from core.ops.prune import prune
 from core.ops.trail import trail
 from data import uploads
-from data.errors import Conflict, DamagedArtefact, InvalidSpec, NotAllowed, UnknownUpload
-from data.ingest import noted
+from data.errors import Conflict, DamagedArtefact, InvalidSpec, NotAllowed, UnknownDataset, UnknownUpload
+from data.ingest import IngestResult, noted
 from data.publish import sha256_of
+from data.spec import parse_spec
 from data.uploads import Limits, Upload
 from data.warehouse import Warehouse, verify_build
 
@@ -258,3 +260,53 @@ def test_old_uploads_go_and_those_that_a_job_waits_for_stay(tmp_path: Path, ledg
     file = [("log.csv", io.BytesIO(log(5)))]
     fresh = intake.receive(ledger, tmp_path, file, limits=LIMITS, by="ann", now=later)
     assert {one.upload_id for one in uploads.uploads(tmp_path)} == {used.upload_id, fresh.upload_id}
+
+
+DAYS = SPEC.replace("log.csv", "day*.csv")
+
+
+def append(ledger: Ledger, home: Path, base: Path) -> dict[str, Any]:
+    return intake.bring(ledger, home, intake.Order(parse_spec(DAYS), base, "ann", append=True))
+
+
+def test_each_day_goes_on_from_the_current_build_with_what_came_back_since(tmp_path: Path, ledger: Ledger) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    (base / "day0.csv").write_bytes(log(20))
+    with pytest.raises(UnknownDataset):
+        append(ledger, home, base)
+    first = intake.bring(ledger, home, intake.Order(parse_spec(DAYS), base, "ann"))
+    assert append(ledger, home, base)["unchanged"]
+    feedback.append(ledger, "log", [Feedback("u1", "i1", "click", datetime(2025, 1, 1, tzinfo=UTC))], now=utc_now())
+    second = append(ledger, home, base)
+    assert (second["read"], second["feedback"]) == (21, 1)
+    (base / "day1.csv").write_bytes(log(31, bad=10))
+    third = append(ledger, home, base)
+    assert (third["read"], third["quarantined"], third["feedback"]) == (52, 4, 0)
+    assert append(ledger, home, base)["unchanged"]
+    assert current_build(ledger, "log").build_id == third["build_id"]
+    assert current_build(ledger, "log").feedback_to == 1
+    onto = [entry.detail.get("onto") for entry in trail(ledger) if entry.act == "ingest"]
+    assert sorted(onto, key=str) == sorted([None, first["build_id"], second["build_id"]], key=str)
+
+
+def test_a_day_takes_no_other_builds_place(tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    (base / "day0.csv").write_bytes(log(20))
+    whole = intake.Order(parse_spec(DAYS), base, "ann")
+    intake.bring(ledger, home, whole)
+    (base / "day1.csv").write_bytes(log(10))
+    real = intake.ingest
+    overtaken: list[str] = []
+
+    def overtaking(*args: Any, **more: Any) -> IngestResult:
+        if not overtaken:
+            overtaken.append("")
+            overtaken[0] = intake.bring(ledger, home, whole)["build_id"]
+        return real(*args, **more)
+
+    monkeypatch.setattr(intake, "ingest", overtaking)
+    with pytest.raises(Conflict):
+        append(ledger, home, base)
+    assert current_build(ledger, "log").build_id == overtaken[0]

@@ -68,6 +68,25 @@ def test_ingest_then_builds(shop: Path) -> None:
     assert build["current"] is True
 
 
+def test_a_day_is_appended_and_every_line_can_be_traced(shop: Path) -> None:
+    (shop.parent / "days").mkdir()
+    spec = shop.parent / "days.toml"
+    spec.write_text('[dataset]\nname = "days"\n[events]\nfiles = "days/*.csv"\nuser = "u"\nitem = "i"\nts = "t"\n')
+    home = shop.parent / "days-home"
+    (shop.parent / "days" / "one.csv").write_text("u,i,t\na,x,1700000000\nb,x,1700000001\n")
+    told(lodestar("ingest", str(spec), "--json", home=home))
+    (shop.parent / "days" / "two.csv").write_text("u,i,t\na,y,1700000002\nb,y,soon\n")
+    two = told(lodestar("ingest", str(spec), "--append", "--json", home=home))
+    assert (two["read"], two["accepted"]) == (4, 3)
+    assert "nothing new" in lodestar("ingest", str(spec), "--append", home=home).stdout
+    (row,) = told(lodestar("trace", "--line", "two.csv:2", "--json", home=home))["events"]
+    assert (row["user"], row["item"], row["build_id"]) == ("a", "y", two["build_id"])
+    assert "line 2 of one.csv" in lodestar("trace", "--event", "0", home=home).stdout
+    assert "refused: unreadable-time" in lodestar("trace", "--line", "two.csv:3", home=home).stdout
+    assert lodestar("trace", "--line", "two.csv:1", home=home).returncode == 1
+    assert lodestar("trace", home=home).returncode == 2
+
+
 def test_a_dry_run_foretells_and_orders_nothing(shop: Path) -> None:
     home = shop / "home"
     lodestar("ingest", str(shop / "shop.toml"), home=home)

@@ -81,8 +81,8 @@ def test_people_read_it_as_a_table_with_the_first_rows(log: Path) -> None:
 
 
 def test_it_is_of_a_spec_with_rules_and_of_nothing_else(log: Path) -> None:
-    for words in (("--guess", "--preview"), ("--preset", "news", "--preview")):
-        assert RUNNER.invoke(app, ["ingest", str(log / "log.csv"), *words]).exit_code == 2
+    for words in (("--guess",), ("--preset", "news"), ("--append",)):
+        assert RUNNER.invoke(app, ["ingest", str(log / "log.csv"), *words, "--preview"]).exit_code == 2
     (log / "log.toml").write_text(SPEC.partition("[clean]")[0])
     done = RUNNER.invoke(app, ["ingest", str(log / "log.toml"), "--preview", "--home", str(log / "home")])
     assert isinstance(done.exception, InvalidSpec) and "[clean]" in done.exception.remedy

@@ -63,8 +63,9 @@ class Shop:
 
 
 def write_shop(folder: Path) -> None:
-    """The CSVs that the README describes: 40 customers, each with a taste; the spec is the README's own text."""
+    """The CSVs that the README describes: 40 customers, each with a taste; the specs are the README's own text."""
     (folder / "shop.toml").write_text(SPEC, encoding="utf-8")
+    (folder / "cleaned.toml").write_text(f"{SPEC}\n{RULES}", encoding="utf-8")
     (folder / "acts.csv").write_text(ACTS, encoding="utf-8")
     rng = np.random.default_rng(0)
     with (folder / "products.csv").open("w", newline="", encoding="utf-8") as file:
@@ -124,7 +125,6 @@ def shop(environment: Path) -> Shop:
         words = [made.run_id if word == "RUN" else word for word in command]
         words += ["--config", "small.toml"] if command[0] == "train" else []
         made.said[command[0]] = answer(words)
-    (environment / "shop.toml").write_text(f"{SPEC}\n{RULES}", encoding="utf-8")
     return made
 
 
@@ -142,11 +142,11 @@ def test_a_command_of_the_readme_answers(shop: Shop, command: list[str]) -> None
 
 
 def test_the_rules_of_the_readme_are_previewed_and_kept_to(shop: Shop) -> None:
-    said = " ".join(answer(["ingest", "shop.toml", "--preview", "--home", "rules"]).split())
+    said = " ".join(answer(["ingest", "cleaned.toml", "--preview", "--home", "rules"]).split())
     assert "shop: read 1,000 rows, 0 of which could not be used" in said
     left = re.search(r"left: ([\d,]+) events of 40 users", said)
     assert left and int(left[1].replace(",", "")) < 1000, said
-    assert f"accepted {left[1]}," in " ".join(answer(["ingest", "shop.toml", "--home", "rules"]).split())
+    assert f"accepted {left[1]}," in " ".join(answer(["ingest", "cleaned.toml", "--home", "rules"]).split())
 
 
 def test_the_app_comes_up_and_stops(shop: Shop) -> None:

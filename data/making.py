@@ -1,0 +1,385 @@
+"""The tables of a build, made of a spec's sources: check every row, number users and items, sort, count, look at it.
+
+Of an older build (`Onto`) its events are taken on, with the numbers that its users and items have; only sources that it
+has not read are read, and those that have changed since take the place of what it had of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.catalogue import Listing, items_table, list_items, list_users, users_table
+from data.cleaning import REASONS, clean, reasons_of, tally, without_gone
+from data.errors import InvalidSpec, UnreadableFile
+from data.quality import checks, report
+from data.quarantine import SOUND, Refusals, event_refusals, listing_refusals
+from data.reading.places import sources_of
+from data.reading.rows import FEEDBACK, stage, stage_feedback
+from data.reading.staging import Source, Staged
+from data.spec import DatasetSpec, ItemsSection, UsersSection
+from data.warehouse import SCHEMA_VERSION, Connection
+
+Progress = Callable[[float, str], None]
+Judge = Callable[[Refusals], None]
+_MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
+_SAMPLE_ROWS = 100_000
+_FILES = pa.schema(
+    [
+        ("source", pa.string()),
+        ("sha256", pa.string()),
+        ("place", pa.int64()),
+        ("staged", pa.int64()),
+        ("read", pa.int64()),
+        ("unzoned", pa.int64()),
+        ("clock_changes", pa.int64()),
+        ("read_as", pa.string()),
+        ("build_id", pa.string()),
+    ]
+)
+_SWAP_MARGIN = 0.2  # by how much the crosswise match must be the better one
+
+
+@dataclass(frozen=True)
+class Onto:
+    """An older build that a new one goes on from: its file, its refused rows (the quarantine's SCHEMA), the number of
+    its places, and the names of those of its sources that are read anew."""
+
+    path: Path
+    refused: pa.Table
+    places: int
+    replaced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a build is made of. base: the folder that the spec's paths are relative to; sources: those of events that
+    are read, default all; digests: the sha256 of files by the names of their sources; feedback: as `ingest` says."""
+
+    spec: DatasetSpec
+    base: Path
+    sources: Sequence[Source] | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    feedback: pa.Table | None = None
+    onto: Onto | None = None
+
+
+def make(
+    connection: Connection, made: Path, of: Materials, *, now: datetime, tell: Progress, judge: Judge
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Fill the build file at `made`, beside which there is room; the refused rows of all files, and the quality report.
+
+    judge: hears what was refused before anything is built of the rest, and may raise. Raises besides what `ingest`
+    does of the files."""
+    spec, scratch = of.spec, made.parent / "scratch"
+    scratch.mkdir()
+    tell(0.02, "reading events")
+    if of.onto is not None:
+        connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(of.onto.path)})
+    sources = list(sources_of(spec.events, of.base) if of.sources is None else of.sources)
+    staged = check_events(connection, of, sources, now, scratch=scratch)
+    tell(0.45, "reading items and users")
+    items = list_items(connection, spec, _listed(spec.items, of.base, sources), scratch=scratch)
+    users = list_users(connection, spec, _listed(spec.users, of.base, sources), scratch=scratch)
+    items, users = without_gone(connection, spec, sql, items=items, users=users)
+    events_refused = event_refusals(connection, staged, spec)
+    accepted = _count(connection, "SELECT count(*) FROM accepted")
+    if staged.read != accepted + events_refused.num_rows:
+        raise AssertionError(f"rows went missing: {staged.read}, {accepted}, {events_refused.num_rows}")
+    sections = {"events": (events_refused, staged.read, spec.events.most_refused)}
+    for name, listing, section in (("items", items, spec.items), ("users", users, spec.users)):
+        sections[name] = (listing_refusals(name, listing), listing.read, section.most_refused if section else None)
+    refusals = Refusals(sections, accepted)
+    judge(refusals)
+    connection.register("known_items", pa.table({"key": items.keys}))
+    connection.register("known_users", pa.table({"key": users.keys}))
+    _refuse_swapped(connection, spec)
+    tell(0.55, "numbering users and items")
+    connection.execute("ATTACH $path AS build", {"path": str(made)})
+    _number(connection, of, "users", users_table(spec, users, _unlisted(connection, of, "users")))
+    _number(connection, of, "items", items_table(spec, items, _unlisted(connection, of, "items")))
+    tell(0.65, "writing events")
+    _write_events(connection, of, staged)
+    _write_places(connection, of, staged, build_id=made.stem)
+    tell(0.8, "counting for the pages")
+    summarise(connection, spec)
+    tell(0.9, "looking at the whole")
+    refused = _all_refused(of, refusals.rows)
+    _create(connection, "facts", _facts(connection, spec, refused, build_id=made.stem, now=now))
+    known = _counted(connection, of, refused, listings=(items, users))
+    found = checks(connection, sql("quality"), spec=spec, counted=known)
+    connection.execute("CHECKPOINT build; DETACH build")
+    return refused, report(found, staged, cleaned=tally(connection, spec, sql).as_json())
+
+
+def check_events(
+    connection: Connection, of: Materials, sources: Sequence[Source], now: datetime, *, scratch: Path
+) -> Staged:
+    """Leaves `checked` (every staged row, with a reason or none), `accepted` (those with none), `accepted_users` and
+    `accepted_items` (the keys that these name)."""
+    spec, section, feedback = of.spec, of.spec.events, of.feedback
+    staged = stage(
+        connection,
+        "raw_events",
+        sources,
+        columns=[section.user, section.item, section.ts, section.kind, section.value],
+        rest=section.context,
+        scratch=scratch,
+    )
+    if staged.read == 0 and not (of.onto and feedback):
+        raise UnreadableFile(
+            f"{', '.join(source.name for source in sources)}: a header and no rows",
+            remedy="export the events again",
+        )
+    unit = section.ts_unit or ("iso" if section.ts_format or not sources else _guessed_unit(connection, section.ts))
+    if feedback is not None and feedback.num_rows:
+        scale, n_context = _MICROSECONDS.get(unit), len(section.context)
+        staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
+    params = {
+        "has_kind": section.kind is not None,
+        "kind_value": section.kind_value,
+        "kind_words": [word.strip().lower() for word in spec.kinds],
+        "kind_names": [kind.strip() for kind in spec.kinds.values()],
+        "us_per_unit": _MICROSECONDS.get(unit),
+        "latest": now + timedelta(days=1),
+        "tz": section.tz,
+        "of_files": staged.of_files,
+        "format": section.ts_format,
+    }
+    run_statements(connection, sql("check_events"), params)
+    if section.drop_duplicates:
+        connection.execute(sql("mark_duplicates"))
+        if of.onto is not None:
+            connection.execute(sql("mark_known"), {"replaced": list(of.onto.replaced)})
+    clean(connection, spec, sql)
+    connection.execute(sql("accept_events"))
+    return staged
+
+
+def _guessed_unit(connection: Connection, column: str) -> str:
+    """s, ms, us or iso, by the size of the numbers in the time column. Raises InvalidSpec."""
+    row = _row(
+        connection,
+        "WITH sample AS (SELECT f2, try_cast(f2 AS DOUBLE) AS number, try_cast(f2 AS TIMESTAMPTZ) AS date"
+        " FROM raw_events WHERE rowid < $rows)"
+        " SELECT count(f2) AS n, count(*) FILTER (isfinite(number)) AS numbers, count(date) AS dates,"
+        " median(abs(number)) FILTER (isfinite(number)) AS middle, any_value(f2) AS example FROM sample",
+        rows=_SAMPLE_ROWS,
+    )
+    if row["n"] and max(row["numbers"], row["dates"]) == 0:
+        raise InvalidSpec(
+            f"events.ts: column {column!r} holds no times (for instance {row['example']!r})",
+            remedy="name the column of times, as ISO 8601 or seconds since 1970",
+        )
+    if row["numbers"] <= row["dates"]:
+        return "iso"
+    for unit, least, beyond in (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17)):
+        if least <= row["middle"] < beyond:
+            return unit
+    raise InvalidSpec(
+        f"events.ts: the numbers in column {column!r} are no times (for instance {row['example']!r})",
+        remedy='name the column of times; if these are times, say their unit: ts_unit = "s", "ms" or "us"',
+    )
+
+
+def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
+    """Raise InvalidSpec when the events' users are known as items and their items as users."""
+    row = _row(connection, sql("swapped"))
+    straight = row["users_in_users"] + row["items_in_items"]
+    if row["users_in_items"] + row["items_in_users"] > straight + _SWAP_MARGIN:
+        raise InvalidSpec(
+            f"events.user and events.item look swapped: the values of {spec.events.user!r} are keys of items",
+            remedy=f"try user = {spec.events.item!r} and item = {spec.events.user!r}",
+        )
+
+
+def _unlisted(connection: Connection, of: Materials, name: str) -> list[str]:
+    """Keys of users or items that only events name, in order of appearance; not those that the older build has."""
+    others = f"ANTI JOIN old.{name} USING (key)" if of.onto else ""
+    statement = f"SELECT key FROM accepted_{name} ANTI JOIN known_{name} USING (key) {others} ORDER BY first"  # noqa: S608
+    keys: list[str] = connection.sql(statement).to_arrow_table()["key"].to_pylist()
+    return keys
+
+
+def _number(connection: Connection, of: Materials, name: str, rows: pa.Table) -> None:
+    """Write users or items. Those of the older build keep their numbers, and what is not told of them anew."""
+    section = of.spec.users if name == "users" else of.spec.items
+    if of.onto is None:
+        _create(connection, name, rows)
+        return
+    connection.register("incoming", rows)
+    params = {"renewed": section is not None and bool(section.named)}
+    connection.execute(sql("number").format(table=name, number=name.removesuffix("s") + "_id"), params)
+    connection.unregister("incoming")
+
+
+def _write_events(connection: Connection, of: Materials, staged: Staged) -> None:
+    kinds = connection.sql("SELECT any_value(key) AS key FROM kind_keys GROUP BY code ORDER BY code").to_arrow_table()
+    params = {
+        "kinds": kinds["key"].to_pylist(),
+        "sources": [file.name for file in staged.files],
+        "context_names": list(of.spec.events.context),
+        "places": of.onto.places if of.onto else 0,
+    }
+    connection.execute(sql("events"), params)
+    if of.onto is not None:
+        run_statements(connection, sql("join_events"), {"replaced": list(of.onto.replaced)})
+
+
+def _write_places(connection: Connection, of: Materials, staged: Staged, *, build_id: str) -> None:
+    """files: the sources of events, which places their rows have, and of how many the time is in doubt; lines: the line
+    of each place where lines stop following one another."""
+    begun = of.onto.places if of.onto else 0
+    unzoned = _by_file(
+        connection, "SELECT file, count(*) AS n FROM checked WHERE unzoned AND reason IS NULL GROUP BY file"
+    )
+    changes = dict[int, int]()
+    if (events := of.spec.events).tz != "UTC":
+        params = {"tz": events.tz, "format": events.ts_format, "of_files": staged.of_files}
+        changes = _by_file(connection, sql("clock_changes"), **params)
+    files = [
+        {
+            "source": file.name,
+            "sha256": of.digests.get(file.name),
+            "place": begun + file.start,
+            "staged": file.count,
+            "read": file.count + len(file.rejects),
+            "unzoned": unzoned.get(number, 0),
+            "clock_changes": changes.get(number, 0),
+            "read_as": file.decoded,
+            "build_id": build_id,
+        }
+        for number, file in enumerate(staged.files, start=1)
+    ]
+    _create(connection, "files", pa.Table.from_pylist(files, schema=_FILES))
+    stretches = [file.stretches() for file in staged.files]
+    places = [begun + file.start + places for file, (places, _) in zip(staged.files, stretches, strict=True)]
+    lines = {
+        "place": np.concatenate([*places, np.zeros(0, np.int64)]),
+        "line": np.concatenate([*(lines for _, lines in stretches), np.zeros(0, np.int64)]),
+    }
+    _create(connection, "lines", pa.table(lines))
+    if of.onto is not None:
+        run_statements(connection, sql("join_files"), {"replaced": list(of.onto.replaced)})
+
+
+def _by_file(connection: Connection, statement: str, **params: Any) -> dict[int, int]:
+    found = connection.sql(statement, params=params or None).to_arrow_table()
+    return dict(zip(found["file"].to_pylist(), found["n"].to_pylist(), strict=True))
+
+
+def _all_refused(of: Materials, fresh: pa.Table) -> pa.Table:
+    """What was refused now, after what the older build has of sources that are not read anew."""
+    if of.onto is None:
+        return fresh
+    again = [name for name, part in (("items", of.spec.items), ("users", of.spec.users)) if part and part.named]
+    kept = of.onto.refused
+    stale = pc.and_(
+        pc.equal(kept["table"], "events"), pc.is_in(kept["source"], pa.array(of.onto.replaced, pa.string()))
+    )
+    stale = pc.or_(stale, pc.is_in(kept["table"], pa.array(again, pa.string())))
+    return pa.concat_tables([kept.filter(pc.invert(stale)), fresh])
+
+
+def _counted(
+    connection: Connection, of: Materials, refused: pa.Table, *, listings: tuple[Listing, ...]
+) -> dict[str, tuple[int, int]]:
+    """Checks that need what the build does not keep: (n, of)."""
+    spec = of.spec
+    of_events = refused.filter(pc.is_in(refused["table"], pa.array(["events", FEEDBACK])))
+    faulty = pc.sum(pc.invert(pc.is_in(of_events["reason"], SOUND))).as_py() or 0
+    files = _row(
+        connection,
+        "SELECT CAST(sum(read) AS BIGINT) AS read, CAST(sum(unzoned) AS BIGINT) AS unzoned,"
+        " CAST(sum(clock_changes) AS BIGINT) AS clock_changes FROM build.files",
+    )
+    events = _count(connection, "SELECT count(*) FROM build.events")
+    counted = {
+        "refused-rows": (faulty, files["read"]),
+        "refused-listings": (sum(len(it.refused) for it in listings), sum(it.read for it in listings)),
+        "times-without-zone": (files["unzoned"], events),
+    }
+    if reasons_of(spec):
+        counted["cleaned-rows"] = (pc.sum(pc.is_in(of_events["reason"], pa.array(REASONS))).as_py() or 0, files["read"])
+    if spec.events.tz != "UTC":
+        counted["clock-changes"] = (files["clock_changes"], events)
+    for name, counts, number, section in (
+        ("items", "item_counts", "item_id", spec.items),
+        ("users", "people", "user_id", spec.users),
+    ):
+        if section is not None and section.named:
+            statement = (
+                f"SELECT coalesce(sum(events), 0) FROM build.{counts} JOIN build.{name} USING ({number})"  # noqa: S608
+                f" ANTI JOIN known_{name} USING (key)"
+            )
+            counted[f"unlisted-{name}"] = (_count(connection, statement), events)
+    return counted
+
+
+def summarise(connection: Connection, spec: DatasetSpec) -> None:
+    """Count beforehand, in the attached `build`, what pages ask of all its events, and of their sessions where the spec
+    has any."""
+    run_statements(connection, sql("summaries"), {"n_users": _count(connection, "SELECT count(*) FROM build.users")})
+    if spec.sessions is not None:
+        run_statements(connection, sql("sessions"), {"gap_us": round(spec.sessions.gap_minutes * 60e6)})
+
+
+def _create(connection: Connection, name: str, rows: pa.Table) -> None:
+    connection.register("incoming", rows)
+    connection.execute(f"CREATE TABLE build.{name} AS SELECT * FROM incoming")  # noqa: S608 - own names
+    connection.unregister("incoming")
+
+
+def _facts(connection: Connection, spec: DatasetSpec, refused: pa.Table, *, build_id: str, now: datetime) -> pa.Table:
+    row = _row(
+        connection,
+        "SELECT (SELECT count(*) FROM build.users) AS n_users, (SELECT count(*) FROM build.items) AS n_items,"
+        " (SELECT CAST(sum(read) AS BIGINT) FROM build.files) AS read, count(*) AS accepted, count(*) AS n_events,"
+        " (SELECT max(place + staged) FROM build.files) AS places, min(ts) AS first_ts, max(ts) AS last_ts"
+        " FROM build.events",
+    )
+    row["quarantined"] = pc.sum(pc.is_in(refused["table"], pa.array(["events", FEEDBACK]))).as_py() or 0
+    if row["read"] != row["accepted"] + row["quarantined"]:
+        raise AssertionError(f"rows went missing: {row}")
+    told = {
+        "build_id": build_id,
+        "dataset": spec.name,
+        "task": spec.task,
+        "created": now,
+        "schema_version": SCHEMA_VERSION,
+        "licence": spec.licence,
+        "source": spec.source,
+        "spec": spec.to_toml(),
+        **row,
+    }
+    return pa.Table.from_pylist([told])
+
+
+def _listed(section: ItemsSection | UsersSection | None, base: Path, events: list[Source]) -> list[Source]:
+    return sources_of(section, base) if section and section.named else events
+
+
+def _row(connection: Connection, sql: str, **params: Any) -> dict[str, Any]:
+    row: dict[str, Any] = connection.sql(sql, params=params or None).to_arrow_table().to_pylist()[0]
+    return row
+
+
+def _count(connection: Connection, sql: str, **params: Any) -> int:
+    return int(next(iter(_row(connection, sql, **params).values())))
+
+
+def run_statements(connection: Connection, statements: str, params: Mapping[str, Any]) -> None:
+    """Run several statements, each with those of the `params` that it names."""
+    for statement in connection.extract_statements(statements):
+        connection.execute(statement, {name: params[name] for name in statement.named_parameters})
+
+
+def sql(name: str) -> str:
+    """The statements of a file in data/sql."""
+    return (resources.files("data") / "sql" / f"{name}.sql").read_text(encoding="utf-8")

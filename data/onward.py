@@ -1,0 +1,134 @@
+"""What an older build of a data set leaves to read: sources of events that it has not, and those that have changed.
+
+A source is known by its name and by its bytes. One of another name with the same bytes was only renamed; one of the
+same name with other bytes was corrected, and takes the place of what the build has of it. A source that is gone stays
+in the build: whoever brings a file a day need not keep them all.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data import reads
+from data.cleaning import reasons_of
+from data.errors import Conflict, InvalidSpec, UnreadableFile
+from data.making import Materials, Onto
+from data.publish import sha256_of
+from data.quarantine import SCHEMA
+from data.reading.places import sources_of
+from data.reading.staging import Source
+from data.spec import DatasetSpec
+from data.warehouse import Warehouse, verify_build
+
+_FREE = frozenset(
+    {"files", "most_refused", "encoding", "delimiter"}
+)  # of a section: what may differ from build to build
+
+
+def digests_of(sources: Sequence[Source]) -> dict[str, str]:
+    """The sha256 of each file by the name of its source. Raises UnreadableFile."""
+    try:
+        return {source.name: sha256_of(source.path) for source in sources if source.query is None}
+    except OSError as error:
+        raise UnreadableFile(
+            f"{error.filename} cannot be read: {error.strerror or error}",
+            remedy="check the spec's path, and its permissions",
+        ) from error
+
+
+def materials(spec: DatasetSpec, base: Path, feedback: pa.Table | None) -> Materials:
+    """All that a spec names."""
+    sources = sources_of(spec.events, base)
+    return Materials(spec, base, sources, digests_of(sources), feedback)
+
+
+def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None, *, quarantine: Path) -> Materials:
+    """What a build that goes on from the one at `path` is made of. quarantine: that one's refused rows.
+
+    Raises InvalidSpec (the events come from a database, or the spec reads files otherwise than the build did, or either
+    has cleaning rules), Conflict
+    (a corrected source had rows that others were duplicates of), and what `verify_build` does.
+    """
+    verify_build(path)
+    if spec.events.database is not None:
+        raise InvalidSpec(
+            "events.database: what of it is new cannot be told, so that no build can go on from another",
+            remedy="ingest it whole, or export each day's events to a file",
+        )
+    everything = materials(spec, base, feedback)
+    with Warehouse.open(path) as warehouse:
+        _refuse_other(spec, warehouse.facts.spec)
+        _refuse_rules(spec, warehouse.facts.spec)
+        files = reads.files(warehouse).to_pylist()
+    fresh, replaced = _unread(everything.sources or (), everything.digests, files)
+    refused = pq.read_table(quarantine).cast(SCHEMA)
+    if replaced and (n := _duplicates_elsewhere(refused, replaced)):
+        raise Conflict(
+            f"{replaced[0]} has changed, and {n:,} rows of other files were refused as duplicates: whether they still"
+            " are cannot be told",
+            remedy="ingest everything anew",
+        )
+    places = max((one["place"] + one["staged"] for one in files), default=0)
+    onto = Onto(path, refused, places, tuple(replaced))
+    return Materials(spec, base, fresh, everything.digests, feedback, onto)
+
+
+def _unread(
+    sources: Sequence[Source], digests: dict[str, str] | Any, files: Sequence[dict[str, Any]]
+) -> tuple[list[Source], list[str]]:
+    """The sources that have to be read, and the names of those among them that the build has otherwise."""
+    known = {one["source"]: one["sha256"] for one in files}
+    others = [source for source in sources if known.get(source.name) != digests[source.name]]
+    kept = {source.name for source in sources} - {source.name for source in others}
+    renamed = Counter(sha256 for name, sha256 in known.items() if name not in kept and sha256)
+    fresh = []
+    for source in others:
+        if source.name not in known and renamed[digests[source.name]]:
+            renamed[digests[source.name]] -= 1
+        else:
+            fresh.append(source)
+    return fresh, [source.name for source in fresh if source.name in known]
+
+
+def _refuse_other(spec: DatasetSpec, before: DatasetSpec) -> None:
+    """Raise InvalidSpec where a row would be read otherwise than the build read it."""
+    if spec.name != before.name:
+        raise InvalidSpec(f"the build is of {before.name}, the spec of {spec.name}", remedy="name the data set's spec")
+    now, then = _reading(spec), _reading(before)
+    for name in now:
+        if now[name] != then[name]:
+            raise InvalidSpec(
+                f"[{name.partition('.')[0]}] {name} is not what the build was made with",
+                remedy="ingest everything anew",
+            )
+
+
+def _refuse_rules(*specs: DatasetSpec) -> None:
+    """Raise InvalidSpec where a cleaning rule is on, or was: who has too many events, or too few, is told by all of
+    them, also by those that the older build does without."""
+    if any(reasons_of(spec) for spec in specs):
+        raise InvalidSpec(
+            "[clean] what its rules remove depends on the rows of all files, also of those that are not read again",
+            remedy="ingest everything anew",
+        )
+
+
+def _reading(spec: DatasetSpec) -> dict[str, Any]:
+    """What decides how rows are read, by its name in the spec."""
+    found: dict[str, Any] = {"kinds": spec.kinds, "derive": spec.derive}
+    for name, section in (("events", spec.events), ("items", spec.items), ("users", spec.users)):
+        told = {} if section is None else section.model_dump()
+        found |= {f"{name}.{key}": value for key, value in told.items() if key not in _FREE}
+        found[name] = section is not None and section.named
+    return found
+
+
+def _duplicates_elsewhere(refused: pa.Table, replaced: Sequence[str]) -> int:
+    twice = pc.and_(pc.equal(refused["reason"], "duplicate"), pc.equal(refused["table"], "events"))
+    elsewhere = pc.invert(pc.is_in(refused["source"], pa.array(replaced, pa.string())))
+    return pc.sum(pc.and_(twice, elsewhere)).as_py() or 0

@@ -1,0 +1,8 @@
+-- The older build's events, but those of sources that are read anew, and the new ones among them.
+CREATE TABLE build.joined AS
+FROM old.events WHERE NOT list_contains(CAST($replaced AS VARCHAR[]), source)
+UNION ALL
+FROM build.events
+ORDER BY user_id, ts, event_id;
+DROP TABLE build.events;
+ALTER TABLE build.joined RENAME TO events;

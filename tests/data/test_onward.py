@@ -1,0 +1,255 @@
+"""A build that goes on from an older one holds what an ingest of everything does, and each event tells its line."""
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data import reads
+from data.errors import Conflict, InvalidSpec, UnknownEvent
+from data.extend import extend
+from data.ingest import IngestResult, ingest
+from data.spec import DatasetSpec, parse_spec
+from data.warehouse import Warehouse, verify_build
+
+NOW = datetime(2025, 1, 1, tzinfo=UTC)
+SPEC = """
+[dataset]
+name = "shop"
+[events]
+files = "day*.csv"
+user = "who"
+item = "what"
+ts = "at"
+kind = "kind"
+value = "value"
+context = ["page"]
+drop_duplicates = {distinct}
+[items]
+files = "items.csv"
+key = "what"
+title = "title"
+[users]
+files = "users.csv"
+key = "who"
+attributes = ["plan"]
+"""
+
+
+def shop(distinct: bool = False) -> DatasetSpec:
+    return parse_spec(SPEC.format(distinct=str(distinct).lower()))
+
+
+def write_day(base: Path, name: str, rows: Sequence[str]) -> None:
+    (base / name).write_text("who,what,at,kind,value,page\n" + "".join(row + "\n" for row in rows))
+
+
+def write_lists(base: Path, *, items: int, plans: Sequence[str] = ("free", "pro")) -> None:
+    (base / "items.csv").write_text("what,title\n" + "".join(f"i{n},The {n}\n" for n in range(items)))
+    (base / "users.csv").write_text("who,plan\n" + "".join(f"u{n},{plans[n % len(plans)]}\n" for n in range(6)))
+
+
+def some_rows(rng: random.Random, n: int, *, day: int) -> list[str]:
+    """Good rows, rows that have to be refused, equal ones, late ones (of days before), quotes over two lines."""
+    rows = []
+    for _ in range(n):
+        at = 1_700_000_000 + 86_400 * rng.randint(max(day - 2, 0), day) + 600 * rng.randrange(144)
+        page = rng.choice(["", "home", "list", '"two\nlines"'])
+        rows.append(
+            f"u{rng.randrange(9)},i{rng.randrange(12)},{at},{rng.choice(['view', 'buy'])},{rng.randint(1, 3)},{page}"
+        )
+        if rng.random() < 0.1:
+            rows.append(
+                rng.choice([",i1,1700000000,view,1,", "u1,i1,soon,view,1,", "u1,i1,1700000000,view,1", rows[-1]])
+            )
+    return rows
+
+
+def made(spec: DatasetSpec, base: Path, home: Path, **more: object) -> IngestResult:
+    return ingest(spec, base=base, home=home, now=NOW, **more)  # type: ignore[arg-type]
+
+
+def told(result: IngestResult) -> dict[str, object]:
+    """What a build holds, by keys, whatever its numbers are."""
+    with Warehouse.open(result.path) as warehouse:
+        events = warehouse.run(
+            "SELECT users.key AS who, items.key AS what, ts, kind, value, context, source FROM events"
+            " JOIN users USING (user_id) JOIN items USING (item_id) ORDER BY ALL"
+        ).to_pylist()
+        users = warehouse.run("SELECT * EXCLUDE (user_id) FROM users ORDER BY key").to_pylist()
+        items = warehouse.run("SELECT * EXCLUDE (item_id) FROM items ORDER BY key").to_pylist()
+        order = warehouse.run(
+            "SELECT key, list((ts, item, kind) ORDER BY place) AS acts FROM (SELECT users.key AS key, events.ts AS ts,"
+            " items.key AS item, kind, events.rowid AS place FROM events JOIN users USING (user_id)"
+            " JOIN items USING (item_id)) GROUP BY key ORDER BY key"
+        ).to_pylist()
+        returns = warehouse.run("SELECT * FROM returns ORDER BY ALL").to_pylist()
+        people = warehouse.run(
+            "SELECT key, people.* EXCLUDE (user_id) FROM people JOIN users USING (user_id) ORDER BY key"
+        ).to_pylist()
+    refused = pq.read_table(result.quarantine).to_pylist()
+    checks = {one["check"]: (one["n"], one["of"]) for one in result.quality["checks"]}
+    facts = result.facts
+    counts = (facts.read, facts.accepted, facts.quarantined, facts.n_events, facts.n_users, facts.n_items)
+    return {
+        "events": events,
+        "order": order,
+        "users": users,
+        "items": items,
+        "returns": returns,
+        "people": people,
+        "refused": sorted(refused, key=str),
+        "checks": checks,
+        "counts": counts,
+        "span": (facts.first_ts, facts.last_ts),
+    }
+
+
+@pytest.mark.parametrize("distinct", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_days_brought_one_after_another_make_the_build_of_all_of_them(
+    tmp_path: Path, seed: int, distinct: bool
+) -> None:
+    rng, base, home = random.Random(seed), tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    spec = shop(distinct)
+    write_lists(base, items=8)
+    latest: Path | None = None
+    for day in range(3):
+        write_day(base, f"day{day}.csv", some_rows(rng, 30, day=day))
+        write_lists(base, items=8 + day, plans=("free", "pro", f"new{day}"))
+        going_on = made(spec, base, home, onto=latest)
+        assert going_on.read == going_on.accepted + going_on.quarantined
+        latest = going_on.path
+    verify_build(going_on.path)
+    assert told(going_on) == told(made(spec, base, home))
+
+
+def test_a_day_that_was_corrected_takes_the_place_of_what_it_was(tmp_path: Path) -> None:
+    rng, base, home = random.Random(3), tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    for day in range(3):
+        write_day(base, f"day{day}.csv", some_rows(rng, 20, day=day))
+    before = made(shop(), base, home)
+    write_day(base, "day1.csv", some_rows(rng, 15, day=1))
+    after = made(shop(), base, home, onto=before.path)
+    here, whole = told(after), told(made(shop(), base, home))
+    assert here.pop("checks") == whole.pop("checks")
+    assert here == whole
+    with Warehouse.open(after.path) as warehouse:
+        by = {one["source"]: one["build_id"] for one in reads.files(warehouse).to_pylist()}
+    assert by == {"day0.csv": before.build_id, "day1.csv": after.build_id, "day2.csv": before.build_id}
+
+
+def test_a_day_that_is_gone_stays_and_one_that_was_renamed_is_not_read_twice(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    write_day(base, "day1.csv", ["u1,i2,1700000001,view,1,"])
+    before = made(shop(), base, home)
+    (base / "day0.csv").unlink()
+    (base / "day1.csv").rename(base / "day1-again.csv")
+    write_day(base, "day2.csv", ["u2,i2,1700000002,view,1,"])
+    after = made(shop(), base, home, onto=before.path)
+    assert (after.read, after.accepted) == (3, 3)
+
+
+def test_where_nothing_is_new_the_build_stays(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,", "u1,i1,soon,view,1,"])
+    before = made(shop(), base, home)
+    after = made(shop(), base, home, onto=before.path)
+    assert (after.build_id, after.reasons, after.quality) == (before.build_id, before.reasons, before.quality)
+    assert len(list((home / "warehouse").glob("*.duckdb"))) == 1
+
+
+def test_what_would_be_read_otherwise_is_refused(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    before = made(shop(), base, home)
+    write_day(base, "day1.csv", ["u1,i1,1700000000,view,1,"])
+    with pytest.raises(InvalidSpec, match=r"events\.drop_duplicates"):
+        made(shop(distinct=True), base, home, onto=before.path)
+    other = parse_spec(SPEC.format(distinct="false").replace('"shop"', '"other"'))
+    with pytest.raises(InvalidSpec, match="of shop"):
+        made(other, base, home, onto=before.path)
+
+
+def test_a_correction_that_may_bring_refused_duplicates_back_asks_for_everything(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    write_day(base, "day1.csv", ["u1,i1,1700000000,view,1,", "u2,i1,1700000000,view,1,"])
+    before = made(shop(distinct=True), base, home)
+    write_day(base, "day0.csv", ["u3,i1,1700000000,view,1,"])
+    with pytest.raises(Conflict, match="1 rows of other files"):
+        made(shop(distinct=True), base, home, onto=before.path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_event_tells_its_line_and_every_line_its_event(tmp_path: Path, seed: int) -> None:
+    rng, base, home = random.Random(seed), tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    latest: IngestResult | None = None
+    for day in range(2):
+        write_day(base, f"day{day}.csv", some_rows(rng, 40, day=day))
+        latest = made(shop(), base, home, onto=latest and latest.path)
+    assert latest is not None
+    with Warehouse.open(latest.path) as warehouse:
+        numbers = warehouse.run("SELECT event_id FROM events")["event_id"].to_pylist()
+        seen = set()
+        for event_id in numbers:
+            (row,) = reads.lineage(warehouse, event_id).to_pylist()
+            text = (base / row["source"]).read_text().split("\n")[row["line"] - 1]
+            assert text.startswith(f"{row['user']},{row['item']},{row['ts'].timestamp():.0f},{row['kind']},")
+            assert reads.event_of_line(warehouse, row["source"], row["line"]) == event_id
+            seen.add((row["source"], row["line"]))
+        assert len(seen) == len(numbers) == latest.accepted
+        for row in pq.read_table(latest.quarantine).to_pylist():
+            assert reads.event_of_line(warehouse, row["source"], row["line"]) is None
+            (refused,) = reads.refusals_of_line(latest.quarantine, row["source"], row["line"]).to_pylist()
+            assert refused["reason"] == row["reason"]
+        assert reads.event_of_line(warehouse, "day0.csv", 10_000) is None
+        with pytest.raises(UnknownEvent):
+            reads.lineage(warehouse, 10_000)
+
+
+def test_feedback_tells_its_number(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    acts = pa.table(
+        {
+            "feedback_id": [7, 9],
+            "user": ["u1", "u9"],
+            "item": ["i2", "i3"],
+            "ts": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 2, pa.timestamp("us", "UTC")),
+            "kind": ["click", "click"],
+            "value": pa.array([None, None], pa.float64()),
+        }
+    )
+    before = made(shop(), base, home)
+    for after in (
+        extend(before.path, acts, home=home, now=NOW),
+        made(shop(), base, home, onto=before.path, feedback=acts),
+    ):
+        with Warehouse.open(after.path) as warehouse:
+            lines = [reads.lineage(warehouse, event_id).to_pylist()[0] for event_id in (1, 2)]
+        assert [(one["source"], one["line"], one["user"]) for one in lines] == [
+            ("feedback", 7, "u1"),
+            ("feedback", 9, "u9"),
+        ]
+        assert [one["build_id"] for one in lines] == [after.build_id] * 2
