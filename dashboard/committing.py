@@ -78,10 +78,12 @@ def stopped_by(here: Place, job: JobRow) -> None:
 
 
 def result(here: Place, job: JobRow) -> None:
-    """The build that a job made: its report, and what changed."""
+    """The build that a job made, or found to hold everything already: its report, and what changed."""
     t = here.t
+    if (job.result or {}).get("unchanged"):
+        parts.note(t("bring.unchanged"))
     try:
-        s = at_build(here, build_of(here.ledger, intake.build_id_of(job.job_id)))
+        s = at_build(here, build_of(here.ledger, (job.result or {})["build_id"]))
     except UnknownBuild as error:
         parts.problem(t, error)
         return

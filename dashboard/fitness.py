@@ -78,8 +78,10 @@ def sources(s: Scene) -> None:
             "name": st.column_config.TextColumn(t("column.file")),
             "rows": st.column_config.NumberColumn(t("column.rows"), format="localized", width="small"),
             "read_as": st.column_config.TextColumn(t("column.read_as"), width="medium"),
+            "build_id": st.column_config.TextColumn(t("column.read_by"), width="small"),
         },
     )
+    parts.note(t.md("datasets.traced"))
 
 
 def since(s: Scene) -> None:

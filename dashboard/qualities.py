@@ -59,8 +59,9 @@ def cleaned(quality: Mapping[str, Any], words: Words) -> pd.DataFrame:
 
 
 def sources(quality: Mapping[str, Any]) -> pd.DataFrame:
-    """name, rows, unsplit, read_as; a row a source, in the order in which they were read."""
-    return pd.DataFrame(quality["sources"], columns=["name", "rows", "unsplit", "read_as"])
+    """name, rows, unsplit, read_as, build_id (which build read it); a row a source, in the order in which they were
+    read."""
+    return pd.DataFrame(quality["sources"], columns=["name", "rows", "unsplit", "read_as", "build_id"])
 
 
 def differences(before: BuildFacts, now: BuildFacts, words: Words) -> pd.DataFrame:

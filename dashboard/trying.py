@@ -209,6 +209,7 @@ def commit(here: Place, it: Tried, found: Rehearsal, one: Upload | None) -> None
     blocked = sound == 0 or (found.stopped is not None and found.whole)  # of all rows, rules may leave some
     if blocked:
         parts.note(t("bring.blocked"))
+    append = it.named and it.dataset in known and st.checkbox(t("bring.append"), help=t("bring.append_means"))
     st.button(
         t("bring.commit"),
         type="primary",
@@ -223,7 +224,7 @@ def commit(here: Place, it: Tried, found: Rehearsal, one: Upload | None) -> None
     if wanted != it.text or blocked:  # of a form that was changed at the same moment nothing is made
         return
     try:
-        job_id = ordered(here, it, one)
+        job_id = ordered(here, it, one, append=append)
     except LodestarError as error:
         parts.problem(t, error)
         return
@@ -239,14 +240,15 @@ def _try(it: Tried, one: Upload | None) -> None:
             uploads.keep_draft(one, it.text)
 
 
-def ordered(here: Place, it: Tried, one: Upload | None) -> str:
-    """The id of the job that makes the build; a supervisor is there. Raises NotAllowed, Conflict, InvalidSpec,
+def ordered(here: Place, it: Tried, one: Upload | None, *, append: bool) -> str:
+    """The id of the job that makes the build; a supervisor is there. append: of files that the current build has not.
+    Raises NotAllowed, Conflict, InvalidSpec,
     UnknownUpload, JobFailed."""
     now, by = datetime.now(UTC), actor()
     if one is not None:
         job_id = intake.submit_upload(here.ledger, here.home, one.upload_id, it.text, by=by, now=now)
     else:
         seen = intake.digest_of(it.text)
-        job_id = intake.submit_named(here.ledger, it.base, it.name, seen=seen, by=by, now=now)
+        job_id = intake.submit_named(here.ledger, it.base, it.name, seen=seen, by=by, now=now, append=append)
     ensure_supervisor(here.home, supervisor_argv(here.home))
     return job_id

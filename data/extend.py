@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from data.ingest import IngestResult, explained, publish_build
 from data.making import run_statements, sql, summarise
 from data.publish import full_disk_reported, temporary_folder
-from data.quality import Check, checks, quality_of, report
+from data.quality import checks, quality_of, report
 from data.quarantine import SCHEMA, counted
 from data.reading.rows import FEEDBACK
 from data.warehouse import Connection, DatabaseError, Warehouse, build_connection, verify_build
@@ -35,12 +35,11 @@ def extend(
         made = folder / f"{build_id}.duckdb"
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                refused, found = _make(connection, path, made, feedback, now=now)
+                refused, quality = _make(connection, path, made, feedback, now=now)
         except DatabaseError as error:
             raise explained(error, memory_limit) from error
         before = home / "quarantine" / f"{path.stem}.parquet"
         kept = pq.read_table(before).cast(SCHEMA) if before.is_file() else SCHEMA.empty_table()
-        quality = {**quality_of(path), "checks": report(found, None)["checks"]}
         everything = pa.concat_tables([kept, refused])
         target, quarantine = publish_build(made, home, everything, quality=quality)
     with Warehouse.open(target) as warehouse:
@@ -64,8 +63,8 @@ def extend(
 
 def _make(
     connection: Connection, path: Path, made: Path, feedback: pa.Table, *, now: datetime
-) -> tuple[pa.Table, list[Check]]:
-    """Fill the build file at `made`; what was refused of the feedback, and the quality of the whole."""
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Fill the build file at `made`; what was refused of the feedback, and the quality report of the whole."""
     with Warehouse.open(path) as warehouse:
         facts = warehouse.facts
     connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(path)})
@@ -99,8 +98,10 @@ def _make(
         {"build_id": made.stem, "now": now, "read": feedback.num_rows, "refused": refused.num_rows},
     )
     found = checks(connection, sql("quality"), spec=facts.spec, counted={})
+    files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
+    quality = report(found, files, cleaned=quality_of(path).get("cleaned", ()))
     connection.execute("CHECKPOINT build; DETACH build; DETACH old")
     refusals = pa.table(
         {name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA
     )
-    return refusals, found
+    return refusals, quality

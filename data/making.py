@@ -114,8 +114,9 @@ def make(
     _create(connection, "facts", _facts(connection, spec, refused, build_id=made.stem, now=now))
     known = _counted(connection, of, refused, listings=(items, users))
     found = checks(connection, sql("quality"), spec=spec, counted=known)
+    files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
     connection.execute("CHECKPOINT build; DETACH build")
-    return refused, report(found, staged, cleaned=tally(connection, spec, sql).as_json())
+    return refused, report(found, files, cleaned=tally(connection, spec, sql).as_json())
 
 
 def check_events(

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from data.reading.staging import Staged
+import pyarrow as pa
+
 from data.spec import DatasetSpec
 from data.warehouse import Connection, read_manifest
 
@@ -74,22 +75,20 @@ def checks(
     return sorted(judged, key=lambda one: (order.index(one.grade), list(GRADED).index(one.check)))
 
 
-def report(
-    found: Sequence[Check], staged: Staged | None, *, cleaned: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """What a build's manifest keeps: the checks, how each source was read (empty where there was none), and what each
-    cleaning rule removed, where there were rules."""
-    sources = [] if staged is None else staged.files
+def report(found: Sequence[Check], files: pa.Table, *, cleaned: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What a build's manifest keeps: the checks, how each source was read, and what each cleaning rule removed, where
+    there were rules. files: those of the build."""
     return {
         "checks": [asdict(one) for one in found],
         "sources": [
             {
-                "name": one.name,
-                "rows": one.count + len(one.rejects),
-                "unsplit": len(one.rejects),
-                "read_as": one.decoded,
+                "name": one["source"],
+                "rows": one["read"],
+                "unsplit": one["read"] - one["staged"],
+                "read_as": one["read_as"],
+                "build_id": one["build_id"],
             }
-            for one in sources
+            for one in files.to_pylist()
         ],
         **({"cleaned": list(cleaned)} if cleaned else {}),
     }
@@ -97,8 +96,8 @@ def report(
 
 def quality_of(build: Path) -> dict[str, Any]:
     """The report in the manifest of the build at `build`: checks[{check, n, of, grade, example}] and sources[{name,
-    rows, unsplit, read_as}], both empty for a build from before there was one; of one whose spec has cleaning rules,
-    cleaned[{reason, events, users, items}], too. Raises DamagedArtefact."""
+    rows, unsplit, read_as, build_id}], both empty for a build from before there was one; of one whose spec has cleaning
+    rules, cleaned[{reason, events, users, items}], too. Raises DamagedArtefact."""
     kept = read_manifest(build).get("quality")
     return kept if isinstance(kept, dict) else {"checks": [], "sources": []}
 

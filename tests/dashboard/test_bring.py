@@ -246,6 +246,20 @@ def test_a_spec_on_this_machine_is_run_as_it_is(opened: Opened, tmp_path: Path) 
     test.run()
     assert not test.exception and not test.error
     assert f"lodestar ingest {specs / 'shop.toml'}" in [block.value for block in test.code]
+    (specs / "more.csv").write_bytes(events())
+    text = (specs / "shop.toml").read_text().replace('"clicks.csv"', '["clicks.csv", "more.csv"]')
+    (specs / "shop.toml").write_text(text)
+    for unchanged in (False, True):
+        again = opened(tmp_path, spec="shop.toml")
+        again.button(key="bring-try").click().run()
+        again.checkbox[0].check().run()
+        again.button(key="bring-commit").click().run()
+        assert not again.exception and worked(tmp_path) == "succeeded"
+        again.run()
+        assert not again.exception and not again.error
+        assert (EN("bring.unchanged") in said(again)) == unchanged
+    with Ledger.open(tmp_path) as ledger:
+        assert len(builds(ledger)) == 2
     other = opened(tmp_path, spec="../../secret.toml")
     assert not other.exception and "there is no" in other.error[0].value
 

@@ -17,6 +17,7 @@ import pytest
 from data import cleaning
 from data.cleaning import REASONS, reasons_of
 from data.errors import InvalidSpec, TooManyRefused, UnreadableFile
+from data.extend import extend
 from data.ingest import IngestResult, ingest
 from data.quality import quality_of
 from data.rehearsal import examples, preview, rehearse
@@ -419,6 +420,24 @@ def test_no_build_goes_on_from_another_where_rules_are_on_or_were(tmp_path: Path
             made(tmp_path, newer, onto=before[older].path)
         assert error.value.remedy == "ingest everything anew"
     assert made(tmp_path, plain, onto=before["plain"].path).accepted == 600
+
+
+def test_what_came_back_is_taken_as_it_is_and_what_rules_removed_is_remembered(tmp_path: Path) -> None:
+    before = made(tmp_path, spec("least_events_per_user = 30"), log(1))
+    fed = pa.table(
+        {
+            "feedback_id": pa.array([1], pa.int64()),
+            "user": ["once"],
+            "item": ["i0"],
+            "ts": pa.array([datetime(2024, 6, 1, tzinfo=UTC)], pa.timestamp("us", tz="UTC")),
+            "kind": ["click"],
+            "value": pa.array([None], pa.float64()),
+        }
+    )
+    after = extend(before.path, fed, home=tmp_path / "home", now=NOW)
+    assert (after.read, after.accepted) == (before.read + 1, before.accepted + 1)
+    assert after.cleaned == before.cleaned != {} and after.quality["cleaned"] == before.quality["cleaned"]
+    assert made(tmp_path, spec("least_events_per_user = 30"), feedback=fed).accepted == before.accepted, "it goes then"
 
 
 def test_duplicates_go_first_and_as_what_they_are(tmp_path: Path) -> None:

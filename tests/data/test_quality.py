@@ -51,7 +51,13 @@ def test_a_quiet_log_has_nothing_to_tell(tmp_path: Path) -> None:
         "untitled-items"  # the spec names no titles
     }
     assert result.quality["sources"] == [
-        {"name": "events.csv", "rows": 100, "unsplit": 0, "read_as": "utf-8 (ASCII alone)"}
+        {
+            "name": "events.csv",
+            "rows": 100,
+            "unsplit": 0,
+            "read_as": "utf-8 (ASCII alone)",
+            "build_id": result.build_id,
+        }
     ]
     assert quality_of(result.path) == result.quality
 
@@ -212,7 +218,8 @@ def test_feedback_is_looked_at_with_the_rest(tmp_path: Path) -> None:
     fed = pa.table({**acts, "value": pa.array([None, None], pa.float64())})
     second = extend(first.path, fed, home=tmp_path / "home", now=NOW)
     assert check(second, "duplicate-events")[:2] == (1, 102)
-    assert second.quality["sources"] == first.quality["sources"]
+    fed_source = {"name": "feedback", "rows": 2, "unsplit": 0, "read_as": "", "build_id": second.build_id}
+    assert second.quality["sources"] == [*first.quality["sources"], fed_source]
     whole = ingest(
         parse_spec(SPEC + 'ts_format = "%Y-%m-%dT%H:%M:%S%z"\n'),
         base=tmp_path,
