@@ -3,6 +3,7 @@ Tab and Enter, on what was found chooses it. Whoever knows no key to type finds 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import streamlit as st
 
@@ -11,7 +12,8 @@ from dashboard.loaders import Subject
 from dashboard.scene import Scene
 from data.search import MOST, Found, Match
 
-WIDTH_PX = 560  # of the field with the busiest beside it
+WIDTH_PX, FIELD_PX = 560, 432  # with the busiest beside the field, and without
+LIST_PX, AT_ONCE = 340, 8  # more matches than these are scrolled
 BUSIEST = 10
 
 
@@ -39,13 +41,23 @@ def _choose(s: Scene, subject: Subject, chosen: str, ends: tuple[str, ...]) -> N
         st.rerun()
     state.keep("picked", None)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        typed = field(s, subject, key=f"find-{subject}")
-        with st.popover(s.t(f"find.busiest_{subject}"), type="tertiary", key=f"busiest-of-{subject}-{chosen}"):
-            rows(s, subject, loaders.busiest(s.build.path, subject, BUSIEST), key=f"busiest-{subject}", on_pick=pick)
+        typed = field(s, subject, key=f"find-{subject}", width=FIELD_PX)
+        if not typed:  # else Tab would lead there, not to the first match
+            with st.popover(s.t(f"find.busiest_{subject}"), type="tertiary", key=f"busiest-of-{subject}-{chosen}"):
+                busiest = loaders.busiest(s.build.path, subject, BUSIEST)
+                rows(s, subject, busiest, key=f"busiest-{subject}", on_pick=pick)
     matches(s, subject, typed, key=f"find-{subject}", on_pick=pick)
 
 
-def field(s: Scene, subject: Subject, *, key: str, label: str | None = None, hint: str | None = None) -> str:
+def field(
+    s: Scene,
+    subject: Subject,
+    *,
+    key: str,
+    label: str | None = None,
+    hint: str | None = None,
+    width: int | Literal["stretch"] = "stretch",
+) -> str:
     """The field to type into, under a label where one is given; what is typed, without space around it."""
     loaders.finder_soon(s.build.path, subject)
     named = s.t(f"profile.pick_{subject}")
@@ -55,6 +67,7 @@ def field(s: Scene, subject: Subject, *, key: str, label: str | None = None, hin
         live="200ms",
         placeholder=hint or named,
         label_visibility="visible" if label else "collapsed",
+        width=width,
         **state.filled(key, ""),
     )
     return (typed or "").strip()
@@ -70,7 +83,8 @@ def matches(s: Scene, subject: Subject, typed: str, *, key: str, on_pick: Callab
         state.fill(**{key: ""})
         on_pick(match)
 
-    with st.container(border=True, gap=None, key=f"found-{key}"):
+    tall = len(found.matches) > AT_ONCE
+    with st.container(border=True, gap=None, key=f"found-{key}", height=LIST_PX if tall else "content"):
         parts.note(say(s, found, typed))
         exact = [match for match in found.matches if match.how != "alike"]
         rows(s, subject, exact, key=key, on_pick=picked)

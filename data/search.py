@@ -34,7 +34,7 @@ _LETTERS_A_SLIP = 5  # one in so many letters begun may be wrong; a slip is a le
 _SHORTEST_FUZZY = 3  # letters: shorter words have nothing left when one is wrong
 _KINDS_OF_LETTERS = 16
 _NEAREST = 3
-_NEAR = 40.0
+_NEAR = 0.4
 _COMPARED = 50_000  # words at most, letter by letter
 _LOOKED_AT = 2_000  # for the nearest
 
@@ -127,9 +127,9 @@ class Finder:
             alike = self._alike(asked)
             more = (place == len(_ORDER)) & (alike >= ALIKE)
             place[more], score[more] = _ORDER.index("alike"), alike[more]
+            if place.min() == len(_ORDER):
+                return Found((), 0, self._nearest(alike) or self._nearest_word(max(asked, key=len)))
         found = np.flatnonzero(place < len(_ORDER))
-        if not found.size:
-            return Found((), 0, self._nearest(max(asked, key=len)))
         best = found[np.lexsort((found, -score[found], place[found]))][:most]
         return Found(tuple(self._match(i, _ORDER[max(place[i], 0)], float(score[i])) for i in best), int(direct.size))
 
@@ -216,10 +216,15 @@ class Finder:
         spread[self._entries[places]] = np.repeat(values, counts)
         return spread
 
-    def _nearest(self, word: str) -> tuple[Match, ...]:
-        """One entry each of the few words that are most like one, though not enough to be it."""
+    def _nearest(self, alike: _Floats) -> tuple[Match, ...]:
+        """The few entries that have most of what was asked, though not enough of it."""
+        first = np.argsort(-alike, kind="stable")[:_NEAREST]
+        return tuple(self._match(at, "alike", float(alike[at])) for at in first if alike[at] >= _NEAR)
+
+    def _nearest_word(self, word: str) -> tuple[Match, ...]:
+        """One entry each of the few words that are most like one, with more slips than are forgiven."""
         some = np.argsort(self._apart(word), kind="stable")[:_LOOKED_AT]
-        near = self._likeness(word, some, least=_NEAR, most=_NEAREST)
+        near = self._likeness(word, some, least=100 * _NEAR, most=_NEAREST)
         entries = {int(self._entries[self._starts[at]]): likeness for at, likeness in near.items()}
         return tuple(self._match(entry, "alike", likeness) for entry, likeness in entries.items())
 

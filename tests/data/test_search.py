@@ -94,6 +94,7 @@ def test_where_nothing_is_found_the_nearest_is_named(films: Finder) -> None:
     assert "a-1" in [match.key for match in films.find("amxlxe").nearest]
     assert films.find("amxlxe").matches == ()
     assert films.find("zzzzzz").nearest == ()
+    assert [match.key for match in films.find("shawshank lake ranger").nearest] == ["64"]  # has one of three words
 
 
 def test_one_wrong_letter_anywhere_in_a_key_is_found() -> None:
