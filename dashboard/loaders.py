@@ -20,6 +20,7 @@ from core.serve.client import ScorerClient
 from core.trust import gate, outcomes
 from core.trust.drift import Drift, drift_since
 from core.trust.outcomes import Outcomes
+from core.trust.unusual import Looked, unusual_days
 from dashboard.exploring import Choices
 from dashboard.publishing import Report, report_of
 from dashboard.querying import Results
@@ -65,6 +66,13 @@ def build_facts(path: Path) -> BuildFacts:
 @st.cache_data(**_TABLES)
 def activity(path: Path, tz: str, grain: reads.Grain) -> pd.DataFrame:
     return reads.activity(warehouse(path), tz=tz, grain=grain).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def unusual(path: Path, tz: str) -> Looked:
+    """Days of a zone that stand out."""
+    days = activity(path, tz, "day")
+    return unusual_days(days["period"].tolist(), days["events"].tolist(), days["users"].tolist())
 
 
 @st.cache_data(**_TABLES)
