@@ -85,6 +85,7 @@ def form(s: Scene, asked: Question) -> None:
     if not asked.of_everyone:
         st.button(
             t("explore.reset"),
+            key="explore-reset",
             icon=":material/groups:",
             type="tertiary",
             on_click=show,
