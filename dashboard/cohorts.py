@@ -69,8 +69,8 @@ def said(s: Scene, opened: Saved | None) -> None:
         st.warning(t("cohort.partly"), icon=":material/rule:")
 
 
-def panel(s: Scene, asked: Question, opened: Saved | None) -> None:
-    """The saved ones to choose from, and a name for the one in view."""
+def panel(s: Scene) -> None:
+    """The saved ones to choose from."""
     t, found = s.t, saved.saved(s.ledger, s.dataset, on=COHORTS)
     if found:
         with st.expander(t("cohort.saved", n=len(found)), icon=":material/bookmarks:", expanded=False):
@@ -82,8 +82,6 @@ def panel(s: Scene, asked: Question, opened: Saved | None) -> None:
     if error := state.recall("cohort-error", None):
         parts.problem(t, error)
         state.keep("cohort-error", None)
-    if not asked.of_everyone and opened is None:
-        _naming(s, asked)
 
 
 def _row(s: Scene, one: Saved) -> None:
@@ -116,7 +114,7 @@ def _delete(s: Scene, one: Saved) -> None:
     state.keep("cohort-deleted", one.name)
 
 
-def _naming(s: Scene, asked: Question) -> None:
+def naming(s: Scene, asked: Question) -> None:
     """A name for whom is looked at."""
     t = s.t
     with st.popover(t("cohort.save"), icon=":material/bookmark_add:", type="tertiary"):

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import charts, cohorts, exploring, findings, loaders, parts, state
 from dashboard.exploring import Question
 from dashboard.scene import Scene, scene
-from dashboard.whom import form, show
+from dashboard.whom import back, form, show
 from data.explore import Cohort
 
 HARDLY = 0.005  # of those before: no loss to speak of
@@ -28,7 +28,12 @@ def main() -> None:
         t.md("pulse.context", n=s.facts.n_events, first=s.facts.first_ts, last=s.facts.last_ts, tz=s.tz),
     )
     form(s, asked)
-    cohorts.panel(s, asked, named)
+    if not asked.of_everyone:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            back(s, asked)
+            if named is None:
+                cohorts.naming(s, asked)
+    cohorts.panel(s)
     cohort = asked.cohort(s.tz)
     size = loaders.cohort_size(s.build.path, cohort)
     share = findings.share(size["users"], size["of_users"])
