@@ -233,9 +233,8 @@ def first_user(warehouse: Warehouse) -> str:
 def top_users(warehouse: Warehouse, *, limit: int = 20) -> pa.Table:
     """The users with most events: key, events."""
     return warehouse.run(
-        "WITH counted AS (SELECT user_id, CAST(sum(events) AS BIGINT) AS events FROM user_kinds GROUP BY user_id"
-        " ORDER BY events DESC, user_id LIMIT $limit)"
-        " SELECT key, events FROM counted JOIN users USING (user_id) ORDER BY events DESC, user_id",
+        "WITH first AS (SELECT user_id, events FROM people ORDER BY events DESC, user_id LIMIT $limit)"
+        " SELECT key, events FROM first JOIN users USING (user_id) ORDER BY events DESC, user_id",
         limit=limit,
     )
 
