@@ -137,9 +137,15 @@ def finder(path: Path, subject: Subject) -> Finder:
     return search.items(warehouse(path)) if subject == "item" else search.users(warehouse(path))
 
 
+@st.cache_resource(show_spinner=False)
+def _maker() -> ThreadPoolExecutor:
+    """One thread, so that those who wait for the scorer never stand behind what takes seconds to make."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="makes-finder")
+
+
 def finder_soon(path: Path, subject: Subject) -> None:
     """Has it made, so that it is there when something is typed."""
-    _askers().submit(finder, path, subject)
+    _maker().submit(finder, path, subject)
 
 
 @st.cache_data(**_TABLES)
