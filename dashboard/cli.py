@@ -18,6 +18,7 @@ from core.ops import roles
 from core.ops.ledger import utc_now
 from dashboard import terminal
 from dashboard.cli_answers import explain, guide, predict, recommend, similar
+from dashboard.cli_find import find
 from dashboard.cli_jobs import jobs_app
 from dashboard.cli_people import feedback, interactions, roles_app, trail
 from dashboard.cli_runs import (
@@ -246,7 +247,7 @@ def prune(as_json: AsJson = False, home: Home = None) -> None:
 
 for _command in (
     *(train, update, search, evaluate, bench, score),
-    *(recommend, similar, predict, explain, guide),
+    *(find, recommend, similar, predict, explain, guide),
     *(audit, export, promote, split, rollback, report, verify),
     *(feedback, interactions, trail, sql, trace),
 ):

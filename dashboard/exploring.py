@@ -77,6 +77,15 @@ def as_text(question: Question) -> str | None:
 
 def of_text(text: str | None, choices: Choices) -> Question:
     """The question in a text, without what the build does not have; what cannot be read asks nothing."""
+    return _read(text, choices)
+
+
+def every_part_of(text: str | None) -> Question:
+    """The question in a text, also what the build in view does not have."""
+    return _read(text, None)
+
+
+def _read(text: str | None, choices: Choices | None) -> Question:
     try:
         told = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -84,14 +93,15 @@ def of_text(text: str | None, choices: Choices) -> Question:
     if not isinstance(told, dict):
         return Question()
     groups = told.get("groups") if isinstance(told.get("groups"), list) else []
-    pairs = [pair for pair in groups if isinstance(pair, list) and len(pair) == 2 and pair[0] in choices.groups]
+    pairs = [pair for pair in groups if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)]
+    known = choices.groups if choices else {name: None for name, _ in pairs}
     return Question(
-        kinds=_among(told.get("kinds"), choices.kinds),
-        categories=_among(told.get("categories"), choices.categories),
+        kinds=_among(told.get("kinds"), choices and choices.kinds),
+        categories=_among(told.get("categories"), choices and choices.categories),
         least=least if isinstance(least := told.get("least"), int) and 1 <= least <= 1_000_000 else 1,
-        groups=tuple((name, some) for name, values in pairs if (some := _among(values, choices.groups[name]))),
+        groups=tuple((name, some) for name, of in pairs if name in known and (some := _among(of, known[name]))),
         segments=_among(told.get("segments"), SEGMENTS),
-        steps=_among(told.get("steps"), choices.kinds)[:MOST_STEPS],
+        steps=_among(told.get("steps"), choices and choices.kinds)[:MOST_STEPS],
         **{name: _day(told.get(name)) for name in ("since", "until", "joined_since", "joined_until")},
     )
 
@@ -121,9 +131,10 @@ def _span(key: str, since: date | None, until: date | None, t: Words) -> str:
     return t.md(f"{key}_{ends}", since=t.day(since), until=t.day(until))
 
 
-def _among(values: Any, known: Collection[Any]) -> tuple[Any, ...]:
-    values = values if isinstance(values, list) else []
-    return tuple(dict.fromkeys(value for value in values if isinstance(value, str) and value in known))
+def _among(values: Any, known: Collection[Any] | None) -> tuple[Any, ...]:
+    """Texts among those that are known, each once; with None all texts."""
+    texts = [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+    return tuple(dict.fromkeys(text for text in texts if known is None or text in known))
 
 
 def _day(value: Any) -> date | None:

@@ -34,7 +34,6 @@ def walk(s: Scene, run_id: str, user: str, target: str) -> None:
         parts.problem(t, error)
         again(s, place, shown=bool(accepted or skipped))
         return
-    names = loaders.item_choices(s.build.path)
     with st.container(border=True, gap="xsmall"):
         st.markdown(f"**{escape(step['title'])}**")
         st.caption(
@@ -60,9 +59,9 @@ def walk(s: Scene, run_id: str, user: str, target: str) -> None:
             )
             again(s, place, shown=bool(accepted or skipped))
     if accepted:
-        parts.note(t.md("guide.accepted", items=t.titles([names.get(key, key) for key in accepted])))
+        parts.note(t.md("guide.accepted", items=t.titles(list(loaders.titles(s.build.path, accepted).values()))))
     if skipped:
-        parts.note(t.md("guide.skipped", items=t.titles([names.get(key, key) for key in skipped])))
+        parts.note(t.md("guide.skipped", items=t.titles(list(loaders.titles(s.build.path, skipped).values()))))
 
 
 def again(s: Scene, place: str, *, shown: bool) -> None:

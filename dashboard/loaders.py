@@ -20,11 +20,11 @@ from core.serve.client import ScorerClient
 from core.trust import gate, outcomes
 from core.trust.drift import Drift, drift_since
 from core.trust.outcomes import Outcomes
+from core.trust.unusual import Looked, unusual_days
 from dashboard.exploring import Choices
 from dashboard.publishing import Report, report_of
 from dashboard.querying import Results
-from dashboard.words import Words
-from data import explore, reads
+from data import explore, reads, search
 from data.differences import Differences
 from data.differences import differences as compared
 from data.errors import UnreadableFile
@@ -35,11 +35,13 @@ from data.guessing.samples import sample_of
 from data.kpis import kpis as kpi_figures
 from data.quality import quality_of
 from data.rehearsal import Rehearsal, rehearse
+from data.search import Finder, Match
 from data.spec import parse_spec
 from data.warehouse import BuildFacts, Warehouse
 
 _TABLES = {"show_spinner": False, "max_entries": 64}
 SAMPLE_BYTES = 64 << 20  # of an upload that is packed
+Subject = Literal["user", "item"]
 EVERYTHING = 1_000_000  # rows: no user and no item has more
 _ANSWERS = {"show_spinner": False, "max_entries": 512}
 
@@ -74,6 +76,13 @@ def session_activity(path: Path, tz: str, grain: reads.Grain) -> pd.DataFrame:
 @st.cache_data(**_TABLES)
 def session_facts(path: Path) -> dict[str, Any]:
     return dict(reads.session_facts(warehouse(path)).to_pylist()[0])
+
+
+@st.cache_data(**_TABLES)
+def unusual(path: Path, tz: str) -> Looked:
+    """Days of a zone that stand out."""
+    days = activity(path, tz, "day")
+    return unusual_days(days["period"].tolist(), days["events"].tolist(), days["users"].tolist())
 
 
 @st.cache_data(**_TABLES)
@@ -132,25 +141,45 @@ def quality(path: Path) -> dict[str, Any]:
     return quality_of(path)
 
 
-@st.cache_data(**_TABLES)
-def user_choices(path: Path) -> dict[str, int]:
-    """Every user's key and number of events, in the order of the users' file."""
-    table = reads.user_choices(warehouse(path))
-    return dict(zip(table["key"].to_pylist(), table["events"].to_pylist(), strict=True))
+@st.cache_resource(show_spinner=False, max_entries=4)
+def finder(path: Path, subject: Subject) -> Finder:
+    """What finds a build's users, or its items; safe for all threads, since nothing in it changes."""
+    return search.items(warehouse(path)) if subject == "item" else search.users(warehouse(path))
+
+
+@st.cache_resource(show_spinner=False)
+def _maker() -> ThreadPoolExecutor:
+    """One thread, so that those who wait for the scorer never stand behind what takes seconds to make."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="makes-finder")
+
+
+def finder_soon(path: Path, subject: Subject) -> None:
+    """Has it made, so that it is there when something is typed."""
+    _maker().submit(finder, path, subject)
 
 
 @st.cache_data(**_TABLES)
-def user_names(path: Path, language: str) -> dict[str, str]:
-    """Every user's key and what a list to choose from calls them."""
-    t = Words(language)
-    return {key: t("profile.user_choice", user=key, n=events) for key, events in user_choices(path).items()}
+def first(path: Path, subject: Subject) -> str:
+    """The key that is looked at before anything was chosen: the first user's, or the most popular item's."""
+    return str(top_items(path, 1)["key"].iloc[0]) if subject == "item" else reads.first_user(warehouse(path))
 
 
 @st.cache_data(**_TABLES)
-def item_choices(path: Path) -> dict[str, str]:
-    """Every item's key and title, the most popular first."""
-    table = reads.item_choices(warehouse(path))
-    return dict(zip(table["key"].to_pylist(), table["title"].to_pylist(), strict=True))
+def busiest(path: Path, subject: Subject, limit: int) -> list[Match]:
+    """The users, or the items, with most events, as if they had been searched for."""
+    table = top_items(path, limit) if subject == "item" else reads.top_users(warehouse(path), limit=limit).to_pandas()
+    return [
+        Match(str(row["key"]), str(row.get("title", row["key"])), int(row["events"]), "exact", 1.0)
+        for row in table.to_dict("records")
+    ]
+
+
+@st.cache_data(**_ANSWERS)
+def titles(path: Path, keys: tuple[str, ...]) -> dict[str, str]:
+    """Titles of items by key, in the order of the keys; a key that is not there is its own."""
+    found = reads.titles(warehouse(path), keys).to_pydict()
+    known = dict(zip(found["key"], found["title"], strict=True))
+    return {key: known.get(key, key) for key in keys}
 
 
 @st.cache_data(**_ANSWERS)

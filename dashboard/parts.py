@@ -21,6 +21,7 @@ from dashboard.words import LANGUAGES, Words, escape
 from data.errors import LodestarError, ScorerUnavailable
 
 ROWS = 10
+NAME_CHARACTERS = 60  # of what somebody typed, in a sentence
 _PLOTLY = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "showAxisDragHandles": False}
 
 

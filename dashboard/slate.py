@@ -14,10 +14,11 @@ import pandas as pd
 import streamlit as st
 
 from core.trust.words import leading
-from dashboard import charts, findings, loaders, parts, state, thumbs
+from dashboard import charts, findings, loaders, parts, picking, state, thumbs
 from dashboard.scene import Scene
 from dashboard.words import escape
 from data.errors import InputError, NotFound, ScorerUnavailable
+from data.search import Match
 
 K = 10
 SHOWN = 5
@@ -191,7 +192,7 @@ def faithfulness(s: Scene, told: dict[str, Any]) -> str:
 @st.fragment
 def what_if(s: Scene, run_id: str, key: str, events: pd.DataFrame, served: dict[str, Any]) -> None:
     """The history editor: leave events out, add others, and see the slate ranked anew."""
-    t, names = s.t, loaders.item_choices(s.build.path)
+    t = s.t
     parts.section(t("whatif.title"))
     if not served["live"]:
         parts.note(t("whatif.needs_scorer"))
@@ -207,19 +208,40 @@ def what_if(s: Scene, run_id: str, key: str, events: pd.DataFrame, served: dict[
         key=f"whatif-remove-{key}",
         placeholder=t("whatif.remove_hint", n=len(recent)),
     )
-    added = right.multiselect(
-        t("whatif.add"),
-        list(names),
-        format_func=names.__getitem__,
-        key=f"whatif-add-{key}",
-        placeholder=t("whatif.add_hint"),
-    )
+    with right:
+        added = additions(s, key)
     if not gone and not added:
         parts.note(t("whatif.idle"))
         return
     kept = events[~events["event_id"].isin(gone)].sort_values(["ts", "event_id"])["key"]
     edited = loaders.slate(s.home, run_id, key, (*kept, *added), K)
     ranked_anew(s, served, edited, n=len(history), m=len(kept) + len(added))
+
+
+def additions(s: Scene, user: str) -> list[str]:
+    """Items to put at the end of a history: searched for one by one, and taken away again."""
+    t, kept, box = s.t, f"whatif-added-{user}", f"whatif-add-{user}"
+
+    def add(match: Match) -> None:
+        if match.key not in state.recall(kept, ()):
+            state.keep(kept, (*state.recall(kept, ()), match.key))
+            state.fill(**{box: list(state.recall(kept, ()))})
+
+    some = loaders.titles(s.build.path, tuple(state.recall(kept, ())))
+    told = {"label": t("whatif.add"), "hint": t("whatif.add_hint")}
+    typed = picking.field(s, "item", key=f"whatif-find-{user}", **told)
+    picking.matches(s, "item", typed, key=f"whatif-find-{user}", on_pick=add)
+    if not some:
+        return []
+    added = st.multiselect(
+        t("whatif.add"),
+        list(some),
+        format_func=some.__getitem__,
+        label_visibility="collapsed",
+        **state.filled(box, list(some)),
+    )
+    state.keep(kept, tuple(added))
+    return list(added)
 
 
 def ranked_anew(s: Scene, served: dict[str, Any], edited: dict[str, Any], *, n: int, m: int) -> None:

@@ -180,7 +180,7 @@ def style() -> str:
     drawn in.
     """
     accent, hairline, ground = (_both(name) for name in ("accent", "hairline", "background"))
-    listed = '[class*="st-key-sql-list-"] [data-testid="stButton"] button'
+    listed = ':is([class*="st-key-sql-list-"], [class*="st-key-found-list-"]) [data-testid="stButton"] button'
     return f"""
 [data-testid="stMain"] h1 {{padding: 8px 0 4px}}
 [class*="st-key-card-"] {{container-type: inline-size}}

@@ -44,10 +44,12 @@ NEEDED = (
     "core.ops.statements",
     "core.ops.supervisor",
     "core.serve.client",
+    "core.trust.unusual",
     "dashboard.charts",
     "dashboard.desk",
     "dashboard.publishing",
     "data.reads",
+    "data.search",
 )
 # Those that do, imported while the first browser connects.
 WITH_CACHES = tuple(
@@ -64,6 +66,9 @@ WITH_CACHES = tuple(
         "outlook",
         "asking",
         "whom",
+        "cohorts",
+        "picking",
+        "unusual",
         "bringing",
         "trying",
         "committing",

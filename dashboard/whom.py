@@ -16,7 +16,7 @@ def show(question: Question) -> None:
 
 
 def form(s: Scene, asked: Question) -> None:
-    """The form, closed, and the way back to everyone."""
+    """The form, closed."""
     t, offered = s.t, loaders.choices(s.build.path)
     version = exploring.as_text(asked) or ""  # another question makes the widgets anew, holding it
     with st.expander(t("explore.form"), icon=":material/filter_alt:", expanded=False):
@@ -82,14 +82,18 @@ def form(s: Scene, asked: Question) -> None:
                 )
             )
             st.rerun()
-    if not asked.of_everyone:
-        st.button(
-            t("explore.reset"),
-            icon=":material/groups:",
-            type="tertiary",
-            on_click=show,
-            args=(Question(steps=asked.steps),),
-        )
+
+
+def back(s: Scene, asked: Question) -> None:
+    """The way back to everyone, by the same steps."""
+    st.button(
+        s.t("explore.reset"),
+        key="explore-reset",
+        icon=":material/groups:",
+        type="tertiary",
+        on_click=show,
+        args=(Question(steps=asked.steps),),
+    )
 
 
 def _span(room: Any, s: Scene, text: str, since: date | None, until: date | None) -> tuple[date | None, date | None]:

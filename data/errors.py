@@ -10,7 +10,7 @@
     |  |- CannotGuess            files whose values and names do not tell what they are
     |- NotFound              a name that nothing answers to
     |  |- UnknownUser, UnknownItem, UnknownCategory, UnknownRun, UnknownDataset, UnknownBuild, UnknownJob, UnknownSearch
-    |  |- UnknownStatement, UnknownUpload
+    |  |- UnknownStatement, UnknownCohort, UnknownUpload
     |- StoreError            what lies in the store cannot be used
     |  |- SchemaMismatch         a build of another version; `lodestar ingest` makes it anew
     |  |- RunUnfinished          a run without a manifest: its job died or still runs
@@ -128,6 +128,10 @@ class UnknownSearch(NotFound):
 
 class UnknownStatement(NotFound):
     """No saved statement has this id."""
+
+
+class UnknownCohort(NotFound):
+    """No saved cohort has this id."""
 
 
 class UnknownUpload(NotFound):

@@ -6,7 +6,7 @@ Each takes an open `Warehouse` and gives an Arrow table; times are UTC unless a 
 rule holds.
 """
 
-import difflib
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from rapidfuzz import fuzz, process
 
 from data.errors import DamagedArtefact, UnknownBuild, UnknownEvent, UnknownItem, UnknownUser
 from data.warehouse import Warehouse
@@ -253,6 +254,27 @@ def item_choices(warehouse: Warehouse) -> pa.Table:
     )
 
 
+def first_user(warehouse: Warehouse) -> str:
+    """The key of the first user: whom a page shows before anyone was chosen."""
+    return str(warehouse.run("SELECT key FROM users ORDER BY user_id LIMIT 1")["key"][0].as_py())
+
+
+def top_users(warehouse: Warehouse, *, limit: int = 20) -> pa.Table:
+    """The users with most events: key, events."""
+    return warehouse.run(
+        "WITH first AS (SELECT user_id, events FROM people ORDER BY events DESC, user_id LIMIT $limit)"
+        " SELECT key, events FROM first JOIN users USING (user_id) ORDER BY events DESC, user_id",
+        limit=limit,
+    )
+
+
+def titles(warehouse: Warehouse, keys: Sequence[str]) -> pa.Table:
+    """The items of these keys, in no order: key, title; without what is not there."""
+    return warehouse.run(
+        "SELECT key, title FROM items WHERE list_contains(CAST($keys AS VARCHAR[]), key)", keys=list(keys)
+    )
+
+
 # ---- one user, one item
 
 
@@ -402,5 +424,6 @@ def _positive_rule(warehouse: Warehouse) -> dict[str, Any]:
 
 def _nearest(keys: pa.Table, key: str) -> str:
     known = keys["key"].to_pylist()
-    near = difflib.get_close_matches(key, known[:50_000], n=3, cutoff=0.5) or known[:3]
+    alike = process.extract(key, known, scorer=fuzz.ratio, processor=None, limit=3, score_cutoff=50)
+    near = [name for name, _, _ in alike] or known[:3]
     return ", ".join(repr(name) for name in near) + (" and others" if len(known) > len(near) else "")

@@ -2,8 +2,8 @@
 
 Only shapes live here; what a row means is said by the module that writes it: builds in `ledger`, jobs in
 `jobs`, runs in `runs`, promotions and readings of a test set in `registry`, a champion's challengers in `traffic`,
-feedback in `feedback`, the chain of what people did in `trail`, who may do it in `roles`, free SQL in `statements` and
-`saved`. Nothing here is for one database only.
+feedback in `feedback`, the chain of what people did in `trail`, who may do it in `roles`, free SQL in `statements`,
+what has a name in `saved`. Nothing here is for one database only.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -208,8 +208,15 @@ saved_statements = sa.Table(
     sa.Column("at", UtcTime, nullable=False),
     sa.UniqueConstraint("dataset", "name"),
 )
+saved_cohorts = sa.Table(
+    "saved_cohorts",
+    metadata,
+    *(sa.Column(c.name, c.type, primary_key=c.primary_key, nullable=False) for c in saved_statements.columns),
+    sa.UniqueConstraint("dataset", "name"),
+)
 _SINCE_2 = (feedback, trail, roles, splits)
 _SINCE_3 = (statements, saved_statements)
+_SINCE_4 = (saved_cohorts,)
 
 
 @dataclass(frozen=True)
@@ -234,5 +241,10 @@ def _to_3(connection: Connection) -> None:
     metadata.create_all(connection, tables=_SINCE_3)
 
 
+def _to_4(connection: Connection) -> None:
+    """Cohorts that were saved under a name."""
+    metadata.create_all(connection, tables=_SINCE_4)
+
+
 # A fresh ledger is created at SCHEMA_VERSION; these steps bring an older one there.
-MIGRATIONS: tuple[Migration, ...] = (Migration(2, _to_2), Migration(3, _to_3))
+MIGRATIONS: tuple[Migration, ...] = (Migration(2, _to_2), Migration(3, _to_3), Migration(4, _to_4))

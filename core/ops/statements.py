@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection
 from core.ops import roles, trail
 from core.ops.builds import BuildRow, build_of
 from core.ops.ledger import Ledger
+from core.ops.schema import saved_cohorts as cohort_table
 from core.ops.schema import saved_statements as saved_table
 from core.ops.schema import statements as table
 from data.errors import (
@@ -160,8 +161,8 @@ def texts(ledger: Ledger, entries: Sequence[trail.Entry]) -> dict[int, str]:
 
 def forget(connection: Connection, *, dataset: str, names: Collection[str]) -> list[str]:
     """Takes out of what was asked, and of what was saved, every statement of a data set in which one of these names
-    stands as a word of its own (a key, or an id that a `LIMIT` may happen to be: rather one too many). For an erasure,
-    in its transaction. The saved ones' names are returned."""
+    stands as a word of its own (a key, or an id that a `LIMIT` may happen to be: rather one too many), and every cohort
+    that is called so. For an erasure, in its transaction. The saved ones' names are returned."""
     named = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names) or r"(?!)")
     asked = sa.select(table.c.statement_id, table.c.text).where(table.c.dataset == dataset, table.c.text.is_not(None))
     gone = [row.statement_id for row in connection.execute(asked).all() if named.search(row.text)]
@@ -169,7 +170,10 @@ def forget(connection: Connection, *, dataset: str, names: Collection[str]) -> l
     kept = sa.select(saved_table).where(saved_table.c.dataset == dataset).order_by(saved_table.c.name)
     naming = [row for row in connection.execute(kept).all() if named.search(row.text) or named.search(row.name)]
     connection.execute(sa.delete(saved_table).where(saved_table.c.saved_id.in_([row.saved_id for row in naming])))
-    return [row.name for row in naming]
+    called = sa.select(cohort_table).where(cohort_table.c.dataset == dataset).order_by(cohort_table.c.name)
+    cohorts = [row for row in connection.execute(called).all() if named.search(row.name)]
+    connection.execute(sa.delete(cohort_table).where(cohort_table.c.saved_id.in_([row.saved_id for row in cohorts])))
+    return [row.name for row in (*naming, *cohorts)]
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, exploring, findings, loaders, parts, state
+from dashboard import charts, cohorts, exploring, findings, loaders, parts, state
 from dashboard.exploring import Question
 from dashboard.scene import Scene, scene
-from dashboard.whom import form, show
+from dashboard.whom import back, form, show
 from data.explore import Cohort
 
 HARDLY = 0.005  # of those before: no loss to speak of
@@ -19,13 +19,21 @@ HARDLY = 0.005  # of those before: no loss to speak of
 def main() -> None:
     s = scene()
     t = s.t
+    cohorts.follow_link(s)
     asked = exploring.of_text(state.chosen("whom"), loaders.choices(s.build.path))
-    state.link(dataset=state.chosen("dataset"), whom=exploring.as_text(asked))
+    named = cohorts.in_view(s, asked)
+    state.link(dataset=state.chosen("dataset"), cohort=named.saved_id if named else None, whom=exploring.as_text(asked))
     parts.heading(
         t.md("explore.title", dataset=s.dataset),
         t.md("pulse.context", n=s.facts.n_events, first=s.facts.first_ts, last=s.facts.last_ts, tz=s.tz),
     )
     form(s, asked)
+    if not asked.of_everyone:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            back(s, asked)
+            if named is None:
+                cohorts.naming(s, asked)
+    cohorts.panel(s)
     cohort = asked.cohort(s.tz)
     size = loaders.cohort_size(s.build.path, cohort)
     share = findings.share(size["users"], size["of_users"])
@@ -33,6 +41,7 @@ def main() -> None:
         st.markdown(t("explore.all", users=size["users"]))
     else:
         st.markdown(t("explore.whom", who=exploring.who(asked, t), **size, share=share))
+    cohorts.said(s, named)
     if not size["users"]:
         parts.note(t("explore.nobody"))
         return

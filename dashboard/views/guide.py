@@ -4,7 +4,7 @@ better than pushing.
 
 import streamlit as st
 
-from dashboard import guiding, loaders, parts, state
+from dashboard import guiding, loaders, parts, picking, state
 from dashboard.scene import scene
 
 
@@ -12,26 +12,24 @@ def main() -> None:
     s = scene()
     t, run = s.t, s.run()
     categories = list(loaders.categories(s.build.path)["category"])
-    users = loaders.user_choices(s.build.path)
     if not categories:
         st.title(t("guide.title_none"), anchor=False)
         parts.empty(t, "guide.no_categories", command="lodestar ingest SPEC")
         return
-    user = state.chosen("user") or next(iter(users))
+    user = state.chosen("user") or loaders.first(s.build.path, "user")
     target = state.chosen("target") or guiding.first_target(s, run.run_id, categories)
     state.link(dataset=state.chosen("dataset"), user=user, target=target, run=state.chosen("run"))
-    loaders.user_id(s.build.path, user)
-    parts.heading(
-        t.md("guide.title", user=user, target=target), t.md("guide.context", run=run.run_id, n=users.get(user, 0))
-    )
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    n = loaders.user_facts(s.build.path, loaders.user_id(s.build.path, user))["events"]
+    parts.heading(t.md("guide.title", user=user, target=target), t.md("guide.context", run=run.run_id, n=n))
+    with st.container(horizontal=True, gap="small"):
+        with st.container(width=picking.WIDTH_PX):
+            picking.choice(s, "user")
         st.selectbox(
-            t("profile.pick_user"),
-            format_func=loaders.user_names(s.build.path, t.language).__getitem__,
-            width=320,
-            **state.tied("user", list(users), default=user if user in users else None),
+            t("guide.target"),
+            label_visibility="collapsed",
+            width=280,
+            **state.tied("target", categories, default=target),
         )
-        st.selectbox(t("guide.target"), width=280, **state.tied("target", categories, default=target))
     left, right = parts.pair()
     with left:
         guiding.walk(s, run.run_id, user, target)

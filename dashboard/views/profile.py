@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, findings, loaders, outlook, parts, slate, state
+from dashboard import charts, findings, loaders, outlook, parts, picking, slate, state
+from dashboard.loaders import Subject
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
@@ -22,14 +23,10 @@ def main() -> None:
         user_profile(s)
 
 
-def pickers(s: Scene, *, subject: str) -> str:
-    """User or item, and which; returns the key in view (the busiest user, or the most popular item, at
-    first).
-    """
-    t, path = s.t, s.build.path
-    names = loaders.item_choices(path) if subject == "item" else loaders.user_names(path, t.language)
-    chosen = state.chosen(subject) or next(iter(names))
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+def pickers(s: Scene, *, subject: Subject) -> str:
+    """User or item, and which; returns the key in view."""
+    t = s.t
+    with st.container(horizontal=True, gap="small"):
         st.segmented_control(
             t("profile.subject"),
             format_func=lambda kind: t(f"profile.{kind}"),
@@ -37,20 +34,8 @@ def pickers(s: Scene, *, subject: str) -> str:
             required=True,
             **state.tied("subject", ["user", "item"], default="user"),
         )
-        st.selectbox(
-            t(f"profile.pick_{subject}"),
-            format_func=names.__getitem__,
-            label_visibility="collapsed",
-            placeholder=t(f"profile.pick_{subject}"),
-            width=420,
-            **state.tied(
-                subject,
-                list(names),
-                default=chosen if chosen in names else None,
-                ends=["item"] if subject == "user" else [],
-            ),
-        )
-    return chosen
+        with st.container(width=picking.WIDTH_PX):
+            return picking.choice(s, subject, ends=["item"] if subject == "user" else [])
 
 
 def user_profile(s: Scene) -> None:

@@ -1,10 +1,10 @@
-"""Pulse: what people did. Activity in time, how attention is spread, the hours of the week, and what the
-build is made of.
+"""Pulse: what people did. Activity in time, the days that stand out, how attention is spread, the hours of the week,
+and what the build is made of.
 """
 
 import streamlit as st
 
-from dashboard import charts, drifting, findings, kpi_cards, loaders, parts, sessioning, state
+from dashboard import charts, drifting, findings, kpi_cards, loaders, parts, sessioning, state, unusual
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
@@ -40,6 +40,7 @@ def main() -> None:
         charts.activity(activity, title=t(f"pulse.peak_{grain}", top=top, n=events), look=s.look, tz=s.tz, grain=grain),
         key="activity",
     )
+    unusual.section(s)
     left, right = parts.pair()
     with left:
         parts.figure(charts.long_tail(tail, title=t("pulse.tail", share=head), look=s.look), key="tail")

@@ -126,9 +126,9 @@ def test_a_ledger_of_a_newer_lodestar_is_refused(ledger: Ledger, ledger_address:
 
 
 def as_of_schema_1(ledger: Ledger) -> None:
-    """Takes out what the second schema brought, and the third."""
+    """Takes out what the second schema brought, and those after it."""
     with ledger.write() as connection:
-        for table in ("feedback", "trail", "roles", "splits", "statements", "saved_statements"):
+        for table in ("feedback", "trail", "roles", "splits", "statements", "saved_statements", "saved_cohorts"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         for table, column in (("builds", "feedback_to"), ("jobs", "gpu"), ("promotions", "evidence")):
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")

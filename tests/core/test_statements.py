@@ -27,6 +27,7 @@ from data.errors import (
     QueryRefused,
     QueryTimeout,
     UnknownBuild,
+    UnknownCohort,
     UnknownStatement,
 )
 from data.free_sql.child import Limits
@@ -328,3 +329,33 @@ def test_what_is_no_name_is_refused(ledger: Ledger, name: str) -> None:
 def test_what_is_no_statement_is_not_saved(ledger: Ledger, text: str) -> None:
     with pytest.raises(InputError, match="no statement to save"):
         saved.save(ledger, dataset="shop", name="x", text=text, actor="ann", now=NOW)
+
+
+def test_cohorts_lie_on_a_shelf_of_their_own_with_the_same_rights(ledger: Ledger) -> None:
+    on = saved.COHORTS
+    statement = saved.save(ledger, dataset="shop", name="loyal", text="SELECT 1", actor="ann", now=NOW)
+    cohort = saved.save(ledger, dataset="shop", name="loyal", text='{"least":3}', actor="bob", now=NOW, on=on)
+    assert saved.saved(ledger, "shop", on=on) == [cohort] and saved.saved(ledger, "shop") == [statement]
+    assert saved.saved_as(ledger, cohort.saved_id, on=on) == cohort
+    with pytest.raises(UnknownStatement, match="no saved statement"):
+        saved.saved_as(ledger, cohort.saved_id)
+    with pytest.raises(UnknownCohort, match="no saved cohort"):
+        saved.delete(ledger, statement.saved_id, actor="ann", now=NOW, on=on)
+    with pytest.raises(Conflict, match="bob has saved a cohort as 'loyal'"):
+        saved.save(ledger, dataset="shop", name="loyal", text='{"least":4}', actor="ann", now=NOW, on=on)
+    with pytest.raises(NotAllowed, match="may not explore"):
+        saved.save(ledger, dataset="shop", name="mine", text='{"least":4}', actor="eve", now=NOW, on=on)
+    with pytest.raises(NotAllowed, match="bob has saved 'loyal', not ann"):
+        saved.delete(ledger, cohort.saved_id, actor="ann", now=NOW, on=on)
+    saved.delete(ledger, cohort.saved_id, actor="root", now=NOW, on=on)
+    assert saved.saved(ledger, "shop", on=on) == [] and saved.saved(ledger, "shop") == [statement]
+    acts = [(entry.actor, entry.act, entry.subject) for entry in trail.trail(ledger) if "cohort" in entry.act]
+    assert acts == [("root", "delete cohort", "shop"), ("bob", "save cohort", "shop")]
+
+
+def test_a_cohort_that_is_called_after_somebody_goes_with_them(ledger: Ledger) -> None:
+    for name in ("friends of u1", "friends of u12"):
+        saved.save(ledger, dataset="shop", name=name, text='{"least":1}', actor="ann", now=NOW, on=saved.COHORTS)
+    with ledger.write() as connection:
+        assert statements.forget(connection, dataset="shop", names=["u1"]) == ["friends of u1"]
+    assert [one.name for one in saved.saved(ledger, "shop", on=saved.COHORTS)] == ["friends of u12"]

@@ -122,6 +122,7 @@ def test_the_main_job_from_training_to_a_verified_report(
     train(page, console, tiny_language_model)
     promote(page, console)
     read_an_explanation(page, console)
+    find_somebody_without_a_mouse(page)
     switch_the_language(page)
     turn_the_scheme(page, console)
     download_and_verify(page, console, home, tmp_path)
@@ -167,6 +168,22 @@ def read_an_explanation(page: Page, console: str) -> None:
     expect(page.get_by_text("This explains the model, not the person.").first).to_be_visible(timeout=30_000)
     waterfall = page.locator(".js-plotly-plot").first
     expect(waterfall.get_by_text("change in log-probability")).to_be_visible(timeout=30_000)
+
+
+def find_somebody_without_a_mouse(page: Page) -> None:
+    """What is typed is looked for at once; Tab leads to the best match, and Enter chooses it."""
+    page.get_by_role("searchbox").first.click()
+    page.keyboard.type("u1", delay=40)
+    first = page.get_by_role("button", name="u1 · ")
+    expect(first).to_be_visible(timeout=15_000)
+    expect(page.locator("h1")).to_contain_text("Why does user u7 get")
+    page.keyboard.press("Tab")
+    expect(first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text("Why does user u1 get", timeout=60_000)
+    expect(first).to_have_count(0)
+    page.go_back()
+    expect(page.locator("h1")).to_contain_text("Why does user u7 get", timeout=60_000)
 
 
 def switch_the_language(page: Page) -> None:
@@ -242,7 +259,7 @@ def test_a_question_is_asked_drawn_handed_out_saved_and_opened_by_its_link(
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
 
 
-def test_a_click_on_a_habit_looks_at_those_alone_and_its_link_does_too(console: str, page: Page) -> None:
+def test_a_click_on_a_habit_looks_at_those_alone_and_a_name_keeps_them(console: str, page: Page) -> None:
     page.goto(f"{console}/explore?lang=en")
     expect(page.locator("h1")).to_have_text("Who does what in tiny?", timeout=30_000)
     settled(page)
@@ -252,10 +269,24 @@ def test_a_click_on_a_habit_looks_at_those_alone_and_its_link_does_too(console: 
     assert box is not None
     page.mouse.click(box["x"] + 4, box["y"] + box["height"] / 2)
     page.wait_for_function("location.search.includes('champions')", timeout=15_000)
-    told = page.get_by_text("who are champions").first
+    told = page.get_by_text("events: who are champions")
     expect(told).to_be_visible(timeout=15_000)
     page.goto(page.url)
     expect(told).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Save this cohort").click()
+    page.get_by_label("Name", exact=True).fill("The best")
+    page.get_by_label("Name", exact=True).press("Enter")
+    expect(page.get_by_text("Saved as The best by")).to_be_visible(timeout=15_000)
+    page.wait_for_function("location.search.includes('cohort=co-')", timeout=15_000)
+    link = page.url.replace("champions", "lost")  # the name says who is meant, whatever stands beside it
+    page.get_by_role("button", name="Look at everyone again").click()
+    expect(page.get_by_text("users with an event.")).to_be_visible(timeout=15_000)
+    page.goto(link)
+    expect(told).to_be_visible(timeout=30_000)
+    page.get_by_text("Saved cohorts · 1").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_text("Deleted The best.")).to_be_visible(timeout=15_000)
     page.get_by_role("button", name="Look at everyone again").click()
     expect(page.get_by_text("users with an event.")).to_be_visible(timeout=15_000)
     page.set_viewport_size({"width": 800, "height": 900})

@@ -65,6 +65,12 @@ def said(test: AppTest) -> str:
     return "\n".join(str(e.value) for kind in (test.title, test.markdown, test.caption, test.error) for e in kind)
 
 
+def picked(test: AppTest, key: str, *, typed: str | None = None, subject: str = "user") -> AppTest:
+    """Chooses a user or an item as a reader does: types something of it, and clicks on what is found."""
+    test.text_input(key=f"find-{subject}").input(typed or key).run()
+    return next(one for one in test.button if one.key and one.key.endswith(f":{key}")).click().run()
+
+
 def promote(store: Any, *, reason: str, version: int | None, run_id: str | None = None) -> None:
     """Someone else makes a run champion, the store's own unless told otherwise."""
     with Ledger.open(store.home) as ledger:
@@ -117,16 +123,70 @@ def test_a_link_opens_the_same_view(opened: Opened, store: Any) -> None:
     test = opened(store.home, "profile", user="u7")
     assert "u7" in test.title[0].value
     assert test.query_params["user"] in ("u7", ["u7"])
-    assert test.selectbox(key="pick.user").value == "u7"
 
 
 def test_choosing_a_user_changes_the_view_and_the_address(opened: Opened, store: Any) -> None:
     test = opened(store.home, "profile")
-    test.selectbox(key="pick.user").select("u9").run()
+    picked(test, "u9")
     assert "u9" in test.title[0].value
     assert test.query_params["user"] in ("u9", ["u9"])
     test.switch_page("views/guide.py").run()
     assert "u9" in test.title[0].value
+
+
+def found(test: AppTest) -> list[str]:
+    """The keys that stand to be chosen under the field, best first."""
+    return [one.key.split(":", 1)[1] for one in test.button if one.key and one.key.startswith("find-")]
+
+
+def test_a_user_is_found_in_spite_of_a_slip(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    assert found(test) == []
+    test.text_input(key="find-user").input("U4").run()
+    assert found(test)[:2] == ["u4", "u40"]
+    assert EN("find.found", n=9) in said(test)
+    assert "u7" in test.title[0].value  # nobody was chosen yet
+    test.button(key="find-user:u40").click().run()
+    assert "u40" in test.title[0].value
+    assert test.query_params["user"] in ("u40", ["u40"])
+    assert test.text_input(key="find-user").value == ""
+    assert found(test) == []
+
+
+def test_an_item_is_found_by_its_title_misspelled(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", subject="item", lang="zh")
+    test.text_input(key="find-item").input("flim 1971").run()
+    assert found(test)[0] == "i11"
+    assert ZH.md("find.like", text="flim 1971") in said(test)
+    test.button(key="find-item-alike:i11").click().run()
+    assert "Film 11" in test.title[0].value
+    assert test.query_params["item"] in ("i11", ["i11"])
+
+
+@pytest.mark.parametrize(
+    "typed", ["😀", "\x00", "x" * 10_000, "'; DROP TABLE users --", "%", "_", "](javascript:alert(1))"]
+)
+@pytest.mark.parametrize("page", ["profile", "guide"])
+def test_what_nobody_is_called_is_said_and_harmless(opened: Opened, store: Any, page: str, typed: str) -> None:
+    test = opened(store.home, page, user="u7")
+    before = test.title[0].value
+    test.text_input(key="find-user").input(typed).run()
+    assert not test.exception
+    assert not test.error
+    assert test.title[0].value == before
+    told = said(test)
+    assert any(EN(key, text="|").split("|")[0] in told for key in ("find.none", "find.nearest", "find.like"))
+    assert "](javascript" not in told
+
+
+def test_the_busiest_can_be_chosen_without_a_key(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    busiest = [one.key.split(":")[1] for one in test.button if one.key and one.key.startswith("busiest-user:")]
+    counted = pd.read_csv(store.home.parent / "files" / "events.csv")["user"].value_counts()
+    assert len(busiest) == 10
+    assert counted[busiest[0]] >= counted.max() - 1  # u0 has a row that was refused
+    test.button(key=f"busiest-user:{busiest[3]}").click().run()
+    assert busiest[3] in test.title[0].value
 
 
 def test_the_back_button_takes_away_what_was_chosen_last(opened: Opened, store: Any) -> None:
@@ -143,7 +203,7 @@ def test_the_back_button_takes_away_what_was_chosen_last(opened: Opened, store: 
 def test_an_item_chosen_for_one_user_is_not_asked_of_the_next(opened: Opened, store: Any) -> None:
     test = opened(store.home, "profile", user="u7")
     test.button(key="why-3").click().run()
-    test.selectbox(key="pick.user").select("u9").run()
+    picked(test, "u9")
     assert "item" not in test.query_params
     assert "Why does user u9 get" in test.title[0].value
 
@@ -216,6 +276,21 @@ def test_the_history_editor_ranks_anew(opened: Opened, store: Any, scorer: Any) 
     assert not test.exception
     assert EN("whatif.said", n=kept + 1, m=kept) in said(test)
     assert len(scorer.asked[-1]["history"]) == kept
+
+
+def test_what_is_found_joins_the_history_and_leaves_it(opened: Opened, store: Any) -> None:
+    test = opened(store.home, "profile", user="u7")
+    n = len(history_of(test))
+    for typed, key in (("film 28", "i28"), ("flim 1965", "i5")):
+        test.text_input(key="whatif-find-u7").input(typed).run()
+        next(one for one in test.button if one.key and one.key.endswith(f":{key}")).click().run()
+        assert test.text_input(key="whatif-find-u7").value == ""
+    assert EN("whatif.said", n=n, m=n + 2) in said(test)
+    assert test.multiselect(key="whatif-add-u7").value == ["i28", "i5"]
+    test.multiselect(key="whatif-add-u7").unselect("i28").run()
+    assert EN("whatif.said", n=n, m=n + 1) in said(test)
+    test.multiselect(key="whatif-add-u7").unselect("i5").run()
+    assert EN("whatif.idle") in said(test)
 
 
 def test_without_a_scorer_the_store_still_shows_its_slate_and_reasons(opened: Opened, store: Any) -> None:

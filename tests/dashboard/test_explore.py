@@ -8,13 +8,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from core.ops import saved
+from core.ops.ledger import Ledger
 from dashboard import charts, exploring, findings, settings
 from dashboard.charts import Look
 from dashboard.exploring import Choices, Question
-from dashboard.words import Words
+from dashboard.words import Words, escape
 from data.explore import EVERYONE, Cohort
 
 APP = Path(dashboard.__file__).parent / "app.py"
@@ -152,3 +155,85 @@ def test_the_form_asks_and_the_address_holds_it(opened: Opened) -> None:
     held = test.query_params["whom"]
     assert json.loads(held if isinstance(held, str) else held[0]) == {"kinds": ["rate"], "least": 5}
     assert "at least 5 events" in " ".join(block.value for block in test.markdown)
+
+
+# ---- cohorts with a name
+
+
+@pytest.fixture
+def fresh(opened: Opened, new_store: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Opened, Any]:
+    """The page on a store of its own, to which something is saved."""
+    store = new_store()
+    monkeypatch.setenv("LODESTAR_HOME", str(store.home))
+    settings.settings.cache_clear()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    return opened, store
+
+
+def texts(test: AppTest) -> str:
+    return "\n".join(str(e.value) for kind in (test.markdown, test.caption, test.error) for e in kind)
+
+
+def save_as(test: AppTest, name: str) -> AppTest:
+    test.text_input(key="cohort-name-text").input(name)
+    return test.button(key="cohort-save").click().run()
+
+
+def test_a_cohort_is_saved_listed_opened_by_its_link_and_deleted(fresh: tuple[Opened, Any]) -> None:
+    opened, _ = fresh
+    asked = {"kinds": ["rate"], "least": 8, "steps": ["rate"]}
+    test = save_as(opened(whom=json.dumps(asked)), "Busy [people](x)")
+    assert not test.exception and not test.error
+    link = test.query_params["cohort"]
+    cohort_id = link if isinstance(link, str) else link[0]
+    assert cohort_id.startswith("co-")
+    assert escape("Busy [people](x)") in texts(test)
+    elsewhere = opened(cohort=cohort_id, whom=json.dumps({"least": 2, "steps": ["rate"]}))
+    assert "at least 8 events" in texts(elsewhere)
+    assert elsewhere.query_params["cohort"] in (cohort_id, [cohort_id])
+    assert exploring.every_part_of(_one(elsewhere.query_params["whom"])).steps == ("rate",)  # the reader's own stay
+    elsewhere.button(key="explore-reset").click().run()
+    assert "cohort" not in elsewhere.query_params
+    assert "users with an event" in texts(elsewhere)
+    elsewhere.button(key=f"cohort-{cohort_id}").click().run()
+    assert "at least 8 events" in texts(elsewhere)
+    elsewhere.button(key=f"cohort-delete-{cohort_id}").click().run()
+    assert not elsewhere.exception
+    assert EN.md("sql.deleted", name="Busy [people](x)") in texts(elsewhere)
+    gone = opened(cohort=cohort_id)
+    assert "no saved cohort" in gone.error[0].value
+    assert "cohort" not in gone.query_params
+
+
+def test_who_asks_for_something_else_leaves_the_cohort(fresh: tuple[Opened, Any]) -> None:
+    opened, _ = fresh
+    test = save_as(opened(whom=json.dumps({"least": 8})), "busy")
+    assert "cohort" in test.query_params
+    next(box for box in test.number_input if box.label == EN("explore.least")).set_value(9)
+    next(button for button in test.button if button.label == EN("explore.show")).click().run()
+    assert "cohort" not in test.query_params
+    assert "at least 9 events" in texts(test)
+    assert "no name for a cohort" in save_as(test, " ").error[0].value
+
+
+def test_of_a_cohort_that_this_build_has_not_all_of_that_is_said(fresh: tuple[Opened, Any]) -> None:
+    opened, store = fresh
+    text = json.dumps({"categories": ["Drama", "Opera"], "least": 2})
+    with Ledger.open(store.home) as ledger:
+        told = {"dataset": "tiny", "actor": "somebody-else", "now": datetime.now(UTC), "on": saved.COHORTS}
+        one = saved.save(ledger, name="opera", text=text, **told)
+    test = opened(cohort=one.saved_id)
+    assert not test.exception
+    assert [box.value for box in test.warning] == [EN("cohort.partly")]
+    assert "Drama" in texts(test)
+
+
+def test_everyone_is_no_cohort_to_save(fresh: tuple[Opened, Any]) -> None:
+    opened, _ = fresh
+    assert "cohort-save" not in [button.key for button in opened().button]
+    assert "cohort-save" not in [button.key for button in opened(whom=json.dumps({"steps": ["rate"]})).button]
+
+
+def _one(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else value[0]

@@ -100,6 +100,9 @@ def test_choices_for_pickers(shop: Warehouse) -> None:
         {"key": "eve", "events": 0},
     ]
     assert reads.item_choices(shop)["key"].to_pylist() == ["tea", "cup", "pot", "jam", "ink"]
+    assert reads.first_user(shop) == "bob"
+    assert reads.top_users(shop, limit=2).to_pylist() == [{"key": "ann", "events": 3}, {"key": "bob", "events": 2}]
+    assert sorted(reads.titles(shop, ["pot", "no such", "ink"])["title"].to_pylist()) == ["Ink", "Tea pot"]
 
 
 def test_one_user_newest_first_and_nobody_elses_events(shop: Warehouse) -> None:
