@@ -10,6 +10,7 @@ import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,7 @@ _FIRST_OF_EACH = (
 _OTHERS = (
     "SELECT rowid AS row_no, CASE WHEN coalesce(trim(f0), '') = '' THEN 'missing-key'"
     " WHEN regexp_matches(trim(f0), '[\\x00-\\x1f\\x7f]') THEN 'unprintable-key' ELSE 'duplicate-key' END AS reason,"
-    " concat_ws(chr(9), coalesce(f0, ''), CASE WHEN len(rest) > 0"
-    " THEN array_to_string(list_transform(rest, lambda cell: coalesce(cell, '')), chr(9)) END) AS raw"
+    " concat_ws(chr(9), coalesce(f0, ''){cells}) AS raw"
     " FROM {table} WHERE rowid NOT IN (SELECT first FROM firsts) ORDER BY rowid"
 )
 _NO = frozenset({"0", "false", "f", "no", "n"})
@@ -157,7 +157,7 @@ def render(template: str, values: Mapping[str, str]) -> str:
     The text between two placeholders stands only where both sides of it have something to say.
     """
     text, before = "", ""
-    for number, (literal, name, _, _) in enumerate(string.Formatter().parse(template)):
+    for number, (literal, name) in enumerate(_parts(template)):
         found = _SEPARATOR.match(literal)
         closing, middle, opening = found.groups() if found and number else ("", literal, "")
         if before:
@@ -168,6 +168,11 @@ def render(template: str, values: Mapping[str, str]) -> str:
         elif name is None:
             text += middle + opening if text else ""
     return _one_line(text)
+
+
+@lru_cache
+def _parts(template: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((literal, name) for literal, name, _, _ in string.Formatter().parse(template))
 
 
 def _listing(
@@ -191,18 +196,19 @@ def _listing(
     keys, *columns = found.to_arrow_table().columns
     rows = pa.table([keys, *(_each(column, _one_line) for column in columns)], names=["key", *names])
     # Where the file is the log, these rows are event rows, and are judged as such.
-    refused = _refused(connection, table, staged, key) if once_per_key else []
+    refused = _refused(connection, table, staged, key, len(names)) if once_per_key else []
     connection.execute(f"DROP TABLE {table}; DROP TABLE firsts")
     return Listing(rows, refused, staged.read if once_per_key else 0)
 
 
 def _refused(
-    connection: Connection, table: str, staged: Staged, key: str
+    connection: Connection, table: str, staged: Staged, key: str, n_cells: int
 ) -> list[tuple[str, int, str | None, str, str]]:
     told: list[tuple[str, int, str | None, str, str]] = [
         (file.name, reject.line, None, reject.reason, reject.raw) for file in staged.files for reject in file.rejects
     ]
-    rows = connection.sql(_OTHERS.format(table=table)).to_arrow_table()
+    cells = "".join(f", coalesce(rest[{number}], '')" for number in range(1, n_cells + 1))
+    rows = connection.sql(_OTHERS.format(table=table, cells=cells)).to_arrow_table()
     names, lines = staged.locate(rows["row_no"].to_numpy().astype(np.int64))
     for name, line, reason, raw in zip(
         names, lines.tolist(), rows["reason"].to_pylist(), rows["raw"].to_pylist(), strict=True
@@ -219,8 +225,7 @@ def _template_columns(section: ItemsSection) -> list[str]:
 def _item(section: ItemsSection, key: str, values: Mapping[str, str]) -> dict[str, object]:
     title = (values.get(section.title, "") if section.title else "") or key
     listed = values.get(section.categories, "") if section.categories else ""
-    parts = (part.strip() for part in listed.split(section.categories_separator))
-    categories = list(dict.fromkeys(part for part in parts if part))
+    categories = list(_categories(listed, section.categories_separator))
     named = {**values, "title": title, "categories": ", ".join(categories), "key": key}
     return {
         "key": key,
@@ -232,6 +237,12 @@ def _item(section: ItemsSection, key: str, values: Mapping[str, str]) -> dict[st
         "image": (values.get(section.image) or None) if section.image else None,
         "available": values.get(section.available, "").lower() not in _NO if section.available else True,
     }
+
+
+@lru_cache(maxsize=4096)
+def _categories(listed: str, separator: str) -> tuple[str, ...]:
+    parts = (part.strip() for part in listed.split(separator))
+    return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def _number(text: str) -> float | None:

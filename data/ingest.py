@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from data.cleaning import REASONS
 from data.errors import InputError, StoreError
-from data.making import Progress, make
-from data.onward import materials, onward
+from data.making import Materials, Progress, make
+from data.onward import onward
 from data.publish import full_disk_reported, make_folder, move_whole, sha256_of, temporary_folder, write_whole
 from data.quality import quality_of
 from data.quarantine import Refusals, counted, write_quarantine
@@ -102,7 +102,7 @@ def ingest(  # noqa: PLR0913 - each is a caller's to set
     started = time.perf_counter()
     tell, birth = progress or _silent, birth or Birth()
     if onto is None:
-        of = materials(spec, base, feedback)
+        of = Materials(spec, base, feedback=feedback)
     else:
         refused_before = home / "quarantine" / f"{onto.stem}.parquet"
         of = onward(onto, spec, base, feedback, quarantine=refused_before)

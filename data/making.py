@@ -5,7 +5,8 @@ has not read are read, and those that have changed since take the place of what 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from data.cleaning import REASONS, clean, reasons_of, tally, without_gone
 from data.errors import InvalidSpec, UnreadableFile
 from data.quality import checks, report
 from data.quarantine import SOUND, Refusals, event_refusals, listing_refusals
-from data.reading.places import sources_of
+from data.reading.places import digests_of, sources_of
 from data.reading.rows import FEEDBACK, stage, stage_feedback
 from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec, ItemsSection, UsersSection
@@ -43,6 +44,12 @@ _FILES = pa.schema(
         ("build_id", pa.string()),
     ]
 )
+_GONE = (  # the places of sources that are read anew
+    "CREATE TEMP TABLE gone AS SELECT source, place, place + staged AS beyond FROM old.files"
+    " WHERE list_contains(CAST($replaced AS VARCHAR[]), source)"
+)
+_CONTEXT, _NO_CONTEXT = "map(CAST($context_names AS VARCHAR[]), rest)", "CAST(MAP {} AS MAP(VARCHAR, VARCHAR))"
+_MONDAY = 4  # of the days since 1970-01-01 by 7
 _SWAP_MARGIN = 0.2  # by how much the crosswise match must be the better one
 
 
@@ -60,12 +67,13 @@ class Onto:
 @dataclass(frozen=True)
 class Materials:
     """What a build is made of. base: the folder that the spec's paths are relative to; sources: those of events that
-    are read, default all; digests: the sha256 of files by the names of their sources; feedback: as `ingest` says."""
+    are read, default all; digests: the sha256 of files by the names of their sources, where they are known already;
+    feedback: as `ingest` says."""
 
     spec: DatasetSpec
     base: Path
     sources: Sequence[Source] | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] | None = None
     feedback: pa.Table | None = None
     onto: Onto | None = None
 
@@ -77,12 +85,29 @@ def make(
 
     judge: hears what was refused before anything is built of the rest, and may raise. Raises besides what `ingest`
     does of the files."""
+    with ThreadPoolExecutor(1) as beside:
+        sources = list(sources_of(of.spec.events, of.base) if of.sources is None else of.sources)
+        digests = beside.submit(digests_of, sources if of.digests is None else ())
+        return _make(connection, made, of, sources, now=now, tell=tell, judge=judge, digests=digests)
+
+
+def _make(
+    connection: Connection,
+    made: Path,
+    of: Materials,
+    sources: list[Source],
+    *,
+    now: datetime,
+    tell: Progress,
+    judge: Judge,
+    digests: Future[dict[str, str]],
+) -> tuple[pa.Table, dict[str, Any]]:
     spec, scratch = of.spec, made.parent / "scratch"
     scratch.mkdir()
     tell(0.02, "reading events")
     if of.onto is not None:
         connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(of.onto.path)})
-    sources = list(sources_of(spec.events, of.base) if of.sources is None else of.sources)
+        connection.execute(_GONE, {"replaced": list(of.onto.replaced)})
     staged = check_events(connection, of, sources, now, scratch=scratch)
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, of.base, sources), scratch=scratch)
@@ -105,8 +130,8 @@ def make(
     _number(connection, of, "users", users_table(spec, users, _unlisted(connection, of, "users")))
     _number(connection, of, "items", items_table(spec, items, _unlisted(connection, of, "items")))
     tell(0.65, "writing events")
-    _write_events(connection, of, staged)
-    _write_places(connection, of, staged, build_id=made.stem)
+    _write_events(connection, of)
+    _write_places(connection, of, staged, of.digests or digests.result(), build_id=made.stem)
     tell(0.8, "counting for the pages")
     summarise(connection, spec)
     tell(0.9, "looking at the whole")
@@ -157,7 +182,7 @@ def check_events(
     if section.drop_duplicates:
         connection.execute(sql("mark_duplicates"))
         if of.onto is not None:
-            connection.execute(sql("mark_known"), {"replaced": list(of.onto.replaced)})
+            connection.execute(sql("mark_known"))
     clean(connection, spec, sql)
     connection.execute(sql("accept_events"))
     return staged
@@ -203,7 +228,14 @@ def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
 def _unlisted(connection: Connection, of: Materials, name: str) -> list[str]:
     """Keys of users or items that only events name, in order of appearance; not those that the older build has."""
     others = f"ANTI JOIN old.{name} USING (key)" if of.onto else ""
-    statement = f"SELECT key FROM accepted_{name} ANTI JOIN known_{name} USING (key) {others} ORDER BY first"  # noqa: S608
+    code = f"{name.removesuffix('s')}_code"
+    statement = (
+        "WITH fresh AS MATERIALIZED"  # noqa: S608 - own names
+        f" (SELECT code, key FROM accepted_{name} ANTI JOIN known_{name} USING (key) {others}),"
+        f" begun AS (SELECT {code} AS code, min(row_no) AS first FROM accepted"
+        f" WHERE {code} IN (SELECT code FROM fresh) GROUP BY {code})"
+        " SELECT key FROM fresh JOIN begun USING (code) ORDER BY first"
+    )
     keys: list[str] = connection.sql(statement).to_arrow_table()["key"].to_pylist()
     return keys
 
@@ -220,20 +252,23 @@ def _number(connection: Connection, of: Materials, name: str, rows: pa.Table) ->
     connection.unregister("incoming")
 
 
-def _write_events(connection: Connection, of: Materials, staged: Staged) -> None:
+def _write_events(connection: Connection, of: Materials) -> None:
     kinds = connection.sql("SELECT any_value(key) AS key FROM kind_keys GROUP BY code ORDER BY code").to_arrow_table()
     params = {
         "kinds": kinds["key"].to_pylist(),
-        "sources": [file.name for file in staged.files],
         "context_names": list(of.spec.events.context),
         "places": of.onto.places if of.onto else 0,
     }
-    connection.execute(sql("events"), params)
+    run_statements(
+        connection, sql("events").format(context=_CONTEXT if of.spec.events.context else _NO_CONTEXT), params
+    )
     if of.onto is not None:
-        run_statements(connection, sql("join_events"), {"replaced": list(of.onto.replaced)})
+        connection.execute(sql("join_events"))
 
 
-def _write_places(connection: Connection, of: Materials, staged: Staged, *, build_id: str) -> None:
+def _write_places(
+    connection: Connection, of: Materials, staged: Staged, digests: Mapping[str, str], *, build_id: str
+) -> None:
     """files: the sources of events, which places their rows have, and of how many the time is in doubt; lines: the line
     of each place where lines stop following one another."""
     begun = of.onto.places if of.onto else 0
@@ -247,7 +282,7 @@ def _write_places(connection: Connection, of: Materials, staged: Staged, *, buil
     files = [
         {
             "source": file.name,
-            "sha256": of.digests.get(file.name),
+            "sha256": digests.get(file.name),
             "place": begun + file.start,
             "staged": file.count,
             "read": file.count + len(file.rejects),
@@ -267,7 +302,7 @@ def _write_places(connection: Connection, of: Materials, staged: Staged, *, buil
     }
     _create(connection, "lines", pa.table(lines))
     if of.onto is not None:
-        run_statements(connection, sql("join_files"), {"replaced": list(of.onto.replaced)})
+        connection.execute(sql("join_files"))
 
 
 def _by_file(connection: Connection, statement: str, **params: Any) -> dict[int, int]:
@@ -326,9 +361,28 @@ def _counted(
 def summarise(connection: Connection, spec: DatasetSpec) -> None:
     """Count beforehand, in the attached `build`, what pages ask of all its events, and of their sessions where the spec
     has any."""
-    run_statements(connection, sql("summaries"), {"n_users": _count(connection, "SELECT count(*) FROM build.users")})
+    found = _row(
+        connection,
+        "SELECT (SELECT count(*) FROM build.users) AS n_users, min(epoch_us(ts)) // 3600000000 AS first_hour,"
+        " max(epoch_us(ts)) // 3600000000 AS last_hour FROM build.events",
+    )
+    cells = cells_of_hours(found["first_hour"], found["last_hour"])
+    params = {"n_users": found["n_users"], "first_hour": found["first_hour"], "cells": cells}
+    run_statements(connection, sql("summaries"), params)
     if spec.sessions is not None:
         run_statements(connection, sql("sessions"), {"gap_us": round(spec.sessions.gap_minutes * 60e6)})
+
+
+def cells_of_hours(first: int, last: int) -> list[int]:
+    """For each hour since 1970 from `first` to `last`, the last hour until it at which a week or a month begins in some
+    zone of whole hours (UTC-12 to UTC+14); `first` where there is none."""
+    days = np.arange(first // 24 - 1, last // 24 + 2)
+    dates = days.astype("datetime64[D]")
+    begins = days[(days % 7 == _MONDAY) | (dates == dates.astype("datetime64[M]"))]
+    edges = (begins[:, None] * 24 + np.arange(-14, 13)).ravel()
+    hours = np.arange(first, last + 1)
+    cells: list[int] = np.maximum.accumulate(np.where(np.isin(hours, edges), hours, first)).tolist()
+    return cells
 
 
 def _create(connection: Connection, name: str, rows: pa.Table) -> None:

@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 
 from data import reads
 from data.cleaning import reasons_of
-from data.errors import Conflict, InvalidSpec, UnreadableFile
+from data.errors import Conflict, InvalidSpec
 from data.making import Materials, Onto
-from data.publish import sha256_of
 from data.quarantine import SCHEMA
-from data.reading.places import sources_of
+from data.reading.places import digests_of, sources_of
 from data.reading.staging import Source
 from data.spec import DatasetSpec
 from data.warehouse import Warehouse, verify_build
@@ -28,23 +27,6 @@ from data.warehouse import Warehouse, verify_build
 _FREE = frozenset(
     {"files", "most_refused", "encoding", "delimiter"}
 )  # of a section: what may differ from build to build
-
-
-def digests_of(sources: Sequence[Source]) -> dict[str, str]:
-    """The sha256 of each file by the name of its source. Raises UnreadableFile."""
-    try:
-        return {source.name: sha256_of(source.path) for source in sources if source.query is None}
-    except OSError as error:
-        raise UnreadableFile(
-            f"{error.filename} cannot be read: {error.strerror or error}",
-            remedy="check the spec's path, and its permissions",
-        ) from error
-
-
-def materials(spec: DatasetSpec, base: Path, feedback: pa.Table | None) -> Materials:
-    """All that a spec names."""
-    sources = sources_of(spec.events, base)
-    return Materials(spec, base, sources, digests_of(sources), feedback)
 
 
 def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None, *, quarantine: Path) -> Materials:
@@ -60,12 +42,13 @@ def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None,
             "events.database: what of it is new cannot be told, so that no build can go on from another",
             remedy="ingest it whole, or export each day's events to a file",
         )
-    everything = materials(spec, base, feedback)
+    sources = sources_of(spec.events, base)
+    digests = digests_of(sources)
     with Warehouse.open(path) as warehouse:
         _refuse_other(spec, warehouse.facts.spec)
         _refuse_rules(spec, warehouse.facts.spec)
         files = reads.files(warehouse).to_pylist()
-    fresh, replaced = _unread(everything.sources or (), everything.digests, files)
+    fresh, replaced = _unread(sources, digests, files)
     refused = pq.read_table(quarantine).cast(SCHEMA)
     if replaced and (n := _duplicates_elsewhere(refused, replaced)):
         raise Conflict(
@@ -75,11 +58,11 @@ def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None,
         )
     places = max((one["place"] + one["staged"] for one in files), default=0)
     onto = Onto(path, refused, places, tuple(replaced))
-    return Materials(spec, base, fresh, everything.digests, feedback, onto)
+    return Materials(spec, base, fresh, digests, feedback, onto)
 
 
 def _unread(
-    sources: Sequence[Source], digests: dict[str, str] | Any, files: Sequence[dict[str, Any]]
+    sources: Sequence[Source], digests: dict[str, str], files: Sequence[dict[str, Any]]
 ) -> tuple[list[Source], list[str]]:
     """The sources that have to be read, and the names of those among them that the build has otherwise."""
     known = {one["source"]: one["sha256"] for one in files}

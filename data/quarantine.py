@@ -4,7 +4,8 @@ cleaning rule removed lie here too, behind those.
 The lines of text files are read again for their exact text, so that a person can mend and bring them anew.
 """
 
-from bisect import bisect_left
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,12 @@ from data.catalogue import Listing
 from data.cleaning import REASONS, reasons_of
 from data.errors import TooManyRefused, UnreadableFile
 from data.reading.staging import Staged, StagedFile
-from data.reading.textfile import RAW_CHARACTERS, shown
+from data.reading.textfile import RAW_CHARACTERS, Marks, marks_of, shown
 from data.spec import DatasetSpec, EventsSection
 from data.warehouse import Connection
 
 Row = tuple[str, str, int, str | None, str, str | None]
 RAW_ROWS = 200_000  # refused rows whose text is kept; a file that is all wrong need not be stored twice
-_PART_BYTES = 1 << 18
 MOST_REFUSED, FEW_ROWS = 0.2, 1_000
 SCHEMA = pa.schema(
     [
@@ -214,7 +214,10 @@ def _lines_of(file: StagedFile, wanted: set[int]) -> dict[int, str]:
     """The text of the records that begin at these lines, as many lines as each has."""
     assert file.text is not None, "only lines of text are read again"
     if file.lines is None:
-        return {number: shown(line.decode("utf-8", errors="replace")) for number, line in _picked(file.text, wanted)}
+        return {
+            number: shown(line.decode("utf-8", errors="replace"))
+            for number, line in _picked(file.text, wanted, file.marks or marks_of(file.text))
+        }
     begins = {*file.lines.tolist(), *(reject.line for reject in file.rejects)}
     held: dict[int, str] = {}
     at: int | None = None
@@ -229,14 +232,22 @@ def _lines_of(file: StagedFile, wanted: set[int]) -> dict[int, str]:
     return {number: shown(text) for number, text in held.items()}
 
 
-def _picked(path: Path, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
-    """Lines by their numbers, of a large file most of which is not looked at but for its line ends."""
-    ordered, number, at = sorted(wanted), 1, 0
+def _picked(path: Path, wanted: set[int], marks: Marks) -> Iterator[tuple[int, bytes]]:
+    """Lines by their numbers, of a large file of which only the parts that hold some are read. marks: places where
+    lines begin, and their numbers."""
+    ordered, at = sorted(wanted), 0
+    begins = [number for _, number in marks]
     with path.open("rb") as stream:
-        while at < len(ordered) and (part := stream.read(_PART_BYTES) + stream.readline()):
-            beyond = number + part.count(b"\n") + (0 if part.endswith(b"\n") else 1)
+        while at < len(ordered):
+            part = bisect_right(begins, ordered[at]) - 1
+            beyond = begins[part + 1] if part + 1 < len(begins) else math.inf
             until = bisect_left(ordered, beyond, lo=at)
-            if until > at:
-                lines = part.split(b"\n")
-                yield from ((one, lines[one - number]) for one in ordered[at:until])
-            number, at = beyond, until
+            place, number = marks[part]
+            stream.seek(place)
+            text = stream.read(marks[part + 1][0] - place if part + 1 < len(marks) else -1)
+            ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+            for one in ordered[at:until]:
+                nth = one - number
+                begin = int(ends[nth - 1]) + 1 if nth else 0
+                yield one, text[begin : int(ends[nth]) if nth < len(ends) else len(text)]
+            at = until

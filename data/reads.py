@@ -39,7 +39,10 @@ _HOURS = (
 )
 _OF_RETURNS = (
     f"WITH {_HOURS}, dated AS (SELECT hour, date_trunc($grain, local) AS period FROM hours),"  # noqa: S608
-    " begun AS (SELECT hour, period, min(hour) OVER (PARTITION BY period) AS start FROM dated),"
+    # hours are quantised to where weeks and months may begin, so that the beginning itself is asked; a zone that has it
+    # twice tells the later one
+    " begun AS (SELECT hour, period, least(min(hour) OVER (PARTITION BY period),"
+    " epoch_us(timezone($tz, period)) // 3600000000) AS start FROM dated),"
     " counted AS (SELECT period, CAST(sum(events) AS BIGINT) AS events,"
     " CAST(sum(events) FILTER (previous IS NULL OR previous < start) AS BIGINT) AS users"
     f" FROM returns JOIN begun USING (hour) GROUP BY period), {_COUNTED}"
@@ -101,7 +104,8 @@ def click_stream(warehouse: Warehouse) -> pa.Table:
     """One row an event, in time, ties in file order: user, item (keys), ts (UTC), kind, value, source."""
     return warehouse.run(
         "SELECT u.key AS user, i.key AS item, ts, kind, value, source FROM events"
-        " JOIN users AS u USING (user_id) JOIN items AS i USING (item_id) ORDER BY ts, event_id"
+        " JOIN users AS u USING (user_id) JOIN items AS i USING (item_id)"
+        " ASOF JOIN (FROM files WHERE staged > 0) AS files ON event_id >= place ORDER BY ts, event_id"
     )
 
 

@@ -54,15 +54,23 @@ def fingerprints(spec: DatasetSpec, base: Path) -> list[dict[str, Any]]:
     sources = [source for section in sections for source in sources_of(section, base) if source.query is None]
     found = dict[Path, dict[str, Any]]()
     for source in sources:
-        try:
-            told = {"name": source.name, "bytes": source.path.stat().st_size, "sha256": sha256_of(source.path)}
-        except OSError as error:
-            raise UnreadableFile(
-                f"{source.path} cannot be read: {error.strerror or error}",
-                remedy="check the spec's path, and its permissions",
-            ) from error
-        found.setdefault(source.path.resolve(), told)
+        found.setdefault(source.path.resolve(), _told_of(source))
     return list(found.values())
+
+
+def digests_of(sources: Sequence[Source]) -> dict[str, str]:
+    """The sha256 of each file by the name of its source. Raises UnreadableFile."""
+    return {source.name: _told_of(source)["sha256"] for source in sources if source.query is None}
+
+
+def _told_of(source: Source) -> dict[str, Any]:
+    try:
+        return {"name": source.name, "bytes": source.path.stat().st_size, "sha256": sha256_of(source.path)}
+    except OSError as error:
+        raise UnreadableFile(
+            f"{source.path} cannot be read: {error.strerror or error}",
+            remedy="check the spec's path, and its permissions",
+        ) from error
 
 
 def _query(address: str, query: str | None, base: Path) -> Source:

@@ -53,7 +53,8 @@ def stage(
     """
     target = Target(connection, table, list(columns), list(rest), list_separator, scratch)
     layout = ", ".join(f"f{number} VARCHAR" for number in range(len(target.columns)))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({layout}, rest VARCHAR[], file UINTEGER)")
+    listed = "VARCHAR[]" if rest else "BOOLEAN"  # an empty list in each of many rows takes its time, too
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({layout}, rest {listed}, file UINTEGER)")
     done: list[StagedFile] = []
     for number, source in enumerate(sources, start=1):
         start = sum(file.count for file in done)
@@ -70,12 +71,13 @@ def stage_feedback(
     n_context: how many columns of context they have. A row's line is its feedback_id.
     """
     connection.register("incoming", feedback)
+    no_context = f"[{', '.join(['NULL'] * n_context)}]" if n_context else "NULL"
     connection.execute(
         f"INSERT INTO {staged.table} SELECT user, item,"  # noqa: S608 - our own name
         " CASE WHEN $us IS NULL THEN strftime(ts, '%Y-%m-%d %H:%M:%S.%f+00')"
         " ELSE CAST(CAST(epoch_us(ts) AS DOUBLE) / $us AS VARCHAR) END,"
-        " kind, CAST(value AS VARCHAR), CAST($rest AS VARCHAR[]), $file FROM incoming",
-        {"us": us_per_unit, "file": len(staged.files) + 1, "rest": [None] * n_context},
+        f" kind, CAST(value AS VARCHAR), {no_context}, $file FROM incoming",
+        {"us": us_per_unit, "file": len(staged.files) + 1},
     )
     connection.unregister("incoming")
     lines = feedback["feedback_id"].to_numpy()
@@ -105,7 +107,7 @@ def _stage_source(target: Target, source: Source, start: int) -> StagedFile:
     if shape.plain and not _GLOB.search(str(decoded.text)):
         target.connection.begin()
         try:
-            staged = _stage_plain(target, replace(file), decoded.text, header, delimiter, shape)
+            staged = _stage_plain(target, replace(file, marks=shape.marks), decoded.text, header, delimiter, shape)
             target.connection.commit()
             return staged
         except _Disagreement:
@@ -153,7 +155,8 @@ def _stage_exact(target: Target, file: StagedFile, path: Path, header: Sequence[
                 f"f{number}": pa.array([None if at is None else row[at] for _, row in batch], pa.string())
                 for number, at in enumerate(main)
             }
-            cells["rest"] = pa.array([[row[at] for at in rest] for _, row in batch], pa.list_(pa.string()))
+            if rest:
+                cells["rest"] = pa.array([[row[at] for at in rest] for _, row in batch], pa.list_(pa.string()))
             target.append(pa.table(cells))
             lines.extend(line for line, _ in batch)
     file.count, file.lines = len(lines), np.array(lines, dtype=np.int64)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.reading.textfile import Reject
+from data.reading.textfile import Marks, Reject
 from data.warehouse import Connection
 
 
@@ -34,7 +34,8 @@ class Source:
 @dataclass
 class StagedFile:
     """Where one source's rows lie in the staging table: `count` of them from rowid `start`, in its order. text: the
-    UTF-8 lines that it was read from, None where it is no text; decoded: what was done to come there."""
+    UTF-8 lines that it was read from, None where it is no text; marks: places there where lines begin, and their
+    numbers, where they are known already; decoded: what was done to come there."""
 
     name: str
     start: int
@@ -43,6 +44,7 @@ class StagedFile:
     rejects: list[Reject] = field(default_factory=list)
     lines: npt.NDArray[np.int64] | None = None  # of each staged row; None: a record a line
     text: Path | None = None
+    marks: Marks = ()
     decoded: str = ""
     fed: bool = False  # from the ledger's feedback, behind the files
 
@@ -67,8 +69,8 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Staged:
-    """A staging table: text columns f0, f1, ..., `rest` (list of text), `file` (of `files` the number, from 1); rowids
-    follow file order."""
+    """A staging table: text columns f0, f1, ..., `rest` (list of text; null where no more is wanted), `file` (of
+    `files` the number, from 1); rowids follow file order."""
 
     table: str
     files: tuple[StagedFile, ...]
@@ -131,16 +133,16 @@ class Target:
         """Insert the wanted columns of a FROM clause, the n-th of which reads `texts[n]`; rows inserted."""
         main, rest = self.picks(header)
         chosen = ["NULL" if number is None else texts[number] for number in main]
-        listed = ", ".join(texts[number] for number in rest)
+        listed = f"[{', '.join(texts[number] for number in rest)}]" if rest else "NULL"
         # Only generated names (c0, c1, ...) stand in this statement; the caller's are matched above.
-        select = f"SELECT {', '.join(chosen)}, [{listed}], $file FROM {source}"  # noqa: S608
+        select = f"SELECT {', '.join(chosen)}, {listed}, $file FROM {source}"  # noqa: S608
         rows = self.connection.execute(f"INSERT INTO {self.table} {select}", {"file": self.number, **more}).fetchall()
         return int(rows[0][0])
 
     def append(self, rows: pa.Table) -> None:
-        """Insert rows that have the table's columns, but for `file`."""
+        """Insert rows that have the table's columns, but for `file`, and for `rest` where no more is wanted."""
         self.connection.register("batch", rows)
-        statement = f"INSERT INTO {self.table} SELECT *, $file FROM batch"  # noqa: S608 - our own name
+        statement = f"INSERT INTO {self.table} BY NAME SELECT *, $file AS file FROM batch"  # noqa: S608 - our own name
         self.connection.execute(statement, {"file": self.number})
         self.connection.unregister("batch")
 

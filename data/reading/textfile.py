@@ -6,7 +6,7 @@ other, and never lets one stray quote swallow what follows.
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from data.errors import MissingColumn, UnreadableFile
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
+Marks = tuple[tuple[int, int], ...]
 MAX_LINE_BYTES = 2_000_000
 MAX_LINES_IN_QUOTES = 50  # a quoted value may hold line ends, but an unclosed quote must not eat the file
 RAW_CHARACTERS = 2_000  # of a refused record, kept for a person to see
@@ -128,12 +129,14 @@ def check_columns(source: str, header: Sequence[str], wanted: Sequence[str]) -> 
 
 @dataclass(frozen=True)
 class Shape:
-    """What one pass over a text file tells."""
+    """What one pass over a text file tells. marks: places in it, a chunk apart, where lines begin, and their
+    numbers."""
 
     plain: bool  # one record a line, and a reader that counts as many sees it alike
     newline: str
     records: int  # lines below the header, when plain
     quoted: bool = False
+    marks: Marks = field(default=(), compare=False)
 
 
 def shape_of(path: Path, *, delimiter: str, columns: int) -> Shape:
@@ -144,13 +147,14 @@ def shape_of(path: Path, *, delimiter: str, columns: int) -> Shape:
     not tell it.
     """
     mark = delimiter.encode()
-    seen = _Seen()
+    seen, marks = _Seen(), [(0, 1)]
     rest = b""  # of the line that the chunk before ended in
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             end = chunk.rfind(b"\n") + 1
             if end:
                 seen.look(rest + chunk[:end], mark, columns=columns)
+                marks.append((stream.tell() - len(chunk) + end, seen.feeds + 1))
                 rest = b""
             rest += chunk[end:]
             if len(rest) > MAX_LINE_BYTES:  # it is refused whatever it holds
@@ -159,9 +163,17 @@ def shape_of(path: Path, *, delimiter: str, columns: int) -> Shape:
     if rest:
         seen.look(rest + b"\n", mark, columns=columns)
     alike = seen.returns == 0 or seen.returns == seen.pairs == seen.feeds - unended
-    return Shape(
-        seen.odd == 0 and seen.blanks == 0 and alike, "\\r\\n" if seen.returns else "\\n", seen.feeds - 1, seen.quoted
-    )
+    plain, newline = seen.odd == 0 and seen.blanks == 0 and alike, "\\r\\n" if seen.returns else "\\n"
+    return Shape(plain, newline, seen.feeds - 1, seen.quoted, tuple(marks))
+
+
+def marks_of(path: Path) -> Marks:
+    """Places in a text file, about a chunk apart, where lines begin, and their numbers."""
+    marks = [(0, 1)]
+    with path.open("rb") as stream:
+        while part := stream.read(_CHUNK_BYTES) + stream.readline():
+            marks.append((stream.tell(), marks[-1][1] + part.count(b"\n")))
+    return tuple(marks)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 -- Every staged row of the event files, typed, with the first reason against it (NULL: accepted), its keys as numbers.
 -- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context, file the source's number; rowid is the place in
 -- the files. Texts that come often are looked at once: user_keys, item_keys and kind_keys hold each that there is (raw),
--- trimmed (key), with its fault. A kind that is there is taken also where the files have no column of kinds: feedback
+-- trimmed (key), with its fault and, of users and items, in how many rows it is (n). A kind that is there is taken also where the files have no column of kinds: feedback
 -- brings its own. The files' words for kinds, $kind_words in small letters, are called by the $kind_names at their places.
 -- All is in temporary tables, which are not compressed: that alone would take longer than the rest.
 -- A fault that begins with clean- is none: a rule of the spec removed a sound row. These come last, in the rules' order.
@@ -13,20 +13,20 @@ CREATE TYPE fault AS ENUM (
 );
 
 CREATE TEMP TABLE user_keys AS
-WITH seen AS (SELECT DISTINCT f0 AS raw FROM raw_events),
-trimmed AS (SELECT raw, coalesce(trim(raw), '') AS key FROM seen)
+WITH seen AS (SELECT f0 AS raw, count(*) AS n FROM raw_events GROUP BY f0),
+trimmed AS (SELECT raw, n, coalesce(trim(raw), '') AS key FROM seen)
 SELECT
-    raw, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
+    raw, n, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
     CAST(CASE
         WHEN key = '' THEN 'missing-user' WHEN regexp_matches(key, '[\x00-\x1f\x7f]') THEN 'unprintable-user'
     END AS fault) AS fault
 FROM trimmed;
 
 CREATE TEMP TABLE item_keys AS
-WITH seen AS (SELECT DISTINCT f1 AS raw FROM raw_events),
-trimmed AS (SELECT raw, coalesce(trim(raw), '') AS key FROM seen)
+WITH seen AS (SELECT f1 AS raw, count(*) AS n FROM raw_events GROUP BY f1),
+trimmed AS (SELECT raw, n, coalesce(trim(raw), '') AS key FROM seen)
 SELECT
-    raw, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
+    raw, n, key, CAST(dense_rank() OVER (ORDER BY key) AS INTEGER) AS code,
     CAST(CASE
         WHEN key = '' THEN 'missing-item' WHEN regexp_matches(key, '[\x00-\x1f\x7f]') THEN 'unprintable-item'
     END AS fault) AS fault

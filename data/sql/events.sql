@@ -1,8 +1,9 @@
 -- By user, time and place in the files, which is the event_id: a gap in these is a row in quarantine. A user's events lie
--- together, so that they are found without an index and need no sorting. $places: how many an older build has. Names take the place of numbers after the sort.
+-- together, so that they are found without an index and need no sorting. Names take the place of numbers after the sort.
+-- $places: how many an older build has; the braces: the map of what a row has besides.
 CREATE TABLE build.events AS
 WITH ordered AS (
-    SELECT row_no + $places AS event_id, users.user_id, items.item_id, ts, kind_code, value, rest, file
+    SELECT row_no + $places AS event_id, users.user_id, items.item_id, ts, kind_code, value, rest
     FROM accepted
     JOIN accepted_users AS u ON u.code = user_code
     JOIN build.users AS users ON users.key = u.key
@@ -17,7 +18,5 @@ SELECT
     ts,
     CAST($kinds AS VARCHAR[])[kind_code] AS kind,
     value,
-    CASE WHEN len(CAST($context_names AS VARCHAR[])) = 0 THEN CAST(MAP {} AS MAP(VARCHAR, VARCHAR))
-        ELSE map(CAST($context_names AS VARCHAR[]), rest) END AS context,
-    CAST($sources AS VARCHAR[])[file] AS source
+    {context} AS context
 FROM ordered;

@@ -43,8 +43,7 @@ SELECT
     placed.kind,
     placed.value,
     CASE WHEN len(CAST($context_names AS VARCHAR[])) = 0 THEN CAST(MAP {} AS MAP(VARCHAR, VARCHAR))
-        ELSE map(CAST($context_names AS VARCHAR[]), CAST($no_context AS VARCHAR[])) END AS context,
-    'feedback' AS source
+        ELSE map(CAST($context_names AS VARCHAR[]), CAST($no_context AS VARCHAR[])) END AS context
 FROM placed
 JOIN build.users ON users.key = placed."user"
 WHERE reason IS NULL

@@ -1,6 +1,6 @@
 -- The older build's events, but those of sources that are read anew, and the new ones among them.
 CREATE TABLE build.joined AS
-FROM old.events WHERE NOT list_contains(CAST($replaced AS VARCHAR[]), source)
+FROM old.events ANTI JOIN gone ON event_id >= place AND event_id < beyond
 UNION ALL
 FROM build.events
 ORDER BY user_id, ts, event_id;

@@ -1,4 +1,3 @@
 INSERT INTO build.lines
-SELECT lines.* FROM old.lines JOIN old.files ON lines.place >= files.place AND lines.place < files.place + files.staged
-WHERE NOT list_contains(CAST($replaced AS VARCHAR[]), source);
-INSERT INTO build.files FROM old.files WHERE NOT list_contains(CAST($replaced AS VARCHAR[]), source);
+FROM old.lines ANTI JOIN gone ON lines.place >= gone.place AND lines.place < gone.beyond;
+INSERT INTO build.files FROM old.files ANTI JOIN gone USING (source);

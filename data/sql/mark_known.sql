@@ -8,7 +8,7 @@ WHERE row_no IN (
     JOIN (SELECT code, any_value(key) AS key FROM kind_keys GROUP BY code) AS k ON k.code = kind_code
     JOIN old.users AS users ON users.key = u.key
     JOIN old.items AS items ON items.key = i.key
-    JOIN old.events AS e ON e.user_id = users.user_id AND e.item_id = items.item_id AND e.ts = checked.ts
+    JOIN (FROM old.events ANTI JOIN gone ON event_id >= place AND event_id < beyond) AS e ON e.user_id = users.user_id AND e.item_id = items.item_id AND e.ts = checked.ts
         AND e.kind = k.key AND e.value IS NOT DISTINCT FROM checked.value
-    WHERE reason IS NULL AND NOT list_contains(CAST($replaced AS VARCHAR[]), e.source)
+    WHERE reason IS NULL
 );

@@ -32,7 +32,9 @@ SELECT item_id, coalesce(events, 0) AS events FROM build.items LEFT JOIN counted
 
 -- Events by the hour (since 1970, UTC) they were in and the hour of the event that their user had before (NULL: none
 -- within 31 days). Who was there in any period is who has an event in it whose predecessor is older than the period: so
--- distinct users of days, weeks and months are counted exactly, in every zone of whole hours.
+-- distinct users of days, weeks and months are counted exactly, in every zone of whole hours. An hour further back than
+-- a day only has to tell on which side of the beginnings of weeks and months it lies: $cells has, from $first_hour on,
+-- the last hour until each that may be such a beginning.
 -- Windows over a whole order run on one processor: so eighths of the users are looked at beside one another.
 CREATE TEMP MACRO returned(eighth, n_users) AS TABLE
 SELECT
@@ -49,7 +51,8 @@ WITH placed AS (
 )
 SELECT
     CAST(hour AS INTEGER) AS hour,
-    CAST(CASE WHEN hour - previous <= 31 * 24 THEN previous END AS INTEGER) AS previous,
+    CAST(CASE WHEN hour - previous < 25 THEN previous
+        WHEN hour - previous <= 31 * 24 THEN CAST($cells AS BIGINT[])[previous - $first_hour + 1] END AS INTEGER) AS previous,
     count(*) AS events
 FROM placed
 GROUP BY ALL

@@ -44,6 +44,7 @@ def test_acts_follow_the_files_with_their_own_kinds_and_moments(tmp_path: Path, 
     with Warehouse.open(made.path) as warehouse:
         found = warehouse.run(
             "SELECT u.key AS user, i.key AS item, ts, kind, value, source FROM events"
+            " ASOF JOIN files ON event_id >= place"
             " JOIN users u USING (user_id) JOIN items i USING (item_id) ORDER BY event_id"
         ).to_pylist()
     assert [(row["user"], row["item"], row["kind"], row["value"], row["source"]) for row in found[2:]] == [

@@ -57,7 +57,7 @@ def test_events_keep_file_order_and_histories_time_order_with_ties_by_file(shop:
     ]
     assert events[0]["ts"] == datetime(2024, 1, 1, 10, tzinfo=UTC)
     assert [event["value"] for event in events] == [5.0, None, 2.0, 4.0, 3.0]
-    assert events[0]["source"] == "events.csv"
+    assert table(shop, "files")[0]["source"] == "events.csv"
     bob, ann, eve = reads.histories(shop).to_pylist()
     assert ann["item_id"] == [2, 1, 0]  # the pot came first; tea and cup share their second, tea stands first
     assert ann["kind"] == ["buy", "buy", "view"]
@@ -77,7 +77,6 @@ def test_column_types_are_the_contract(shop: Warehouse) -> None:
         "kind": "string",
         "value": "double",
         "context": "map<string, string>",
-        "source": "string",
     }
     assert types("items")["categories"] == "list<l: string>"
     assert types("items")["attributes"] == "map<string, string>"
@@ -136,7 +135,10 @@ def test_several_files_by_pattern_are_read_in_name_order(
     (tmp_path / "part-1.csv").write_text("value,ts,item,user\n1,1704103200,x,a\n1\n")
     result = bring(spec=spec)
     with Warehouse.open(result.path) as warehouse:
-        found = warehouse.run("SELECT event_id, key, source FROM events JOIN items USING (item_id) ORDER BY event_id")
+        found = warehouse.run(
+            "SELECT event_id, key, source FROM events JOIN items USING (item_id)"
+            " ASOF JOIN files ON event_id >= place ORDER BY event_id"
+        )
         assert found.to_pylist() == [
             {"event_id": 0, "key": "x", "source": "part-1.csv"},
             {"event_id": 1, "key": "y", "source": "part-2.csv"},

@@ -78,6 +78,7 @@ def told(result: IngestResult) -> dict[str, object]:
     with Warehouse.open(result.path) as warehouse:
         events = warehouse.run(
             "SELECT users.key AS who, items.key AS what, ts, kind, value, context, source FROM events"
+            " ASOF JOIN files ON event_id >= place"
             " JOIN users USING (user_id) JOIN items USING (item_id) ORDER BY ALL"
         ).to_pylist()
         users = warehouse.run("SELECT * EXCLUDE (user_id) FROM users ORDER BY key").to_pylist()

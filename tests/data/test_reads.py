@@ -173,6 +173,11 @@ ZONES = (
     "America/St_Johns",
     "Pacific/Auckland",
     "Asia/Kathmandu",
+    "Atlantic/Azores",  # an hour after midnight twice
+    "America/Havana",  # midnight twice, and never
+    "Africa/Cairo",  # a day that begins at one
+    "Pacific/Kiritimati",
+    "Etc/GMT+12",
 )
 
 
