@@ -16,7 +16,8 @@ overall and period by period. Users are what is sampled: the interval is that of
     item_age      hours since an item's first event of any kind
     mean_value    mean of the values
 
-Where no kinds are named, a measure is of all events.
+Where no kinds are named, a measure is of all events. Where there are more than MOST_USERS users, so many are looked at,
+drawn by a hash of their numbers and the same ones each time: the interval is of the users that were drawn.
 """
 
 from typing import Any
@@ -27,6 +28,7 @@ from data.reads import Grain
 from data.spec import Kpi
 from data.warehouse import Warehouse
 
+MOST_USERS = 10_000
 UNITS = {
     **dict.fromkeys(("conversion", "rate", "completion", "repeats", "returning"), "share"),
     **dict.fromkeys(("engagement", "basket_size"), "number"),
@@ -78,14 +80,19 @@ _UNITS_OF = {
         " FROM events WHERE {of} GROUP BY user_id"
     ),
     "item_age": (
-        "WITH born AS (SELECT item_id, min(ts) AS first FROM events GROUP BY item_id)"
+        "WITH born AS (SELECT item_id, first_ts AS first FROM item_counts)"
         " SELECT user_id, ts, epoch(ts - first) / 3600 AS part, 1.0 AS whole"
         " FROM events JOIN born USING (item_id) WHERE {of}"
     ),
     "mean_value": "SELECT user_id, ts, value AS part, 1.0 AS whole FROM events WHERE {of} AND value IS NOT NULL",
 }
+_DRAWN = (  # what the measures call events
+    "drawn AS MATERIALIZED (SELECT user_id FROM people ORDER BY hash(user_id), user_id LIMIT $most),"
+    " events AS MATERIALIZED (SELECT event_id, user_id, item_id, ts, kind, value FROM main.events"
+    " WHERE user_id IN (SELECT user_id FROM drawn))"
+)
 _ESTIMATE = (
-    "WITH units AS ({units}), users AS (SELECT user_id, sum(part) AS a, sum(whole) AS b FROM units GROUP BY user_id),"
+    "WITH {drawn}, units AS ({units}), users AS (SELECT user_id, sum(part) AS a, sum(whole) AS b FROM units GROUP BY user_id),"
     " ratio AS (SELECT sum(a) / nullif(sum(b), 0) AS r, sum(b) AS units, count(*) AS n FROM users)"
     " SELECT r AS estimate, CASE WHEN n > 1"
     " THEN 1.959964 * sqrt(n / (n - 1) * (SELECT sum((a - r * b) ** 2) FROM users)) / units END AS half,"
@@ -93,7 +100,7 @@ _ESTIMATE = (
     " CAST(coalesce(units, 0) AS BIGINT) AS units FROM ratio"
 )
 _LINE = (
-    "WITH units AS ({units}) SELECT CAST(date_trunc($grain, timezone($tz, ts)) AS DATE) AS period,"
+    "WITH {drawn}, units AS ({units}) SELECT CAST(date_trunc($grain, timezone($tz, ts)) AS DATE) AS period,"
     " sum(part) / nullif(sum(whole), 0) AS estimate, count(DISTINCT user_id) AS n"
     " FROM units GROUP BY ALL ORDER BY period"
 )
@@ -123,7 +130,7 @@ def kpi_line(warehouse: Warehouse, name: str, *, tz: str, grain: Grain = "week")
     """One of the spec's figures in time, a row for each period that has a unit: period date (local), estimate, n users.
     A unit lies where it begins. KeyError for a name that the spec does not have."""
     kpi = warehouse.facts.spec.kpis[name]
-    return warehouse.run(_LINE.format(units=_units(kpi)), tz=tz, grain=grain, **_params(warehouse, kpi))
+    return warehouse.run(_LINE.format(drawn=_DRAWN, units=_units(kpi)), tz=tz, grain=grain, **_params(warehouse, kpi))
 
 
 def _units(kpi: Kpi) -> str:
@@ -132,7 +139,7 @@ def _units(kpi: Kpi) -> str:
 
 
 def _row(warehouse: Warehouse, name: str, kpi: Kpi) -> dict[str, Any]:
-    (found,) = warehouse.run(_ESTIMATE.format(units=_units(kpi)), **_params(warehouse, kpi)).to_pylist()
+    (found,) = warehouse.run(_ESTIMATE.format(drawn=_DRAWN, units=_units(kpi)), **_params(warehouse, kpi)).to_pylist()
     estimate, half = found["estimate"], found.pop("half")
     most = 1.0 if UNITS[kpi.measure] == "share" and kpi.measure != "rate" else float("inf")
     inside = estimate is not None and half is not None
@@ -156,4 +163,5 @@ def _params(warehouse: Warehouse, kpi: Kpi) -> dict[str, Any]:
         "weighed": list(weights),
         "weights": list(weights.values()),
     }
-    return {name: value for name, value in every.items() if f"${name}" in _units(kpi)}
+    named = _units(kpi)
+    return {"most": MOST_USERS} | {name: value for name, value in every.items() if f"${name}" in named}

@@ -25,10 +25,10 @@ SELECT
 FROM counted
 ORDER BY user_id;
 
--- One row an item, those without events too.
+-- One row an item, those without events too: events, and the first one's moment.
 CREATE TABLE build.item_counts AS
-WITH counted AS (SELECT item_id, count(*) AS events FROM build.events GROUP BY item_id)
-SELECT item_id, coalesce(events, 0) AS events FROM build.items LEFT JOIN counted USING (item_id) ORDER BY item_id;
+WITH counted AS (SELECT item_id, count(*) AS events, min(ts) AS first_ts FROM build.events GROUP BY item_id)
+SELECT item_id, coalesce(events, 0) AS events, first_ts FROM build.items LEFT JOIN counted USING (item_id) ORDER BY item_id;
 
 -- Events by the hour (since 1970, UTC) they were in and the hour of the event that their user had before (NULL: none
 -- within 31 days). Who was there in any period is who has an event in it whose predecessor is older than the period: so

@@ -90,6 +90,17 @@ def test_the_interval_is_that_of_a_ratio_over_users(measured: Callable[[str], di
     assert (row["low"], row["high"]) == (pytest.approx(5 - half), pytest.approx(5 + half))
 
 
+def test_of_many_users_some_are_drawn_but_an_item_is_as_old_as_it_is(
+    measured: Callable[[str], dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data.kpis.MOST_USERS", 2)
+    row = measured('measure = "item_age"\nof = "buy"')
+    ann, bob = [20 / 60, 0.0, 8.0], [8 * 24 + 1 + 40 / 60]
+    by_drawn = {2: [sum(ann + bob) / 4], 1: [sum(ann) / 3, bob[0]]}
+    assert any(row["estimate"] == pytest.approx(age) for age in by_drawn[row["n"]])  # type: ignore[index]
+    assert measured('measure = "returning"')["n"] == 2
+
+
 def test_what_nobody_did_has_no_figure_and_one_user_no_interval(measured: Callable[[str], dict[str, object]]) -> None:
     nobody = measured('measure = "conversion"\nof = "play"\nto = "buy"')
     assert (nobody["estimate"], nobody["low"], nobody["n"], nobody["units"]) == (None, None, 0, 0)
