@@ -92,7 +92,8 @@ _DRAWN = (  # what the measures call events
     " WHERE user_id IN (SELECT user_id FROM drawn))"
 )
 _ESTIMATE = (
-    "WITH {drawn}, units AS ({units}), users AS (SELECT user_id, sum(part) AS a, sum(whole) AS b FROM units GROUP BY user_id),"
+    "WITH {drawn}, units AS ({units}),"
+    " users AS (SELECT user_id, sum(part) AS a, sum(whole) AS b FROM units GROUP BY user_id),"
     " ratio AS (SELECT sum(a) / nullif(sum(b), 0) AS r, sum(b) AS units, count(*) AS n FROM users)"
     " SELECT r AS estimate, CASE WHEN n > 1"
     " THEN 1.959964 * sqrt(n / (n - 1) * (SELECT sum((a - r * b) ** 2) FROM users)) / units END AS half,"
