@@ -19,6 +19,7 @@ def trace(
     """Say which line of which file an event of the current build comes from, or what became of a line."""
     from core.ops.builds import current_build
     from data import reads
+    from data.cleaning import REASONS
     from data.errors import UnknownEvent
     from data.warehouse import Warehouse
 
@@ -55,7 +56,8 @@ def trace(
         for row in refused:
             where = f" (column {row['column']})" if row["column"] else ""
             told_raw = f": {row['raw']}" if row["raw"] else ""
-            said(console, f"line {number} of {source} was refused: {row['reason']}{where}{told_raw}")
+            done = "taken out by a rule" if row["reason"] in REASONS else "refused"
+            said(console, f"line {number} of {source} was {done}: {row['reason']}{where}{told_raw}")
 
     def said(console: Any, text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -85,6 +85,9 @@ def test_a_day_is_appended_and_every_line_can_be_traced(shop: Path) -> None:
     assert "refused: unreadable-time" in lodestar("trace", "--line", "two.csv:3", home=home).stdout
     assert lodestar("trace", "--line", "two.csv:1", home=home).returncode == 1
     assert lodestar("trace", home=home).returncode == 2
+    spec.write_text(spec.read_text() + "[clean]\nmost_events_per_user = 1\n")
+    told(lodestar("ingest", str(spec), "--json", home=home))
+    assert "taken out by a rule: clean-user-cap" in lodestar("trace", "--line", "one.csv:2", home=home).stdout
 
 
 def test_a_dry_run_foretells_and_orders_nothing(shop: Path) -> None:
