@@ -31,7 +31,20 @@ def server() -> Iterator[str]:
         if os.geteuid() == 0:
             shutil.chown(place, OWNER)
         cluster, owner = place / "cluster", OWNER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        _run(binaries / "initdb", "-D", cluster, "-A", "trust", "-U", OWNER, "-E", "UTF8", "--no-sync", as_=owner)
+        _run(
+            binaries / "initdb",
+            "-D",
+            cluster,
+            "-A",
+            "trust",
+            "-U",
+            OWNER,
+            "-E",
+            "UTF8",
+            "--lc-messages=C",
+            "--no-sync",
+            as_=owner,
+        )
         settings = f"-c listen_addresses='' -c unix_socket_directories={place} -c max_connections=300"
         _run(binaries / "pg_ctl", "-D", cluster, "-o", settings, "-w", "-l", place / "log", "start", as_=owner)
         try:
