@@ -1,8 +1,9 @@
 """Questions about people: who they are (a cohort), and how they go on (funnel, retention, transitions, segments).
 
 A cohort's size and its segments are counted over everyone. What has to look at each user's events in order looks at no
-more than `most` users of the cohort, drawn by a hash of their numbers and the same ones each time, so that it answers
-at once whatever the log's size; every row says how many it looked at. Where the cohort has fewer, it is all of them.
+more than `most` users of the cohort, and at so many that they have some MOST_ACTS events together, drawn by a hash of
+their numbers and the same ones each time, so that it answers at once whatever the log's size; every row says how many
+it looked at. Where the cohort has fewer, it is all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from data.errors import InvalidConfig
 from data.warehouse import Warehouse
 
 MOST_USERS = 20_000
+MOST_ACTS = 600_000  # about so many events of theirs are looked at: fewer users where each has many
 MOST_CATEGORIES = 8  # told apart; the rest are one
 MOST_GROUPS = 200  # of an attribute; one with more tells people apart rather than groups
 MOST_AGES = 26  # periods after the first that retention looks at
@@ -70,7 +72,8 @@ _BY_EVENTS = (
     " GROUP BY user_id HAVING count(*) >= $least"
 )
 _DRAWN = (
-    "drawn AS MATERIALIZED (SELECT user_id FROM members ORDER BY hash(user_id), user_id LIMIT $most),"
+    "drawn AS MATERIALIZED (SELECT user_id FROM members ORDER BY hash(user_id), user_id LIMIT (SELECT CAST("  # noqa: S608
+    f"least($most, greatest({MOST_ACTS} * count(*) / greatest(sum(events), 1), 1)) AS BIGINT) FROM members)),"
     " acts AS MATERIALIZED (SELECT event_id, user_id, item_id, ts, kind FROM events"
     " WHERE user_id IN (SELECT user_id FROM drawn))"
 )
@@ -255,7 +258,7 @@ def _members(warehouse: Warehouse, cohort: Cohort) -> tuple[str, dict[str, Any]]
     if cohort.segments:
         told.append("list_contains(CAST($segments AS VARCHAR[]), segment)")
         params["segments"] = list(cohort.segments)
-    return f"{_SEGMENTED}, members AS (SELECT * FROM segmented WHERE {' AND '.join(told)})", params  # noqa: S608
+    return f"{_SEGMENTED}, members AS MATERIALIZED (SELECT * FROM segmented WHERE {' AND '.join(told)})", params  # noqa: S608
 
 
 def _open_attributes(warehouse: Warehouse, cohort: Cohort) -> Mapping[str, tuple[str, ...]]:
