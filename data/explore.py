@@ -17,7 +17,7 @@ from data.errors import InvalidConfig
 from data.warehouse import Warehouse
 
 MOST_USERS = 20_000
-MOST_ACTS = 600_000  # about so many events of theirs are looked at: fewer users where each has many
+MOST_ACTS = 500_000  # about so many events of theirs are looked at: fewer users where each has many
 MOST_CATEGORIES = 8  # told apart; the rest are one
 MOST_GROUPS = 200  # of an attribute; one with more tells people apart rather than groups
 MOST_AGES = 26  # periods after the first that retention looks at

@@ -22,8 +22,8 @@ from data.warehouse import Warehouse
 
 MOVED, SHIFTED = 0.1, 0.25
 LEAST_EVENTS = 100  # newer ones; fewer say nothing
-USERS = (400, 4_000)  # that are looked at, drawn by a hash of their numbers: the more, the fewer events each has,
-EVENTS = 25_000  # so that about as many events are, and a page need not wait
+USERS = (300, 4_000)  # that are looked at, drawn by a hash of their numbers: the more, the fewer events each has,
+EVENTS = 20_000  # so that about as many events are, and a page need not wait
 CATEGORIES = 20  # the most frequent; the others are one bin
 VALUE_BINS = 5
 DEALS = 200

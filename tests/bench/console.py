@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path(".lodestar"))
     parser.add_argument("--browser", default="/usr/bin/chromium")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pages", nargs="+", help="these alone, as of a store without a champion; two at least")
     asked = parser.parse_args()
     rows: list[tuple[str, float, float]] = []
     before_s = matmul_seconds()
@@ -55,22 +56,20 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1440, "height": 950})
         page.goto(address)
         page.wait_for_function(STANDS)
-        clicks_s: dict[str, list[float]] = {name: [] for name in PAGES}
+        pages = asked.pages or PAGES
+        clicks_s: dict[str, list[float]] = {name: [] for name in pages}
         for _ in range(asked.rounds + 1):
-            for name in (*PAGES[1:], PAGES[0]):
+            for name in (*pages[1:], pages[0]):
                 clicks_s[name].append(click(page, name))
-        users = some_users(asked.home, asked.rounds + 1)
-        click(page, "Profile")
-        unopened_s = [choose(page, user) for user in users]
-        opened_s = [choose(page, user) for user in users]
+        others: dict[str, list[float]] = {}
+        if not asked.pages:
+            users = some_users(asked.home, asked.rounds + 1)
+            click(page, "Profile")
+            others["Profile of a user not yet opened"] = [choose(page, user) for user in users]
+            others["Profile of a user opened before"] = [choose(page, user) for user in users]
         reload_s = [timed(lambda: titled(page, page.reload)) for _ in range(asked.rounds + 1)]
         browser.close()
-    others = {
-        "Profile of a user not yet opened": unopened_s,
-        "Profile of a user opened before": opened_s,
-        "reload to title": reload_s,
-        "fresh browser to title": fresh_s,
-    }
+    others |= {"reload to title": reload_s, "fresh browser to title": fresh_s}
     for name, seen_s in (clicks_s | others).items():
         rows.append((name, seen_s[0], statistics.median(seen_s[1:])))
     calibration = f"matmul {before_s:.3f} and {matmul_seconds():.3f} s"
