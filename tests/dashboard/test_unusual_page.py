@@ -81,7 +81,7 @@ def test_planted_days_are_told_with_their_evidence_and_lead_to_who_did_it(shown:
     assert not test.exception
     assert "On **20 Feb 2024** there was **no event at all**, where 10" in told
     assert re.search(r"On \*\*12 Mar 2024\*\* there were \*\*240 events\*\*, 2\.[23]\d? times the 10\d usual", told)
-    assert "(n\u00a0=\u00a012 Tuesdays, robust z\u00a0=\u00a0" in told and "9 users made them." in told
+    assert "(n\u00a0=\u00a012 Tuesdays, robust z\u00a0=\u00a0" in told and "9 people made them." in told
     assert EN("unusual.method", n=88, tz="UTC") in told
     asked = [parse_qs(one.proto.query_string) for one in test.get("page_link")]
     assert {"since": "2024-03-12", "until": "2024-03-12"} in [json.loads(one["whom"][0]) for one in asked]
@@ -134,7 +134,7 @@ def test_every_kind_of_day_has_its_sentence(t: Words) -> None:
     if t is EN:
         assert told[0] == (
             "On **12 Mar 2024** there were **3,204 events**, 2.09 times the 1,530 usual for a Tuesday then"
-            " (n\u00a0=\u00a012 Tuesdays, robust z\u00a0=\u00a06.21); 210 users made them."
+            " (n\u00a0=\u00a012 Tuesdays, robust z\u00a0=\u00a06.21); 210 people made them."
         )
-        assert "**1 event**, 0.07% of the 1,530 usual" in told[1] and "1 user made" in told[1]
+        assert "**1 event**, 0.07% of the 1,530 usual" in told[1] and "1 person made" in told[1]
         assert "for 9 days" in told[4] and "(p = 0.012)" in told[4]
