@@ -46,7 +46,7 @@ _FILES = pa.schema(
 )
 _GONE = (  # the places of sources that are read anew
     "CREATE TEMP TABLE gone AS SELECT source, place, place + staged AS beyond FROM old.files"
-    " WHERE list_contains(CAST($replaced AS VARCHAR[]), source)"
+    " WHERE sha256 IS NOT NULL AND list_contains(CAST($replaced AS VARCHAR[]), source)"  # feedback is no file
 )
 _CONTEXT, _NO_CONTEXT = "map(CAST($context_names AS VARCHAR[]), rest)", "CAST(MAP {} AS MAP(VARCHAR, VARCHAR))"
 _MONDAY = 4  # of the days since 1970-01-01 by 7
@@ -158,7 +158,7 @@ def check_events(
         rest=section.context,
         scratch=scratch,
     )
-    if staged.read == 0 and not (of.onto and feedback):
+    if staged.read == 0 and of.onto is None:  # a day on which nothing happened is one
         raise UnreadableFile(
             f"{', '.join(source.name for source in sources)}: a header and no rows",
             remedy="export the events again",
@@ -217,6 +217,8 @@ def _guessed_unit(connection: Connection, column: str) -> str:
 def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
     """Raise InvalidSpec when the events' users are known as items and their items as users."""
     row = _row(connection, sql("swapped"))
+    if None in row.values():  # a file without a usable row
+        return
     straight = row["users_in_users"] + row["items_in_items"]
     if row["users_in_items"] + row["items_in_users"] > straight + _SWAP_MARGIN:
         raise InvalidSpec(
@@ -282,7 +284,7 @@ def _write_places(
     files = [
         {
             "source": file.name,
-            "sha256": digests.get(file.name),
+            "sha256": None if file.fed else digests.get(file.name),
             "place": begun + file.start,
             "staged": file.count,
             "read": file.count + len(file.rejects),

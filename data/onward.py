@@ -65,10 +65,10 @@ def _unread(
     sources: Sequence[Source], digests: dict[str, str], files: Sequence[dict[str, Any]]
 ) -> tuple[list[Source], list[str]]:
     """The sources that have to be read, and the names of those among them that the build has otherwise."""
-    known = {one["source"]: one["sha256"] for one in files}
+    known = {one["source"]: one["sha256"] for one in files if one["sha256"] is not None}
     others = [source for source in sources if known.get(source.name) != digests[source.name]]
     kept = {source.name for source in sources} - {source.name for source in others}
-    renamed = Counter(sha256 for name, sha256 in known.items() if name not in kept and sha256)
+    renamed = Counter(sha256 for name, sha256 in known.items() if name not in kept)
     fresh = []
     for source in others:
         if source.name not in known and renamed[digests[source.name]]:

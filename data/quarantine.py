@@ -135,9 +135,9 @@ class Refusals:
         return pa.concat_tables([refused for refused, _, _ in self.sections.values()])
 
     def judge(self) -> None:
-        """Raise UnreadableFile where no event row can be used, TooManyRefused where a section has too few that can."""
+        """Raise UnreadableFile where of event rows none can be used, TooManyRefused where a section has too few."""
         refused, read, _ = self.sections["events"]
-        if self.accepted == 0:
+        if self.accepted == 0 and read:
             raise _nothing_usable(refused, read)
         for section, (refused, read, most) in self.sections.items():
             refuse_too_many(refused, read=read, section=section, most=most)

@@ -161,6 +161,43 @@ def test_a_day_that_is_gone_stays_and_one_that_was_renamed_is_not_read_twice(tmp
     assert (after.read, after.accepted) == (3, 3)
 
 
+def test_a_day_on_which_nothing_happened_is_a_day(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    before = made(shop(), base, home)
+    write_day(base, "day1.csv", [])
+    quiet = made(shop(), base, home, onto=before.path)
+    assert (quiet.read, quiet.accepted) == (1, 1)
+    assert told(quiet) == told(made(shop(), base, home))
+    assert made(shop(), base, home, onto=quiet.path).build_id == quiet.build_id, "it is not read again"
+
+
+def test_a_file_that_is_called_as_feedback_is_takes_nothing_of_it(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    spec = parse_spec(SPEC.format(distinct="false").replace("day*.csv", "feedback"))
+    write_day(base, "feedback", ["u1,i1,1700000000,view,1,"])
+    acts = pa.table(
+        {
+            "feedback_id": [1],
+            "user": ["u1"],
+            "item": ["i2"],
+            "ts": pa.array([datetime(2024, 1, 1, tzinfo=UTC)], pa.timestamp("us", "UTC")),
+            "kind": ["click"],
+            "value": pa.array([None], pa.float64()),
+        }
+    )
+    before = made(spec, base, home, feedback=acts)
+    write_day(base, "feedback", ["u2,i1,1700000000,view,1,"])
+    after = made(spec, base, home, onto=before.path)
+    with Warehouse.open(after.path) as warehouse:
+        kinds = warehouse.run("SELECT key, kind FROM events JOIN users USING (user_id) ORDER BY ALL").to_pylist()
+    assert kinds == [{"key": "u1", "kind": "click"}, {"key": "u2", "kind": "view"}]
+
+
 def test_where_nothing_is_new_the_build_stays(tmp_path: Path) -> None:
     base, home = tmp_path / "in", tmp_path / "home"
     base.mkdir()
