@@ -114,6 +114,8 @@ def _make(
     users = list_users(connection, spec, _listed(spec.users, of.base, sources), scratch=scratch)
     items, users = without_gone(connection, spec, sql, items=items, users=users)
     events_refused = event_refusals(connection, staged, spec)
+    changes = _clock_changes(connection, spec, staged)
+    connection.execute("DROP TABLE raw_events")  # what follows needs the room
     accepted = _count(connection, "SELECT count(*) FROM accepted")
     if staged.read != accepted + events_refused.num_rows:
         raise AssertionError(f"rows went missing: {staged.read}, {accepted}, {events_refused.num_rows}")
@@ -131,7 +133,7 @@ def _make(
     _number(connection, of, "items", items_table(spec, items, _unlisted(connection, of, "items")))
     tell(0.65, "writing events")
     _write_events(connection, of)
-    _write_places(connection, of, staged, of.digests or digests.result(), build_id=made.stem)
+    _write_places(connection, of, staged, of.digests or digests.result(), changes=changes, build_id=made.stem)
     tell(0.8, "counting for the pages")
     summarise(connection, spec)
     tell(0.9, "looking at the whole")
@@ -268,19 +270,29 @@ def _write_events(connection: Connection, of: Materials) -> None:
         connection.execute(sql("join_events"))
 
 
+def _clock_changes(connection: Connection, spec: DatasetSpec, staged: Staged) -> Mapping[int, int]:
+    """By the number of the file, of how many events the time is one that the spec's zone has twice, or never."""
+    if spec.events.tz == "UTC":
+        return {}
+    params = {"tz": spec.events.tz, "format": spec.events.ts_format, "of_files": staged.of_files}
+    return _by_file(connection, sql("clock_changes"), **params)
+
+
 def _write_places(
-    connection: Connection, of: Materials, staged: Staged, digests: Mapping[str, str], *, build_id: str
+    connection: Connection,
+    of: Materials,
+    staged: Staged,
+    digests: Mapping[str, str],
+    *,
+    changes: Mapping[int, int],
+    build_id: str,
 ) -> None:
     """files: the sources of events, which places their rows have, and of how many the time is in doubt; lines: the line
-    of each place where lines stop following one another."""
+    of each place where lines stop following one another. changes: as `_clock_changes` tells."""
     begun = of.onto.places if of.onto else 0
     unzoned = _by_file(
         connection, "SELECT file, count(*) AS n FROM checked WHERE unzoned AND reason IS NULL GROUP BY file"
     )
-    changes = dict[int, int]()
-    if (events := of.spec.events).tz != "UTC":
-        params = {"tz": events.tz, "format": events.ts_format, "of_files": staged.of_files}
-        changes = _by_file(connection, sql("clock_changes"), **params)
     files = [
         {
             "source": file.name,

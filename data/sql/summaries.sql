@@ -43,6 +43,9 @@ SELECT
 FROM build.events
 WHERE user_id >= eighth * n_users // 8 AND user_id < (eighth + 1) * n_users // 8;
 
+CREATE TEMP TABLE cells AS
+SELECT unnest(range($first_hour, $first_hour + len($cells))) AS hour, unnest(CAST($cells AS BIGINT[])) AS cell;
+
 CREATE TABLE build.returns AS
 WITH placed AS (
     FROM returned(0, $n_users) UNION ALL FROM returned(1, $n_users) UNION ALL FROM returned(2, $n_users)
@@ -50,11 +53,11 @@ WITH placed AS (
     UNION ALL FROM returned(6, $n_users) UNION ALL FROM returned(7, $n_users)
 )
 SELECT
-    CAST(hour AS INTEGER) AS hour,
-    CAST(CASE WHEN hour - previous < 25 THEN previous
-        WHEN hour - previous <= 31 * 24 THEN CAST($cells AS BIGINT[])[previous - $first_hour + 1] END AS INTEGER) AS previous,
+    CAST(placed.hour AS INTEGER) AS hour,
+    CAST(CASE WHEN placed.hour - previous < 25 THEN previous
+        WHEN placed.hour - previous <= 31 * 24 THEN cell END AS INTEGER) AS previous,
     count(*) AS events
-FROM placed
+FROM placed LEFT JOIN cells ON cells.hour = previous
 GROUP BY ALL
 ORDER BY hour, previous;
 
