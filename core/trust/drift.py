@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.predict.intervals import bounds, resampled_sums
 from data import reads
@@ -31,6 +32,7 @@ CHANCE = 0.95  # of the deals stay below it
 
 Verdict = Literal["steady", "moved", "shifted"]
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -79,25 +81,24 @@ def drift_since(warehouse: Warehouse, since: datetime, *, seed: int = 0) -> Drif
     """A build's events after `since` against those until then."""
     per_user = warehouse.facts.n_events / max(warehouse.facts.n_users, 1)
     most_users = int(np.clip(EVENTS / max(per_user, 1.0), *USERS))
-    events = reads.sampled_events(warehouse, since, most_users=most_users).to_pandas()
-    newer = events["newer"].to_numpy(dtype=bool)
+    events = reads.sampled_events(warehouse, since, most_users=most_users)
+    newer = events["newer"].to_numpy()
     counts = int((~newer).sum()), int(newer.sum())
     if min(counts) < LEAST_EVENTS:
         return Drift(since, *counts, None, ())
-    side = events["user_id"].to_numpy(dtype=np.int64) * 2 + newer
-    unit, units = pd.factorize(side, sort=True)
+    users, items = events["user_id"].to_numpy(), events["item_id"].to_numpy()
+    units, unit = np.unique(users * 2 + newer, return_inverse=True)
+    later = units % 2 == 1
     found = []
-    for name, label, weight in _aspects(events, newer):
-        place, bins = pd.factorize(label.astype(str), sort=True)
-        if len(bins) > 1:
-            table = np.zeros((len(units), len(bins)))
-            np.add.at(table, (unit[weight.index], place), weight.to_numpy(dtype=np.float64))
-            later = units % 2 == 1
+    for name, counted in _aspects(events, newer):
+        if len(counted.bins) > 1:
+            table = np.zeros((len(units), len(counted.bins)))
+            np.add.at(table, (unit[counted.event], counted.place), counted.weight)
             if table[later].any() and table[~later].any():  # values, say, that newer events do not carry
-                found.append(_aspect(name, bins.tolist(), table, later, seed=seed))
-    old = set(events.loc[~newer, "item_id"])
-    fresh = events.loc[newer].assign(fresh=lambda some: ~some["item_id"].isin(old))
-    by_user = fresh.groupby("user_id")["fresh"].agg(["sum", "size"]).to_numpy(dtype=np.float64)
+                found.append(_aspect(name, counted.bins, table, later, seed=seed))
+    fresh = ~np.isin(items[newer], items[~newer])
+    _, owner = np.unique(users[newer], return_inverse=True)
+    by_user = np.stack([np.bincount(owner, fresh), np.bincount(owner).astype(np.float64)], axis=1)
     drawn = resampled_sums(by_user, seed=seed)
     low, high = bounds(drawn[:, 0] / np.maximum(drawn[:, 1], 1))
     share = float(by_user[:, 0].sum() / by_user[:, 1].sum())
@@ -141,24 +142,46 @@ def _aspect(name: str, bins: Sequence[str], table: Floats, newer: npt.NDArray[np
     return Aspect(name, float(psi(before, since)), chance, tuple(shares))
 
 
-def _aspects(events: pd.DataFrame, newer: npt.NDArray[np.bool_]) -> list[tuple[str, pd.Series, pd.Series]]:
-    """(name, the bin of each row, its weight): categories, an event's weight shared among those of its item; kinds;
-    values, in bins of the older ones."""
-    listed = events["categories"].map(lambda names: 0 if names is None else len(names)).to_numpy()
-    category = events["categories"].explode().dropna()
-    weight = pd.Series(1 / np.maximum(listed[category.index], 1), index=category.index)
-    frequent = set(category.value_counts().index[:CATEGORIES])
-    one = pd.Series(1.0, index=events.index)
-    out = [
-        ("categories", category.where(category.isin(frequent), "other"), weight),
-        ("kinds", events["kind"], one),
-    ]
-    value = events["value"].dropna()
-    older = value[~newer[value.index]]
+@dataclass(frozen=True)
+class _Counted:
+    """What an aspect counts: event (K,) rows of events, each in the bin `place` (K,) of `bins`, with its weight."""
+
+    bins: list[str]
+    event: Ints
+    place: Ints
+    weight: Floats
+
+
+def _aspects(events: pa.Table, newer: npt.NDArray[np.bool_]) -> list[tuple[str, _Counted]]:
+    """categories, an event's weight shared among those of its item; kinds; values, in bins of the older ones."""
+    every = np.arange(events.num_rows)
+    names, kind = _coded(events["kind"].combine_chunks())
+    out = [("categories", _categories(events)), ("kinds", _Counted(names, every, kind, np.ones(len(every))))]
+    valued = np.flatnonzero(pc.is_valid(events["value"]).to_numpy())
+    value = events["value"].drop_null().to_numpy()
+    older = value[~newer[valued]]
     if len(older):
         distinct = np.unique(older)
         inner = np.linspace(0, 1, VALUE_BINS + 1)[1:-1]
         edges = (distinct[1:] + distinct[:-1]) / 2 if len(distinct) <= 2 * VALUE_BINS else np.quantile(older, inner)
-        bins = np.searchsorted(np.unique(edges), value.to_numpy(), side="right")
-        out.append(("values", pd.Series(bins, index=value.index), one[value.index]))
+        bins, place = np.unique(np.searchsorted(np.unique(edges), value, side="right"), return_inverse=True)
+        out.append(("values", _Counted(bins.astype(str).tolist(), valued, place, np.ones(len(valued)))))
     return out
+
+
+def _categories(events: pa.Table) -> _Counted:
+    listed = events["categories"].combine_chunks()
+    event = pc.list_parent_indices(listed).to_numpy()
+    names, place = _coded(listed.flatten())
+    often = np.bincount(place, minlength=len(names))
+    frequent = {names[at] for at in np.argsort(-often, kind="stable")[:CATEGORIES]}
+    bins, to = np.unique([name if name in frequent else "other" for name in names] or [""], return_inverse=True)
+    shared = np.bincount(event, minlength=events.num_rows)
+    return _Counted(bins.tolist(), event, to[place], 1 / shared[event])
+
+
+def _coded(column: pa.Array) -> tuple[list[str], Ints]:
+    """The values of a column of text, and of each row which it is."""
+    coded = column.dictionary_encode()
+    names: list[str] = coded.dictionary.to_pylist()
+    return names, coded.indices.to_numpy().astype(np.int64)

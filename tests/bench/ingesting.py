@@ -4,13 +4,15 @@
 The log is made in memory and written once: skewed users and items, kinds, ratings, times of a year in file order, and a
 few rows that have to be refused; ours also reads a catalogue of its items and users. Bare is `read_csv` with told
 types, sorted by time into a table, on as many threads and as much memory; ours is `data.ingest` with every check on.
-Each runs in a process of its own, whose peak of resident memory is its own, one after the other and bare once more, so
-that a noisy machine is seen.
+Each runs in a process of its own, whose peak of resident memory is its own, in turn for some rounds: the ratio is of
+the two medians, and the range of each is told, so that a noisy machine is seen.
 """
 
 import argparse
 import json
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -62,9 +64,10 @@ KINDS = np.array(["view", "click", "cart", "purchase"])
 
 
 def main() -> None:
-    """Write the log, time the three, print, and write JSON where asked."""
+    """Write the log, time the two in turn, print, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, nargs="+", default=[25_000_000])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", default="2GB", help="DuckDB's limit, for both")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the log and the builds lie for the time")
@@ -79,21 +82,24 @@ def main() -> None:
         with TemporaryDirectory(dir=asked.folder) as folder:
             n_bad = write_log(Path(folder) / "events.csv", n_events)
             write_catalogue(Path(folder), n_events)
-            calls = {name: _apart(name.split()[0], Path(folder), asked) for name in ("bare", "ours", "bare again")}
-        bare = min(calls["bare"]["seconds"], calls["bare again"]["seconds"])
-        told.append({"events": n_events, "bad": n_bad, "ratio": calls["ours"]["seconds"] / bare, **calls})
-    names = ("events", "matmul s", "bare s", "bare again s", "ours s", "ours / bare", "bare GB", "ours GB")
+            rounds = [
+                {name: _apart(name, Path(folder), asked) for name in ("bare", "ours")} for _ in range(asked.rounds)
+            ]
+        middle = {name: statistics.median(calls[name]["seconds"] for calls in rounds) for name in ("bare", "ours")}
+        told.append({"events": n_events, "bad": n_bad, "ratio": middle["ours"] / middle["bare"], "rounds": rounds})
+    names = ("events", "matmul s", "bare s", "ours s", "ours / bare", "bare GB", "ours GB")
     rows = [
         (
             f"{it['events']:,}",
-            f"{it['ours']['matmul_s']:.2f}",
-            *(f"{it[name]['seconds']:.1f}" for name in ("bare", "bare again", "ours")),
+            _spread([calls[name]["matmul_s"] for calls in it["rounds"] for name in calls], 2),
+            *(_spread([calls[name]["seconds"] for calls in it["rounds"]], 1) for name in ("bare", "ours")),
             f"{it['ratio']:.2f}",
-            *(f"{it[name]['peak_gb']:.2f}" for name in ("bare", "ours")),
+            *(f"{max(calls[name]['peak_gb'] for calls in it['rounds']):.2f}" for name in ("bare", "ours")),
         )
         for it in told
     ]
-    Console().print(table(names, rows, title=f"ingest, {asked.threads} threads, {asked.memory}"))
+    title = f"ingest, {asked.threads} threads, {asked.memory}, {asked.rounds} rounds: median (least to most)"
+    Console().print(table(names, rows, title=title))
     if asked.out is not None:
         asked.out.write_text(json.dumps(told, indent=1))
 
@@ -164,6 +170,7 @@ def one(which: str, folder: Path, *, memory: str, threads: int) -> dict[str, flo
         assert result.read == result.accepted + result.quarantined
         print({"refused": result.reasons, "bytes": result.path.stat().st_size}, file=sys.stderr)
     seconds = time.perf_counter() - begun
+    shutil.rmtree(folder / "home", ignore_errors=True)
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return {"seconds": seconds, "peak_gb": peak_gb, "matmul_s": matmul_s}
 
@@ -173,6 +180,10 @@ def _apart(which: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any
     argv += ["--memory", asked.memory, "--threads", str(asked.threads)]
     told: dict[str, Any] = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout)
     return told
+
+
+def _spread(values: list[float], digits: int) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import numpy as np
 from rich.console import Console
 
 from core.trust.drift import drift_since
+from core.trust.unusual import unusual_days
 from dashboard.terminal import table
 from data import explore, reads
 from data.explore import EVERYONE, Cohort
@@ -52,6 +53,11 @@ def _drift(warehouse: Warehouse, _: np.random.Generator) -> object:
     return drift_since(warehouse, facts.first_ts + 0.9 * (facts.last_ts - facts.first_ts))
 
 
+def _unusual(warehouse: Warehouse, _: np.random.Generator) -> object:
+    days = reads.activity(warehouse, tz=ZONE)
+    return unusual_days(*(days[name].to_pylist() for name in ("period", "events", "users")))
+
+
 READS: dict[str, Read] = {
     "Pulse: activity by day": _of_all(functools.partial(reads.activity, tz=ZONE)),
     "Pulse: activity by week": _of_all(functools.partial(reads.activity, tz=ZONE, grain="week")),
@@ -61,6 +67,7 @@ READS: dict[str, Read] = {
     "Pulse: items people chose": _of_all(functools.partial(reads.top_items, limit=200)),
     "Pulse: kinds": _of_all(reads.kind_counts),
     "Pulse: categories": _of_all(reads.categories),
+    "Pulse: days that stand out": _unusual,
     "Pulse: drift": _drift,
     **{
         f"Explore: {name}, {whom}": _of_all(functools.partial(read, cohort=cohort, **more))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.trust.drift import LEAST_EVENTS, _aspect, drift_since, psi
+from core.trust.drift import CATEGORIES, LEAST_EVENTS, _aspect, drift_since, psi
 from data.errors import TooManyRefused
 from data.ingest import ingest
 from data.spec import parse_spec
@@ -33,8 +33,8 @@ categories = "category"
 Chooser = Callable[[np.random.Generator, int, bool], tuple[int, float]]
 
 
-def world(home: Path, choose: Chooser, *, users: int = 120, after: int = 8) -> Warehouse:
-    """40 items of four categories; each user has 12 events until SINCE and `after` of them later. choose: the item and
+def world(home: Path, choose: Chooser, *, users: int = 120, after: int = 8, categories: int = 4) -> Warehouse:
+    """40 items, four categories, or so many; each user has 12 events until SINCE and `after` of them later. choose: the item and
     the value of one of a user's events, by side."""
     rng = np.random.default_rng(0)
     lines = ["user,item,ts,value"]
@@ -45,7 +45,9 @@ def world(home: Path, choose: Chooser, *, users: int = 120, after: int = 8) -> W
             at = SINCE + timedelta(minutes=place - 11 if not newer else place)
             lines.append(f"u{user},i{item},{at.isoformat()},{value}")
     (home / "events.csv").write_text("\n".join(lines))
-    (home / "items.csv").write_text("item,category\n" + "\n".join(f"i{item},c{item % 4}" for item in range(40)))
+    (home / "items.csv").write_text(
+        "item,category\n" + "\n".join(f"i{item},c{item % categories}" for item in range(40))
+    )
     made = ingest(parse_spec(SPEC), base=home, home=home, now=datetime(2026, 2, 1, tzinfo=UTC))
     return Warehouse.open(made.path)
 
@@ -139,3 +141,12 @@ def test_few_newer_events_tell_nothing(tmp_path: Path) -> None:
         assert found.n_since == 80 < LEAST_EVENTS
         assert found.verdict is None and found.aspects == () and found.launched is None
         assert drift_since(warehouse, SINCE + timedelta(days=9)).n_since == 0
+
+
+def test_rare_categories_are_one_bin(tmp_path: Path) -> None:
+    with world(tmp_path, of_own_taste, categories=40) as warehouse:
+        bins = drift_since(warehouse, SINCE).aspects[0].bins
+    assert len(bins) == CATEGORIES + 1
+    assert sum(name == "other" for name, _, _ in bins) == 1
+    for side in (1, 2):
+        assert sum(one[side] for one in bins) == pytest.approx(1)
