@@ -34,8 +34,8 @@ Chooser = Callable[[np.random.Generator, int, bool], tuple[int, float]]
 
 
 def world(home: Path, choose: Chooser, *, users: int = 120, after: int = 8, categories: int = 4) -> Warehouse:
-    """40 items, four categories, or so many; each user has 12 events until SINCE and `after` of them later. choose: the item and
-    the value of one of a user's events, by side."""
+    """40 items of so many categories; each user has 12 events until SINCE and `after` of them later. choose: the item
+    and the value of one of a user's events, by side."""
     rng = np.random.default_rng(0)
     lines = ["user,item,ts,value"]
     for user in range(users):
