@@ -5,6 +5,7 @@ The result is what an ingest of those files with all feedback would have been, b
 
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from data.ingest import IngestResult, explained, publish_build
 from data.making import run_statements, sql, summarise
 from data.publish import full_disk_reported, temporary_folder
 from data.quality import checks, quality_of, report
-from data.quarantine import SCHEMA, counted
+from data.quarantine import SCHEMA, SOUND, counted
 from data.reading.rows import FEEDBACK
-from data.warehouse import Connection, DatabaseError, Warehouse, build_connection, verify_build
+from data.warehouse import BuildFacts, Connection, DatabaseError, Warehouse, build_connection, verify_build
 
 
 def extend(
@@ -97,11 +98,38 @@ def _make(
         " FROM old.facts",
         {"build_id": made.stem, "now": now, "read": feedback.num_rows, "refused": refused.num_rows},
     )
-    found = checks(connection, sql("quality"), spec=facts.spec, counted={})
+    before = quality_of(path)
+    known = _counted(connection, facts, before, fed=feedback.num_rows, refused=refused)
+    found = checks(connection, sql("quality"), spec=facts.spec, counted=known)
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
-    quality = report(found, files, cleaned=quality_of(path).get("cleaned", ()))
+    quality = report(found, files, cleaned=before.get("cleaned", ()))
     connection.execute("CHECKPOINT build; DETACH build; DETACH old")
     refusals = pa.table(
         {name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA
     )
     return refusals, quality
+
+
+def _counted(
+    connection: Connection, facts: BuildFacts, before: Mapping[str, Any], *, fed: int, refused: pa.Table
+) -> dict[str, tuple[int, int]]:
+    """(n, of) of the checks that the older build's files had to be at hand for. Whether a user or an item of an act has
+    stood in a list is known where all of before have; else that check is left out.
+
+    facts, before: the older build's, and its quality report; fed: acts; refused: of them, with `reason`."""
+    known = {one["check"]: (int(one["n"]), int(one["of"])) for one in before["checks"]}
+    faulty = refused.num_rows - (pc.sum(pc.is_in(refused["reason"], SOUND)).as_py() or 0)
+    read, events = facts.read + fed, facts.n_events + fed - refused.num_rows
+    of = {"refused-rows": read, "cleaned-rows": read, "times-without-zone": events, "clock-changes": events}
+    counted = {
+        name: (known[name][0], of.get(name, known[name][1])) for name in (*of, "refused-listings") if name in known
+    }
+    if "refused-rows" in counted:
+        counted["refused-rows"] = (counted["refused-rows"][0] + faulty, read)
+    newcomers = connection.sql(
+        "SELECT coalesce(sum(events), 0) AS n FROM build.people ANTI JOIN old.users USING (user_id)"
+    ).to_arrow_table()
+    for name, more in (("unlisted-items", 0), ("unlisted-users", int(newcomers["n"][0].as_py()))):
+        if name in known and not known[name][0]:
+            counted[name] = (more, events)
+    return counted

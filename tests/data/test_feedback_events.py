@@ -26,6 +26,7 @@ def feedback(*rows: tuple[int, str, str, datetime, str, float | None]) -> pa.Tab
 
 def build(home: Path, unit: str, acts: pa.Table | None, *, kinds: bool = True, more: str = "") -> IngestResult:
     (home / "events.csv").write_text(FILES[unit])
+    (home / "people.csv").write_text("user,plan\na,free\n,paid\n")
     kind = 'kind = "kind"\nvalue = "value"' if kinds else 'kind_value = "view"'
     spec = parse_spec(
         '[dataset]\nname = "shop"\n[events]\nfiles = "events.csv"\nuser = "user"\nitem = "item"\nts = "ts"\n'
@@ -80,7 +81,14 @@ def contents(path: Path) -> dict[str, list[dict[str, object]]]:
         return {name: warehouse.run(f"SELECT * FROM {name} ORDER BY 1").to_pylist() for name in TABLES}
 
 
-@pytest.mark.parametrize("more", ["", 'context = ["place"]\n', "drop_duplicates = true\n"])
+def checks_of(made: IngestResult) -> dict[str, dict[str, object]]:
+    return {one["check"]: one for one in made.quality["checks"]}
+
+
+LISTED = 'tz = "Europe/Berlin"\n[users]\nfiles = "people.csv"\nattributes = ["plan"]\nmost_refused = 0.9\n'
+
+
+@pytest.mark.parametrize("more", ["", 'context = ["place"]\n', "drop_duplicates = true\n", LISTED])
 def test_an_older_build_and_what_came_since_make_what_an_ingest_of_all_would(tmp_path: Path, more: str) -> None:
     at = datetime(2026, 1, 1, 8, tzinfo=UTC)
     first = feedback((7, "a", "y", at, "click", None), (9, "new", "x", at, "rate", 4.0))
@@ -96,8 +104,19 @@ def test_an_older_build_and_what_came_since_make_what_an_ingest_of_all_would(tmp
     assert [getattr(extended, name) for name in counts] == [getattr(whole, name) for name in counts]
     for name in ("n_users", "n_items", "n_events", "first_ts", "last_ts", "spec", "licence"):
         assert getattr(extended.facts, name) == getattr(whole.facts, name)
+    untold = {"unlisted-users"} if more == LISTED else set()  # one of before is not listed: who is, is not kept
+    assert checks_of(extended) == {name: one for name, one in checks_of(whole).items() if name not in untold}
     if "drop" in more:
         assert extended.reasons == {"duplicate": 2}
+
+
+def test_who_comes_with_feedback_is_in_no_list(tmp_path: Path) -> None:
+    at = datetime(2026, 1, 1, 8, tzinfo=UTC)
+    later = feedback((11, "newer", "y", at, "click", None), (12, "a", "x", at, "view", None))
+    whole = build(tmp_path, "s", later, more=LISTED)
+    extended = extend(build(tmp_path, "s", None, more=LISTED).path, later, home=tmp_path, now=NOON)
+    assert checks_of(extended) == checks_of(whole)
+    assert checks_of(extended)["unlisted-users"]["n"] == 1
 
 
 def test_an_item_that_the_build_does_not_know_is_refused(tmp_path: Path) -> None:
