@@ -5,6 +5,7 @@ A page asks for a `Scene`; where there is nothing to show yet the page ends with
 that changes that.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,8 +69,17 @@ class Scene(Place):
         return serving[0].protocol if serving else "last"
 
     def run(self) -> RunRow:
+        """As `run_if_any`; ends the page where there is none."""
+        found = self.run_if_any()
+        if found is None:
+            st.title(self.t("empty.title_no_run"), anchor=False)
+            self.tell_no_run()
+            st.stop()
+        return found
+
+    def run_if_any(self) -> RunRow | None:
         """The run in view: the one chosen, else the champion, else the newest that is measured as a champion would
-        be; ends the page where there is none.
+        be; None where there is none.
         """
         finished = self.finished_runs()
         wanted = state.chosen("run")
@@ -78,10 +88,13 @@ class Scene(Place):
             if row.dataset == self.dataset:
                 return row
         if self.champion is None and not finished:
-            parts.empty(self.t, "empty.no_run", command="lodestar demo")
-            st.stop()
+            return None
         alike = [run for run in finished if run.protocol == self.champion_protocol] or finished
         return finished_run(self.ledger, self.home, self.champion or alike[0].run_id, self.dataset)
+
+    def tell_no_run(self) -> None:
+        """What there would be with a model, and the command that makes one."""
+        parts.empty(self.t, "empty.no_run", command=f"lodestar train --dataset {shlex.quote(self.dataset)}")
 
 
 def opening() -> tuple[Words, Look, Settings]:

@@ -44,19 +44,28 @@ def user_profile(s: Scene) -> None:
     place = st.container()
     key = pickers(s, subject="user")
     state.link(dataset=state.chosen("dataset"), user=key, item=state.chosen("item"), run=state.chosen("run"))
-    user, run = loaders.user_id(path, key), s.run()
+    user, run = loaders.user_id(path, key), s.run_if_any()
+    facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, loaders.EVERYTHING)
+    if run is None:
+        with place:
+            context = t("profile.context_bare", **span(s, facts))
+            parts.heading(t.md("profile.title_bare", user=key), context)
+        parts.cards(user_cards(s, facts))
+        s.tell_no_run()
+        timeline(s, events)
+        history(s, key, events)
+        return
     answer = slate.ask(s, run.run_id, key)
     ahead = outlook.ask(s, run.run_id, key, k=slate.K)
     known = answer.done()
     with place:
         head = parts.reserved(height=68, known=known)
-    facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, loaders.EVERYTHING)
 
     def told() -> dict[str, Any]:
         served = slate.served(s, run.run_id, key, user, answer)
         picked = slate.picked(s, served)
         with head():
-            parts.heading(user_title(s, key, picked), context(s, run.run_id, facts))
+            parts.heading(user_title(s, key, picked), t("profile.context", run=run.run_id, **span(s, facts)))
         with reasons():
             left, right = parts.pair()
         with left:
@@ -72,14 +81,7 @@ def user_profile(s: Scene) -> None:
     next_up = parts.reserved(height=210, known=known)
     timeline(s, events)
     editor = parts.reserved(height=148, known=known)
-    parts.section(t("profile.history"))
-    parts.table(
-        events,
-        t=t,
-        name=f"{s.dataset}-user-{key}",
-        columns=parts.event_columns(t, events),
-        shown=parts.kinds_named(t, events),
-    )
+    history(s, key, events)
     served = served or told()
     with next_up():
         outlook.draw(s, run.run_id, ahead)
@@ -94,11 +96,21 @@ def timeline(s: Scene, events: pd.DataFrame) -> None:
     parts.figure(charts.timeline(recent, title=title, look=s.look, tz=s.tz, unit=s.t("chart.value")), key="timeline")
 
 
-def context(s: Scene, run_id: str, facts: dict[str, Any]) -> str:
-    """The line under the title: which run, and how much is known of the user."""
-    return s.t(
-        "profile.context", run=run_id, n=facts["events"], first=facts["first_ts"], last=facts["last_ts"], tz=s.tz
+def history(s: Scene, key: str, events: pd.DataFrame) -> None:
+    """Everything that happened, as a table."""
+    parts.section(s.t("profile.history"))
+    parts.table(
+        events,
+        t=s.t,
+        name=f"{s.dataset}-user-{key}",
+        columns=parts.event_columns(s.t, events),
+        shown=parts.kinds_named(s.t, events),
     )
+
+
+def span(s: Scene, facts: dict[str, Any]) -> dict[str, Any]:
+    """How much is known of the user, for the line under the title."""
+    return {"n": facts["events"], "first": facts["first_ts"], "last": facts["last_ts"], "tz": s.tz}
 
 
 def user_title(s: Scene, key: str, picked: dict[str, Any] | None) -> str:
@@ -149,16 +161,15 @@ def item_profile(s: Scene) -> None:
             t.md("profile.item_title", item=facts["title"]),
             t.md("profile.item_context", categories=t.listing(list(facts["categories"]))),
         )
-    run = s.run()
-    reached = loaders.recommended_to(s.home, run.run_id, item, 10)
-    parts.cards(
-        [
-            Card(t("profile.events"), t.count(facts["events"]), t("profile.by_users", n=facts["users"])),
-            Card(t("profile.rank"), t.count(facts["rank"]), t("profile.of_items", n=facts["n_items"])),
-            value_card(s, facts),
-            Card(t("profile.reached"), t.count(reached), t("profile.of_users", n=s.facts.n_users)),
-        ]
-    )
+    cards = [
+        Card(t("profile.events"), t.count(facts["events"]), t("profile.by_users", n=facts["users"])),
+        Card(t("profile.rank"), t.count(facts["rank"]), t("profile.of_items", n=facts["n_items"])),
+        value_card(s, facts),
+    ]
+    if (run := s.run_if_any()) is not None:
+        reached = loaders.recommended_to(s.home, run.run_id, item, 10)
+        cards.append(Card(t("profile.reached"), t.count(reached), t("profile.of_users", n=s.facts.n_users)))
+    parts.cards(cards)
     grain = findings.grain(s.facts.first_ts, s.facts.last_ts)
     over_time = loaders.item_activity(path, item, s.tz, grain)
     top, most = findings.peak(over_time)

@@ -3,7 +3,7 @@ contract's shapes and hold numbers that follow from its per-user table."""
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
 
+import dashboard
 from core.learn.sequences import histories_from
 from core.learn.splits import leave_last_out
 from core.ops import registry, runs
@@ -20,6 +23,7 @@ from core.ops.builds import current_build, record_build
 from core.ops.ledger import Ledger
 from core.predict.intervals import bootstrap_mean
 from core.trust.fairness import audit
+from dashboard import loaders, settings
 from dashboard.publishing import report_of, write_report
 from data import reads
 from data.errors import InputError, UnknownItem
@@ -27,7 +31,9 @@ from data.ingest import ingest
 from data.publish import staged, write_manifest
 from data.spec import load_spec
 from data.warehouse import Warehouse
+from tests.dashboard.opening import Opened
 
+APP = Path(dashboard.__file__).parent / "app.py"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BEACON = "![x](http://203.0.113.9/beacon.png)"
 COMPONENTS = ("neural", "frozen", "ease", "ridge", "popularity")
@@ -251,6 +257,30 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The session's small store; tests that write make their own."""
     base = tmp_path_factory.mktemp("store")
     return make_store(base / "home", base / "files")
+
+
+@pytest.fixture
+def browse(monkeypatch: pytest.MonkeyPatch, scorer: type) -> Iterator[Opened]:
+    """Opens a page of the console on a store, as a browser with this address would, with nothing cached. scored:
+    whether a scorer answers, a stand-in; tz: the display zone, default the settings'."""
+
+    def open_page(home: Path, page: str, *, scored: bool = True, tz: str | None = None, **address: str) -> AppTest:
+        monkeypatch.setenv("LODESTAR_HOME", str(home))
+        monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
+        if tz is not None:
+            monkeypatch.setenv("LODESTAR_TZ", tz)
+        if scored:
+            monkeypatch.setattr(loaders, "ScorerClient", scorer)
+        settings.settings.cache_clear()
+        st.cache_data.clear()
+        st.cache_resource.clear()
+        test = AppTest.from_file(str(APP), default_timeout=120)
+        test.query_params.update(address)
+        test.run()
+        return test.switch_page(f"views/{page}.py").run()
+
+    yield open_page
+    settings.settings.cache_clear()
 
 
 class FakeScorer:

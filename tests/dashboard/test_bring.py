@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -12,18 +12,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import streamlit as st
 from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
 
-import dashboard
 from core.ops import intake, jobs, roles
 from core.ops.builds import builds
 from core.ops.claims import claim
 from core.ops.ledger import Ledger, utc_now
 from core.ops.processes import Process, started_at
 from core.ops.worker import work
-from dashboard import settings, trying
+from dashboard import trying
 from dashboard.desk import actor
 from dashboard.words import Words
 from data import uploads
@@ -31,37 +29,24 @@ from data.errors import LodestarError
 from data.rehearsal import rehearse
 from data.spec import CleanSection, SessionsSection, parse_spec
 from data.uploads import Limits, Upload
+from tests.dashboard.opening import Opened
 
-APP = Path(dashboard.__file__).parent / "app.py"
 LIMITS = Limits(most_bytes=10_000_000, most_unpacked=10_000_000, kept_for=timedelta(days=7))
 EN, ZH = Words("en"), Words("zh")
 BEACON = "![x](http://203.0.113.9/b.png)"
-Opened = Callable[..., AppTest]
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
-    """Opens the page on a store, as a browser with this address would; the supervisor is the test's business."""
+def opened(browse: Opened, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """Opens the page and then its address; the supervisor is the test's business."""
+    monkeypatch.setattr(trying, "ensure_supervisor", lambda *_: 1)
 
     def open_page(home: Path, page: str = "bring", **address: str) -> AppTest:
-        monkeypatch.setenv("LODESTAR_HOME", str(home))
-        monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
-        monkeypatch.setattr(trying, "ensure_supervisor", lambda *_: 1)
-        settings.settings.cache_clear()
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        test = AppTest.from_file(str(APP), default_timeout=60).run()
+        test = browse(home, page, scored=False)
         test.query_params.update(address)
-        return test.switch_page(f"views/{page}.py").run() if not address else _moved(test, page, address)
+        return test.run() if address else test
 
-    yield open_page
-    settings.settings.cache_clear()
-
-
-def _moved(test: AppTest, page: str, address: dict[str, str]) -> AppTest:
-    test.switch_page(f"views/{page}.py").run()
-    test.query_params.update(address)
-    return test.run()
+    return open_page
 
 
 def events(n: int = 200, *, bad: int = 0) -> bytes:

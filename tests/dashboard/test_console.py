@@ -3,7 +3,7 @@
 import json
 import shlex
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +12,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-import streamlit as st
 from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
 
-import dashboard
 from core.learn.config import PRESETS, TrainConfig, load_config
 from core.ops import feedback, jobs, registry, roles, runs, traffic
 from core.ops.builds import current_build, record_build
@@ -25,44 +23,25 @@ from core.ops.ledger import Ledger
 from core.ops.searches import BEST, TOLD, search_folder
 from core.preflight import Size
 from core.trust.outcomes import Outcomes, outcomes
-from dashboard import charts, desk, loaders, queueing, searching, settings, slate, training
+from dashboard import charts, desk, queueing, searching, slate, training
 from dashboard.words import Words, escape
 from data import reads
 from data.errors import NothingPredicted
 from data.extend import extend
+from data.ingest import ingest
 from data.publish import staged
+from data.spec import load_spec
 from data.warehouse import Warehouse
+from tests.dashboard.conftest import NOW, write_files
+from tests.dashboard.opening import Opened, said
 
-APP = Path(dashboard.__file__).parent / "app.py"
 PAGES = ("pulse", "explore", "sql", "profile", "datasets", "studio", "models", "guide", "audit", "publish")
 EN, ZH = Words("en"), Words("zh")
-Opened = Callable[..., AppTest]
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, scorer: type) -> Iterator[Opened]:
-    """Opens a page of the console on a store, as a browser with this address would."""
-
-    def open_page(home: Path, page: str, *, scored: bool = True, **address: str) -> AppTest:
-        monkeypatch.setenv("LODESTAR_HOME", str(home))
-        monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
-        settings.settings.cache_clear()
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        if scored:
-            monkeypatch.setattr(loaders, "ScorerClient", scorer)
-        test = AppTest.from_file(str(APP), default_timeout=60)
-        test.query_params.update(address)
-        test.run()
-        return test.switch_page(f"views/{page}.py").run()
-
-    yield open_page
-    settings.settings.cache_clear()
-
-
-def said(test: AppTest) -> str:
-    """All text of a page that Markdown would read."""
-    return "\n".join(str(e.value) for kind in (test.title, test.markdown, test.caption, test.error) for e in kind)
+def opened(browse: Opened) -> Opened:
+    return browse
 
 
 def picked(test: AppTest, key: str, *, typed: str | None = None, subject: str = "user") -> AppTest:
@@ -93,6 +72,40 @@ def test_an_empty_store_offers_the_demo(opened: Opened, tmp_path: Path, page: st
     assert not test.exception
     assert test.title[0].value == EN("empty.title")
     assert "lodestar demo" in [block.value for block in test.code]
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    """A store with a build and no run."""
+    write_files(tmp_path / "files")
+    made = ingest(load_spec(tmp_path / "files" / "spec.toml"), base=tmp_path / "files", home=tmp_path, now=NOW)
+    with Ledger.open(tmp_path) as ledger:
+        facts = made.facts.as_dict()
+        record_build(ledger, build_id=made.build_id, dataset="tiny", path=made.path, facts=facts, now=NOW)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", ["models", "guide", "audit", "publish"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_without_a_model_a_page_of_models_says_how_to_get_one(
+    opened: Opened, untrained: Path, page: str, language: str
+) -> None:
+    test = opened(untrained, page, lang=language)
+    assert not test.exception and not test.error
+    assert [title.value for title in test.title] == [Words(language)("empty.title_no_run")]
+    assert [block.value for block in test.code] == ["lodestar train --dataset tiny"]
+
+
+@pytest.mark.parametrize("subject", [{"user": "u7"}, {"item": "i3", "subject": "item"}])
+def test_without_a_model_a_profile_shows_what_happened(
+    opened: Opened, untrained: Path, subject: dict[str, str]
+) -> None:
+    test = opened(untrained, "profile", **subject)
+    assert not test.exception and not test.error
+    assert len(test.title) == 1 and len(test.dataframe) == 1 and len(test.get("plotly_chart")) == 1
+    if "item" not in subject:
+        assert test.title[0].value == EN.md("profile.title_bare", user="u7")
+        assert [block.value for block in test.code] == ["lodestar train --dataset tiny"]
 
 
 @pytest.mark.parametrize("page", PAGES)

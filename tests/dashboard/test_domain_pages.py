@@ -1,46 +1,32 @@
 """A shop's pages speak of customers and products, in both languages, and Pulse has the figures of its preset."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
-import dashboard
-from dashboard import kpi_cards, loaders, settings
+from dashboard import kpi_cards
 from dashboard.words import Words
 from data.spec import Kpi
+from tests.dashboard.opening import Opened
 
-APP = Path(dashboard.__file__).parent / "app.py"
 FOREIGN = ("film", "movie", "rating", "liked", "影片", "电影", "评分", "喜欢", "《")
 OTHERS = ("Film", "评分 30.0%")  # an item's name in the small store, a kind that the stand-in for the scorer foretells
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch, scorer: type, new_store: Callable[..., Any]) -> Iterator[Callable[..., str]]:
+def shown(browse: Opened, new_store: Callable[..., Any]) -> Callable[..., str]:
     """All text of a page of a shop's console."""
     store = new_store(preset="retail")
-    monkeypatch.setenv("LODESTAR_HOME", str(store.home))
-    monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
-    monkeypatch.setattr(loaders, "ScorerClient", scorer)
-    settings.settings.cache_clear()
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
     def show(page: str, **address: str) -> str:
-        test = AppTest.from_file(str(APP), default_timeout=120)
-        test.query_params.update(address)
-        test.run()
-        test.switch_page(f"views/{page}.py").run()
+        test = browse(store.home, page, **address)
         assert not test.exception
         parts = [test.title, test.markdown, test.caption, test.selectbox, test.button]
         told = [getattr(one, field, "") for kind in parts for one in kind for field in ("value", "label")]
         return "\n".join(word for word in told if isinstance(word, str)).replace("\\", "")
 
-    yield show
-    settings.settings.cache_clear()
+    return show
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,24 @@
 """Explore: what an address asks, what the page says of it, and that a stranger's link can do no harm."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-import dashboard
 from core.ops import saved
 from core.ops.ledger import Ledger
-from dashboard import charts, exploring, findings, settings
+from dashboard import charts, exploring, findings
 from dashboard.charts import Look
 from dashboard.exploring import Choices, Question
 from dashboard.words import Words, escape
 from data.explore import EVERYONE, Cohort
+from tests.dashboard.opening import Opened
 
-APP = Path(dashboard.__file__).parent / "app.py"
-Opened = Callable[..., AppTest]
 EN = Words("en")
 OFFERED = Choices(("rate", "view"), ("Drama", "Crime"), {"gender": ("F", "M")})
 ASKED = Question(
@@ -38,20 +35,8 @@ ASKED = Question(
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, store: Any) -> Iterator[Opened]:
-    """Opens the page as a browser with this address would."""
-    monkeypatch.setenv("LODESTAR_HOME", str(store.home))
-    monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
-    settings.settings.cache_clear()
-
-    def open_page(**address: str) -> AppTest:
-        test = AppTest.from_file(str(APP), default_timeout=60)
-        test.query_params.update(address)
-        test.run()
-        return test.switch_page("views/explore.py").run()
-
-    yield open_page
-    settings.settings.cache_clear()
+def opened(browse: Opened, store: Any) -> Opened:
+    return partial(browse, store.home, "explore")
 
 
 def test_a_question_is_the_same_after_its_address() -> None:
@@ -161,14 +146,10 @@ def test_the_form_asks_and_the_address_holds_it(opened: Opened) -> None:
 
 
 @pytest.fixture
-def fresh(opened: Opened, new_store: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Opened, Any]:
+def fresh(browse: Opened, new_store: Callable[..., Any]) -> tuple[Opened, Any]:
     """The page on a store of its own, to which something is saved."""
     store = new_store()
-    monkeypatch.setenv("LODESTAR_HOME", str(store.home))
-    settings.settings.cache_clear()
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    return opened, store
+    return partial(browse, store.home, "explore"), store
 
 
 def texts(test: AppTest) -> str:

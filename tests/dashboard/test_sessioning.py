@@ -1,49 +1,23 @@
 """Pulse's sessions: there where a build has them, in both languages, and nowhere else."""
 
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
-import dashboard
-from dashboard import loaders, settings
 from dashboard.words import Words
 from data.warehouse import Warehouse
 from tests.dashboard.conftest import SPEC, Store, make_store
-
-APP = Path(dashboard.__file__).parent / "app.py"
-Pulse = Callable[..., AppTest]
+from tests.dashboard.opening import Opened, said
 
 
 @pytest.fixture
-def pulse(monkeypatch: pytest.MonkeyPatch, scorer: type) -> Iterator[Pulse]:
-    """Opens Pulse on a store, as a browser with this address would."""
-
-    def open_pulse(home: Path, **address: str) -> AppTest:
-        monkeypatch.setenv("LODESTAR_HOME", str(home))
-        monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
-        monkeypatch.setattr(loaders, "ScorerClient", scorer)
-        settings.settings.cache_clear()
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        test = AppTest.from_file(str(APP), default_timeout=60)
-        test.query_params.update(address)
-        test.run()
-        return test.switch_page("views/pulse.py").run()
-
-    yield open_pulse
-    settings.settings.cache_clear()
-
-
-def said(test: AppTest) -> str:
-    kinds = (test.title, test.markdown, test.caption, test.error)
-    return "\n".join(str(one.value) for kind in kinds for one in kind).replace("\\", "")
+def pulse(browse: Opened) -> Opened:
+    return partial(browse, page="pulse")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_pulse_tells_of_the_sessions_that_a_build_has(pulse: Pulse, tmp_path: Path, language: str) -> None:
+def test_pulse_tells_of_the_sessions_that_a_build_has(pulse: Opened, tmp_path: Path, language: str) -> None:
     t = Words(language)
     own = make_store(tmp_path / "home", tmp_path / "files", spec=SPEC + "[sessions]\ngap_minutes = 3000\n")
     with Warehouse.open(tmp_path / "home" / "warehouse" / f"{own.build_id}.duckdb") as warehouse:
@@ -54,13 +28,13 @@ def test_pulse_tells_of_the_sessions_that_a_build_has(pulse: Pulse, tmp_path: Pa
     assert 0 < n < events
     test = pulse(own.home, lang=language)
     assert not test.exception and not test.error
-    text = said(test)
+    text = said(test).replace("\\", "")
     assert f"### {t('sessions.section')}" in text and t("sessions.gap", gap=3000) in text
     assert t.count(n) in text and t("sessions.peak_day", top=most["day"], n=most["n"]) in text
     assert len(test.get("plotly_chart")) == 4
 
 
-def test_a_build_without_sessions_opens_as_before(pulse: Pulse, store: Store) -> None:
+def test_a_build_without_sessions_opens_as_before(pulse: Opened, store: Store) -> None:
     test = pulse(store.home)
     assert not test.exception and Words("en")("sessions.section") not in said(test)
     assert len(test.get("plotly_chart")) == 3

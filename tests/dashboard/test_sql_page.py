@@ -11,22 +11,20 @@ import pytest
 from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
 
-import dashboard
 from core.ops import roles, saved, statements, trail
 from core.ops.builds import record_build
 from core.ops.ledger import Ledger
-from dashboard import asking, desk, loaders, querying, settings
+from dashboard import asking, desk, loaders, querying
 from dashboard.words import Words, escape
 from data.free_sql.child import Limits
 from data.ingest import ingest
 from data.spec import load_spec
+from tests.dashboard.opening import Opened, said
 
-APP = Path(dashboard.__file__).parent / "app.py"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EN, ZH = Words("en"), Words("zh")
 KINDS = "SELECT kind, count(*) AS n FROM events GROUP BY ALL"
 BEACON = "**b** <img src=x> ![x](http://203.0.113.9/b.png) [a](javascript:1) `c` $x$ :smile:"
-Opened = Callable[..., AppTest]
 
 
 @pytest.fixture
@@ -36,22 +34,13 @@ def own(store: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, own: Path) -> Any:
-    """Opens the page as a browser with this address would."""
-    monkeypatch.setenv("LODESTAR_HOME", str(own))
-    monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
-    settings.settings.cache_clear()
-
+def opened(browse: Opened, own: Path) -> Opened:
     def open_page(**address: str) -> AppTest:
-        test = AppTest.from_file(str(APP), default_timeout=60)
-        test.query_params.update(address)
-        test.run()
-        test = test.switch_page("views/sql.py").run()
+        test = browse(own, "sql", scored=False, **address)
         assert not test.exception
         return test
 
-    yield open_page
-    settings.settings.cache_clear()
+    return open_page
 
 
 def ask(test: AppTest, text: str, *, button: str = "sql-run") -> AppTest:
@@ -59,10 +48,6 @@ def ask(test: AppTest, text: str, *, button: str = "sql-run") -> AppTest:
     test.button(key=button).click().run()
     assert not test.exception, text[:80]
     return test
-
-
-def said(test: AppTest) -> str:
-    return "\n".join(str(e.value) for kind in (test.title, test.markdown, test.caption, test.error) for e in kind)
 
 
 def written(test: AppTest) -> str:

@@ -2,30 +2,26 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-import dashboard
 from core.ops import roles
 from core.ops.builds import record_build
 from core.ops.ledger import Ledger
 from core.trust.unusual import LEAST_DAYS, Unusual
-from dashboard import settings, unusual
+from dashboard import unusual
 from dashboard.words import Words
 from data.ingest import ingest
 from data.spec import parse_spec
+from tests.dashboard.opening import Opened, said
 
-APP = Path(dashboard.__file__).parent / "app.py"
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 EN, ZH = Words("en"), Words("zh")
 SPEC = '[dataset]\nname = "log"\n[events]\nfiles = "events.csv"\nuser = "user"\nitem = "item"\nts = "ts"\n'
-Shown = Callable[..., AppTest]
 
 
 def write_log(folder: Path, counts: list[int]) -> None:
@@ -40,7 +36,7 @@ def write_log(folder: Path, counts: list[int]) -> None:
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shown]:
+def shown(browse: Opened, tmp_path: Path) -> Opened:
     """Pulse of a log with so many events a day."""
 
     def open_page(counts: list[int] | None, *, tz: str = "UTC", **address: str) -> AppTest:
@@ -50,22 +46,9 @@ def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shown]:
             with Ledger.open(tmp_path / "home") as ledger:
                 facts = made.facts.as_dict()
                 record_build(ledger, build_id=made.build_id, dataset="log", path=made.path, facts=facts, now=NOW)
-        monkeypatch.setenv("LODESTAR_HOME", str(tmp_path / "home"))
-        monkeypatch.setenv("LODESTAR_LANGUAGE", "en")
-        monkeypatch.setenv("LODESTAR_TZ", tz)
-        settings.settings.cache_clear()
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        test = AppTest.from_file(str(APP), default_timeout=60)
-        test.query_params.update(address)
-        return test.run()
+        return browse(tmp_path / "home", "pulse", scored=False, tz=tz, **address)
 
-    yield open_page
-    settings.settings.cache_clear()
-
-
-def said(test: AppTest) -> str:
-    return "\n".join(str(e.value) for kind in (test.markdown, test.caption) for e in kind)
+    return open_page
 
 
 def planted() -> list[int]:
@@ -75,7 +58,7 @@ def planted() -> list[int]:
     return counts
 
 
-def test_planted_days_are_told_with_their_evidence_and_lead_to_who_did_it(shown: Shown, tmp_path: Path) -> None:
+def test_planted_days_are_told_with_their_evidence_and_lead_to_who_did_it(shown: Opened, tmp_path: Path) -> None:
     test = shown(planted())
     told = said(test)
     assert not test.exception
@@ -92,7 +75,7 @@ def test_planted_days_are_told_with_their_evidence_and_lead_to_who_did_it(shown:
     assert "**2024年2月20日完全没有行为**" in chinese and "n\u00a0=\u00a012 个周二" in chinese
 
 
-def test_days_are_those_of_the_display_zone(shown: Shown) -> None:
+def test_days_are_those_of_the_display_zone(shown: Opened) -> None:
     """Ten past midnight in UTC is the evening before in New York."""
     counts = [80] * 60
     counts[40] = 10  # all before two in the night
@@ -101,17 +84,17 @@ def test_days_are_those_of_the_display_zone(shown: Shown) -> None:
     assert "On **9 Feb 2024** there were only **10 events**" in said(shown(None, tz="America/New_York"))
 
 
-def test_where_no_day_stands_out_that_is_said(shown: Shown) -> None:
+def test_where_no_day_stands_out_that_is_said(shown: Opened) -> None:
     assert EN("unusual.nothing", n=58) in said(shown([50] * 60))
 
 
-def test_few_days_do_not_tell_what_is_usual(shown: Shown) -> None:
+def test_few_days_do_not_tell_what_is_usual(shown: Opened) -> None:
     assert EN("unusual.few", n=3, least=LEAST_DAYS) in said(shown([5, 500, 5]))
     assert EN("unusual.few", n=1, least=LEAST_DAYS) in said(shown([5]))
     assert ZH("unusual.few", n=1, least=LEAST_DAYS) in said(shown(None, lang="zh"))
 
 
-def test_who_may_not_explore_is_not_sent_there(shown: Shown, tmp_path: Path) -> None:
+def test_who_may_not_explore_is_not_sent_there(shown: Opened, tmp_path: Path) -> None:
     assert shown(planted()).get("page_link")
     with Ledger.open(tmp_path / "home") as ledger:
         roles.grant(ledger, "somebody-else", "admin", by="somebody-else", now=NOW)
