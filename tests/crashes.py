@@ -41,14 +41,15 @@ from data.publish import (
     write_manifest,
     write_whole,
 )
-from data.spec import parse_spec
+from data.spec import DatasetSpec, parse_spec
 from data.warehouse import Warehouse, verify_build
 from tests.durable import WORLDS, Disk
 
-SPEC = parse_spec(
+TEXT = (
     '[dataset]\nname = "log"\n[events]\nfiles = "events.csv"\n'
     'user = "user"\nitem = "item"\nts = "ts"\nvalue = "value"\n'
 )
+SPEC, DAYS = parse_spec(TEXT), parse_spec(TEXT.replace("events.csv", "day-*.csv"))
 EVENTS = (
     "user,item,ts,value\n" + "".join(f"u{n % 7},i{n % 11},{1704103200 + n},{n % 5}\n" for n in range(60)) + "u,,,\n"
 )
@@ -85,6 +86,31 @@ def ingests(root: Path, files: Path) -> Scene:
             bring_build(ledger, root / HOME, files)
 
     return Scene(0, [(1, bring), (2, bring)], lambda world: whole_builds(world / HOME))
+
+
+def appends(root: Path, files: Path) -> Scene:
+    """A day's file, then another that is appended; the state is how many builds there are, all of them whole, the
+    newest of which has the events of so many days."""
+
+    def day(number: int) -> Callable[[], object]:
+        def act() -> None:
+            rows = "".join(f"v{n % 7},i{n % 11},{1704103200 + 86400 * number + n},\n" for n in range(60))
+            text = EVENTS if number == 1 else "user,item,ts,value\n" + rows
+            (files / f"day-{number}.csv").write_text(text)
+            with Ledger.open(root / HOME) as ledger:
+                older = current_build(ledger).path if builds(ledger) else None
+                bring_build(ledger, root / HOME, files, spec=DAYS, onto=older)
+
+        return act
+
+    def state(world: Path) -> object:
+        days = whole_builds(world / HOME)
+        if days:
+            with Ledger.open(world / HOME) as ledger, Warehouse.open(current_build(ledger).path) as warehouse:
+                assert warehouse.facts.n_events == 60 * days
+        return days
+
+    return Scene(0, [(1, day(1)), (2, day(2))], state)
 
 
 def resumes(root: Path, files: Path) -> Scene:
@@ -189,6 +215,7 @@ def replacements(root: Path, _files: Path) -> Scene:
 
 SCENES = {
     "ingest": ingests,
+    "append": appends,
     "ingest, done again": resumes,
     "publish and promote": publishes,
     "checkpoint": checkpoints,
@@ -292,10 +319,10 @@ def killed(*asked: object) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def bring_build(ledger: Ledger, home: Path, files: Path) -> str:
-    """The id of a build that was made of files/events.csv and is current now, as `lodestar ingest` does it."""
+def bring_build(ledger: Ledger, home: Path, files: Path, *, spec: DatasetSpec = SPEC, onto: Path | None = None) -> str:
+    """The id of a build that was made of the files of a spec and is current now, as `lodestar ingest` does it."""
     now = utc_now()
-    made = ingest(SPEC, base=files, home=home, now=now, threads=1, memory_limit="200MB")
+    made = ingest(spec, base=files, home=home, now=now, threads=1, memory_limit="200MB", onto=onto)
     record_build(ledger, build_id=made.build_id, dataset=made.dataset, path=made.path, facts={}, now=now)
     return made.build_id
 
