@@ -232,8 +232,8 @@ def _moments(world: World, shows: Ints, rng: np.random.Generator) -> Ints:
     begin = rng.uniform(0, world.days * 86_400 * 0.95 - span)
     if world.churn_share:  # so that a world in which nobody leaves draws as it did before anybody could
         leaves = rng.random(world.n_users) < world.churn_share
-        span = np.where(leaves, 0.5 * span, span)
-        begin = np.where(leaves, 0.0, begin)
+        span = np.minimum(np.where(leaves, 0.45 * span, span), ends)
+        begin = rng.uniform(0, world.days * 86_400 * np.where(leaves, 0.5, 0.95) - span)
     stretched = begin[:, None] + raw * np.minimum(1.0, span / ends)[:, None]
     evening = rng.normal(18.0, 1.8, world.n_users)[:, None]
     days = np.floor(stretched / 86_400)
