@@ -17,7 +17,7 @@ from data.spec import DatasetSpec
 
 SECTIONS: Final = ("events", "items", "users")
 COLUMN: Final = {  # fields that name one column
-    "events": ("user", "item", "ts", "kind", "value"),
+    "events": ("user", "item", "ts", "kind", "value", "id"),
     "items": ("key", "title", "categories", "price", "image", "available"),
     "users": ("key",),
 }

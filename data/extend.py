@@ -22,6 +22,9 @@ from data.quarantine import SCHEMA, SOUND, counted
 from data.reading.rows import FEEDBACK
 from data.warehouse import BuildFacts, Connection, DatabaseError, Warehouse, build_connection, verify_build
 
+_IDENTIFIED = "CREATE TEMP VIEW identified AS SELECT event_id FROM old.ids"
+_NONE_IDENTIFIED = "CREATE TEMP TABLE identified (event_id BIGINT)"
+
 
 def extend(
     path: Path, feedback: pa.Table, *, home: Path, now: datetime, threads: int = 2, memory_limit: str = "2GB"
@@ -74,7 +77,11 @@ def _make(
     names = list(facts.spec.events.context)
     distinct = facts.spec.events.drop_duplicates
     params = {"distinct": distinct, "context_names": names, "no_context": [None] * len(names), "build_id": made.stem}
+    has_ids = facts.spec.events.id is not None
+    connection.execute(_IDENTIFIED if has_ids else _NONE_IDENTIFIED)
     run_statements(connection, sql("extend"), params)
+    if has_ids:
+        connection.execute("CREATE TABLE build.ids AS FROM old.ids ORDER BY event_id")
     summarise(connection, facts.spec)
     for name in facts.spec.user_attributes:
         column = '"' + name.replace('"', '""') + '"'

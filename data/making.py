@@ -20,7 +20,7 @@ from data.catalogue import Listing, items_table, list_items, list_users, users_t
 from data.cleaning import REASONS, clean, reasons_of, tally, without_gone
 from data.errors import InvalidSpec, UnreadableFile
 from data.quality import checks, report
-from data.quarantine import SOUND, Refusals, event_refusals, listing_refusals
+from data.quarantine import SCHEMA, SOUND, Refusals, event_refusals, listing_refusals
 from data.reading.places import digests_of, sources_of
 from data.reading.rows import FEEDBACK, stage, stage_feedback
 from data.reading.staging import Source, Staged
@@ -137,7 +137,7 @@ def _make(
     tell(0.8, "counting for the pages")
     summarise(connection, spec)
     tell(0.9, "looking at the whole")
-    refused = _all_refused(of, refusals.rows)
+    refused = _all_refused(connection, of, refusals.rows)
     _create(connection, "facts", _facts(connection, spec, refused, build_id=made.stem, now=now))
     known = _counted(connection, of, refused, listings=(items, users))
     found = checks(connection, sql("quality"), spec=spec, counted=known)
@@ -156,7 +156,8 @@ def check_events(
         connection,
         "raw_events",
         sources,
-        columns=[section.user, section.item, section.ts, section.kind, section.value],
+        columns=[section.user, section.item, section.ts, section.kind, section.value]
+        + ([section.id] if section.id else []),
         rest=section.context,
         scratch=scratch,
     )
@@ -181,6 +182,12 @@ def check_events(
         "format": section.ts_format,
     }
     run_statements(connection, sql("check_events"), params)
+    if section.id is None:
+        connection.execute(sql("no_ids"))
+    else:
+        connection.execute(sql("mark_superseded"))
+        if of.onto is not None:
+            connection.execute(sql("outdated"))
     if section.drop_duplicates:
         connection.execute(sql("mark_duplicates"))
         if of.onto is not None:
@@ -266,8 +273,12 @@ def _write_events(connection: Connection, of: Materials) -> None:
     run_statements(
         connection, sql("events").format(context=_CONTEXT if of.spec.events.context else _NO_CONTEXT), params
     )
+    if of.spec.events.id is not None:
+        run_statements(connection, sql("ids"), params)
     if of.onto is not None:
         connection.execute(sql("join_events"))
+        if of.spec.events.id is not None:
+            connection.execute(sql("join_ids"))
 
 
 def _clock_changes(connection: Connection, spec: DatasetSpec, staged: Staged) -> Mapping[int, int]:
@@ -324,8 +335,9 @@ def _by_file(connection: Connection, statement: str, **params: Any) -> dict[int,
     return dict(zip(found["file"].to_pylist(), found["n"].to_pylist(), strict=True))
 
 
-def _all_refused(of: Materials, fresh: pa.Table) -> pa.Table:
-    """What was refused now, after what the older build has of sources that are not read anew."""
+def _all_refused(connection: Connection, of: Materials, fresh: pa.Table) -> pa.Table:
+    """What was refused now, after what the older build has of sources that are not read anew, and those of its events
+    whose place a new one takes."""
     if of.onto is None:
         return fresh
     again = [name for name, part in (("items", of.spec.items), ("users", of.spec.users)) if part and part.named]
@@ -334,7 +346,12 @@ def _all_refused(of: Materials, fresh: pa.Table) -> pa.Table:
         pc.equal(kept["table"], "events"), pc.is_in(kept["source"], pa.array(of.onto.replaced, pa.string()))
     )
     stale = pc.or_(stale, pc.is_in(kept["table"], pa.array(again, pa.string())))
-    return pa.concat_tables([kept.filter(pc.invert(stale)), fresh])
+    outdated = connection.sql(
+        "SELECT 'events' AS \"table\", source, line, $column AS \"column\", 'superseded' AS reason, raw FROM outdated"
+        " ORDER BY event_id",
+        params={"column": of.spec.events.id},
+    ).to_arrow_table()
+    return pa.concat_tables([kept.filter(pc.invert(stale)), outdated.cast(SCHEMA), fresh])
 
 
 def _counted(

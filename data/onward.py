@@ -34,7 +34,7 @@ def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None,
 
     Raises InvalidSpec (the events come from a database, or the spec reads files otherwise than the build did, or either
     has cleaning rules), Conflict
-    (a corrected source had rows that others were duplicates of), and what `verify_build` does.
+    (a corrected source had rows that others were duplicates of, or were superseded by), and what `verify_build` does.
     """
     verify_build(path)
     if spec.events.database is not None:
@@ -50,10 +50,10 @@ def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None,
         files = reads.files(warehouse).to_pylist()
     fresh, replaced = _unread(sources, digests, files)
     refused = pq.read_table(quarantine).cast(SCHEMA)
-    if replaced and (n := _duplicates_elsewhere(refused, replaced)):
+    if replaced and (n := _came_again_elsewhere(refused, replaced)):
         raise Conflict(
-            f"{replaced[0]} has changed, and {n:,} rows of other files were refused as duplicates: whether they still"
-            " are cannot be told",
+            f"{replaced[0]} has changed, and {n:,} rows of other files were refused because they came again: whether"
+            " they still do cannot be told",
             remedy="ingest everything anew",
         )
     places = max((one["place"] + one["staged"] for one in files), default=0)
@@ -111,7 +111,8 @@ def _reading(spec: DatasetSpec) -> dict[str, Any]:
     return found
 
 
-def _duplicates_elsewhere(refused: pa.Table, replaced: Sequence[str]) -> int:
-    twice = pc.and_(pc.equal(refused["reason"], "duplicate"), pc.equal(refused["table"], "events"))
+def _came_again_elsewhere(refused: pa.Table, replaced: Sequence[str]) -> int:
+    again = pc.is_in(refused["reason"], pa.array(["duplicate", "superseded"]))
+    twice = pc.and_(again, pc.equal(refused["table"], "events"))
     elsewhere = pc.invert(pc.is_in(refused["source"], pa.array(replaced, pa.string())))
     return pc.sum(pc.and_(twice, elsewhere)).as_py() or 0

@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         ("raw", pa.string()),
     ]
 )
-SOUND = pa.array(["duplicate", "duplicate-key", *REASONS])  # no fault: came twice, or is not wanted
+SOUND = pa.array(["superseded", "duplicate", "duplicate-key", *REASONS])  # no fault: came again, or is not wanted
 _MAPPED = (
     "SELECT row_no, CAST(reason AS VARCHAR) AS reason, rtrim(concat_ws(chr(9), coalesce(f0, ''), coalesce(f1, ''),"
     " coalesce(f2, ''), coalesce(f3, ''), coalesce(f4, '')), chr(9)) AS mapped"
@@ -102,6 +102,7 @@ def _refused(connection: Connection, staged: Staged, section: EventsSection) -> 
         "time": section.ts,
         "kind": section.kind,
         "value": section.value,
+        "superseded": section.id,
     }
     checked: list[Row] = [
         ("events", name, line, columns.get(reason.rpartition("-")[2]), reason, raw)

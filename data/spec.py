@@ -153,8 +153,10 @@ class EventsSection(_Rows):
     kind: str | None = None
     kind_value: str = "view"
     value: str | None = None
+    id: str | None = None  # of the event: of several rows with one, the last takes the place of the others
     context: Names = ()
-    drop_duplicates: bool = False  # quarantine a row equal to an earlier one in user, item, time, kind and value
+    drop_duplicates: bool = False  # quarantine a row equal to an earlier one in user, item, time, kind and value, where
+    # it has no id
 
     @field_validator("ts_format")
     @classmethod

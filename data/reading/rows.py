@@ -73,10 +73,10 @@ def stage_feedback(
     connection.register("incoming", feedback)
     no_context = f"[{', '.join(['NULL'] * n_context)}]" if n_context else "NULL"
     connection.execute(
-        f"INSERT INTO {staged.table} SELECT user, item,"  # noqa: S608 - our own name
+        f"INSERT INTO {staged.table} BY NAME SELECT user AS f0, item AS f1,"  # noqa: S608 - our own name
         " CASE WHEN $us IS NULL THEN strftime(ts, '%Y-%m-%d %H:%M:%S.%f+00')"
-        " ELSE CAST(CAST(epoch_us(ts) AS DOUBLE) / $us AS VARCHAR) END,"
-        f" kind, CAST(value AS VARCHAR), {no_context}, $file FROM incoming",
+        " ELSE CAST(CAST(epoch_us(ts) AS DOUBLE) / $us AS VARCHAR) END AS f2,"
+        f" kind AS f3, CAST(value AS VARCHAR) AS f4, {no_context} AS rest, $file AS file FROM incoming",
         {"us": us_per_unit, "file": len(staged.files) + 1},
     )
     connection.unregister("incoming")

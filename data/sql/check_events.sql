@@ -4,10 +4,10 @@
 -- trimmed (key), with its fault and, of users and items, in how many rows it is (n). A kind that is there is taken also where the files have no column of kinds: feedback
 -- brings its own. The files' words for kinds, $kind_words in small letters, are called by the $kind_names at their places.
 -- All is in temporary tables, which are not compressed: that alone would take longer than the rest.
--- A fault that begins with clean- is none: a rule of the spec removed a sound row. These come last, in the rules' order.
+-- A superseded or a duplicate row is sound, too. A fault that begins with clean- is none: a rule of the spec removed a sound row. These come last, in the rules' order.
 CREATE TYPE fault AS ENUM (
     'missing-user', 'unprintable-user', 'missing-item', 'unprintable-item', 'missing-time', 'unreadable-time',
-    'impossible-time', 'missing-kind', 'unprintable-kind', 'unreadable-value', 'infinite-value', 'duplicate',
+    'impossible-time', 'missing-kind', 'unprintable-kind', 'unreadable-value', 'infinite-value', 'superseded', 'duplicate',
     'clean-kind', 'clean-value', 'clean-repeat', 'clean-burst', 'clean-bot', 'clean-user-cap', 'clean-item-cap',
     'clean-k-core'
 );

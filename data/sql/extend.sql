@@ -1,5 +1,6 @@
 -- A newer build from the attached `old` one and `fed` (feedback_id, user, item, ts, kind, value): what is refused of it
--- is left in `weighed` with its reason. $distinct: whether an act equal to an event, or to an act before it, is refused.
+-- is left in `weighed` with its reason. $distinct: whether an act equal to an event, or to an act before it, is refused;
+-- an event that has an id (`identified`) is told apart by it.
 CREATE TABLE weighed AS
 WITH known AS (
     SELECT fed.*, items.item_id, users.user_id
@@ -14,7 +15,7 @@ SELECT
         WHEN $distinct AND (
             row_number() OVER (PARTITION BY "user", item, ts, kind, value ORDER BY feedback_id) > 1
             OR EXISTS (
-                SELECT 1 FROM old.events AS e
+                SELECT 1 FROM (FROM old.events ANTI JOIN identified USING (event_id)) AS e
                 WHERE e.user_id = known.user_id AND e.item_id = known.item_id AND e.ts = known.ts
                     AND e.kind = known.kind AND e.value IS NOT DISTINCT FROM known.value
             )

@@ -130,6 +130,97 @@ def test_days_brought_one_after_another_make_the_build_of_all_of_them(
     assert told(going_on) == told(made(spec, base, home))
 
 
+IDS = SPEC.replace('context = ["page"]', 'context = ["page"]\nid = "act"')
+
+
+def write_acts(base: Path, name: str, rows: Sequence[str]) -> None:
+    (base / name).write_text("who,what,at,kind,value,page,act\n" + "".join(row + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("distinct", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_later_row_of_an_id_corrects_the_earlier_one_on_the_same_day_or_another(
+    tmp_path: Path, seed: int, distinct: bool
+) -> None:
+    rng, base, home = random.Random(seed), tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    spec = parse_spec(IDS.format(distinct=str(distinct).lower()))
+    write_lists(base, items=8)
+    latest: Path | None = None
+    for day in range(3):
+        acts = [rng.choice(["", f"a{rng.randrange(40)}", f" a{rng.randrange(40)} "]) for _ in range(60)]
+        rows = some_rows(rng, 30, day=day)
+        write_acts(base, f"day{day}.csv", [f"{row},{act}" for row, act in zip(rows, acts, strict=False)])
+        going_on = made(spec, base, home, onto=latest)
+        assert going_on.read == going_on.accepted + going_on.quarantined
+        latest = going_on.path
+    whole = made(spec, base, home)
+    here, there = told(going_on), told(whole)
+    for one in (here, there):  # lines that are not read again are told by their values
+        one["refused"] = [{**row, "raw": None} for row in one["refused"] if row["reason"] == "superseded"] + [
+            row for row in one["refused"] if row["reason"] != "superseded"
+        ]
+        one["refused"].sort(key=str)
+    assert here == there
+    assert going_on.reasons["superseded"] > 10
+    ids = (
+        "SELECT ids.key, users.key AS who, ts FROM ids JOIN events USING (event_id) JOIN users USING (user_id)"
+        " ORDER BY 1"
+    )
+    with Warehouse.open(going_on.path) as one, Warehouse.open(whole.path) as other:
+        found = one.run(ids).to_pylist()
+        assert found == other.run(ids).to_pylist() and len(found) == len({row["key"] for row in found}) > 10
+        assert one.run("SELECT count(*) AS n FROM ids ANTI JOIN events USING (event_id)")["n"][0].as_py() == 0
+
+
+def test_a_correction_that_cannot_be_used_leaves_what_it_would_have_corrected(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    spec = parse_spec(IDS.format(distinct="false"))
+    write_acts(
+        base, "day0.csv", ["u1,i1,1700000000,view,1,,a1", "u1,i1,1700000000,view,2,,a2", "u1,i1,soon,view,3,,a2"]
+    )
+    before = made(spec, base, home)
+    assert before.reasons == {"unreadable-time": 1}
+    write_acts(base, "day1.csv", ["u2,i2,1700000900,buy,,,a1", "u2,i2,soon,buy,,,a2"])
+    after = made(spec, base, home, onto=before.path)
+    assert (after.read, after.accepted, after.reasons) == (5, 2, {"superseded": 1, "unreadable-time": 2})
+    row = next(one for one in pq.read_table(after.quarantine).to_pylist() if one["reason"] == "superseded")
+    assert (row["source"], row["line"], row["column"]) == ("day0.csv", 2, "act")
+    assert row["raw"] == "u1\ti1\t2023-11-14T22:13:20Z\tview\t1.0"
+    with Warehouse.open(after.path) as warehouse:
+        left = warehouse.run("SELECT users.key, value FROM events JOIN users USING (user_id) ORDER BY 1").to_pylist()
+    assert left == [{"key": "u1", "value": 2.0}, {"key": "u2", "value": None}]
+    write_acts(base, "day1.csv", ["u2,i2,1700000901,buy,,,a1"])
+    with pytest.raises(Conflict, match="came again"):
+        made(spec, base, home, onto=after.path)
+
+
+def test_feedback_has_no_ids_and_leaves_those_of_files(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    spec = parse_spec(IDS.format(distinct="false"))
+    write_acts(base, "day0.csv", ["u1,i1,1700000000,view,1,,a1"])
+    acts = pa.table(
+        {
+            "feedback_id": [1],
+            "user": ["u1"],
+            "item": ["i2"],
+            "ts": pa.array([NOW], pa.timestamp("us", "UTC")),
+            "kind": ["view"],
+            "value": pa.array([None], pa.float64()),
+        }
+    )
+    fed = extend(made(spec, base, home).path, acts, home=home, now=NOW)
+    whole = made(spec, base, home, feedback=acts)
+    write_acts(base, "day1.csv", ["u3,i3,1700000900,view,5,,a1"])
+    for before in (fed, whole):
+        after = made(spec, base, home, onto=before.path)
+        assert (after.read, after.accepted, after.reasons) == (3, 2, {"superseded": 1})
+
+
 def test_a_day_that_was_corrected_takes_the_place_of_what_it_was(tmp_path: Path) -> None:
     rng, base, home = random.Random(3), tmp_path / "in", tmp_path / "home"
     base.mkdir()
