@@ -10,7 +10,7 @@ and last the k-core, since no cap is broken by taking more away, while a cap wou
 Each rule sees what those before it left. All of it is set-based SQL on keys as numbers; nothing is drawn at random.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from typing import Any, Final
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from data.catalogue import Listing
 from data.spec import CleanSection, DatasetSpec
+from data.statements import sql
 from data.warehouse import Connection
 
 REASONS: Final = (
@@ -32,7 +33,6 @@ REASONS: Final = (
     "clean-k-core",
 )
 _MINUTE_US, _DAY_US = 60_000_000, 86_400_000_000
-Statements = Callable[[str], str]  # the text of a file in data/sql
 Step = tuple[str, str, dict[str, Any]]  # a reason, a file in data/sql, its parameters
 
 
@@ -60,19 +60,19 @@ class Tally:
         return [asdict(one) for one in self.removed]
 
 
-def clean(connection: Connection, spec: DatasetSpec, statements: Statements) -> None:
+def clean(connection: Connection, spec: DatasetSpec) -> None:
     """Give the rows of `checked` that a rule of the spec removes its reason. Without a rule nothing is asked."""
     for _, file, params in _steps(spec):
-        _run(connection, statements(file), params)
-    _core(connection, spec.clean, statements)
+        _run(connection, sql(file), params)
+    _core(connection, spec.clean)
 
 
-def tally(connection: Connection, spec: DatasetSpec, statements: Statements) -> Tally:
+def tally(connection: Connection, spec: DatasetSpec) -> Tally:
     """What `clean` did; empty without a rule."""
     on = reasons_of(spec)
     if not on:
         return Tally()
-    rows = connection.sql(statements("clean_tally")).to_arrow_table().to_pylist()
+    rows = connection.sql(sql("clean_tally")).to_arrow_table().to_pylist()
     found = {row.pop("reason"): row for row in rows}
     none = {"events": 0, "users": 0, "items": 0}
     removed = tuple(Removed(reason, **found.get(reason, none)) for reason in on)
@@ -86,14 +86,14 @@ def reasons_of(spec: DatasetSpec) -> list[str]:
 
 
 def without_gone(
-    connection: Connection, spec: DatasetSpec, statements: Statements, *, items: Listing, users: Listing
+    connection: Connection, spec: DatasetSpec, *, items: Listing, users: Listing
 ) -> tuple[Listing, Listing]:
     """The lists of items and users without those of whom the rules left nothing, where these lists are the events' own:
     in a catalogue of the caller's they stay, as others that have no events do."""
     lists = {"items": (items, spec.items), "users": (users, spec.users)}
     if not reasons_of(spec) or all(section is None or section.named for _, section in lists.values()):
         return items, users
-    gone = connection.sql(statements("clean_gone")).to_arrow_table()
+    gone = connection.sql(sql("clean_gone")).to_arrow_table()
 
     def left(name: str) -> Listing:
         listing, section = lists[name]
@@ -134,13 +134,13 @@ def _thin(rules: CleanSection) -> list[tuple[str, int]]:
     return [(file, least) for file, least in halves if least is not None]
 
 
-def _core(connection: Connection, rules: CleanSection, statements: Statements) -> None:
+def _core(connection: Connection, rules: CleanSection) -> None:
     """Users with too few events go, then items with too few of what is left, and so on: until neither has any, which
     comes to the same whoever begins, or for so many rounds."""
     thin = _thin(rules)
     rounds = None if rules.core_rounds is None else rules.core_rounds * len(thin)
     for at, (file, least) in enumerate(islice(cycle(thin), rounds)):
-        removed = _run(connection, statements(file), {"least": least})
+        removed = _run(connection, sql(file), {"least": least})
         if len(thin) == 1 or (at and not removed):  # the other half has looked at just these rows
             return
 

@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.ingest import IngestResult, explained, publish_build
-from data.making import run_statements, sql, summarise
 from data.publish import full_disk_reported, temporary_folder
 from data.quality import checks, quality_of, report
 from data.quarantine import SCHEMA, SOUND, counted
 from data.reading.rows import FEEDBACK
+from data.statements import run_statements, sql
+from data.summaries import summarise
 from data.warehouse import BuildFacts, Connection, DatabaseError, Warehouse, build_connection, verify_build
 
 _IDENTIFIED = "CREATE TEMP VIEW identified AS SELECT event_id FROM old.ids"
@@ -107,7 +108,7 @@ def _make(
     )
     before = quality_of(path)
     known = _counted(connection, facts, before, fed=feedback.num_rows, refused=refused)
-    found = checks(connection, sql("quality"), spec=facts.spec, counted=known)
+    found = checks(connection, spec=facts.spec, counted=known)
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
     quality = report(found, files, cleaned=before.get("cleaned", ()))
     connection.execute("CHECKPOINT build; DETACH build; DETACH old")

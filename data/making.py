@@ -7,8 +7,7 @@ has not read are read, and those that have changed since take the place of what 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from importlib import resources
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.catalogue import Listing, items_table, list_items, list_users, users_table
-from data.cleaning import REASONS, clean, reasons_of, tally, without_gone
-from data.errors import InvalidSpec, UnreadableFile
+from data.checking import by_file, check_events, clock_changes
+from data.cleaning import REASONS, reasons_of, tally, without_gone
+from data.errors import InvalidSpec
 from data.quality import checks, report
 from data.quarantine import SCHEMA, SOUND, Refusals, event_refusals, listing_refusals
 from data.reading.places import digests_of, sources_of
-from data.reading.rows import FEEDBACK, stage, stage_feedback
+from data.reading.rows import FEEDBACK
 from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec, ItemsSection, UsersSection
+from data.statements import count_of, row_of, run_statements, sql
+from data.summaries import summarise
 from data.warehouse import SCHEMA_VERSION, Connection
 
 Progress = Callable[[float, str], None]
 Judge = Callable[[Refusals], None]
-_MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
-_SAMPLE_ROWS = 100_000
 _FILES = pa.schema(
     [
         ("source", pa.string()),
@@ -49,7 +49,6 @@ _GONE = (  # the places of sources that are read anew
     " WHERE sha256 IS NOT NULL AND list_contains(CAST($replaced AS VARCHAR[]), source)"  # feedback is no file
 )
 _CONTEXT, _NO_CONTEXT = "map(CAST($context_names AS VARCHAR[]), rest)", "CAST(MAP {} AS MAP(VARCHAR, VARCHAR))"
-_MONDAY = 4  # of the days since 1970-01-01 by 7
 _SWAP_MARGIN = 0.2  # by how much the crosswise match must be the better one
 
 
@@ -108,15 +107,17 @@ def _make(
     if of.onto is not None:
         connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(of.onto.path)})
         connection.execute(_GONE, {"replaced": list(of.onto.replaced)})
-    staged = check_events(connection, of, sources, now, scratch=scratch)
+    staged = check_events(
+        connection, spec, sources, now, scratch=scratch, feedback=of.feedback, goes_on=of.onto is not None
+    )
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, of.base, sources), scratch=scratch)
     users = list_users(connection, spec, _listed(spec.users, of.base, sources), scratch=scratch)
-    items, users = without_gone(connection, spec, sql, items=items, users=users)
+    items, users = without_gone(connection, spec, items=items, users=users)
     events_refused = event_refusals(connection, staged, spec)
-    changes = _clock_changes(connection, spec, staged)
+    changes = clock_changes(connection, spec, staged)
     connection.execute("DROP TABLE raw_events")  # what follows needs the room
-    accepted = _count(connection, "SELECT count(*) FROM accepted")
+    accepted = count_of(connection, "SELECT count(*) FROM accepted")
     if staged.read != accepted + events_refused.num_rows:
         raise AssertionError(f"rows went missing: {staged.read}, {accepted}, {events_refused.num_rows}")
     sections = {"events": (events_refused, staged.read, spec.events.most_refused)}
@@ -140,92 +141,15 @@ def _make(
     refused = _all_refused(connection, of, refusals.rows)
     _create(connection, "facts", _facts(connection, spec, refused, build_id=made.stem, now=now))
     known = _counted(connection, of, refused, listings=(items, users))
-    found = checks(connection, sql("quality"), spec=spec, counted=known)
+    found = checks(connection, spec=spec, counted=known)
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
     connection.execute("CHECKPOINT build; DETACH build")
-    return refused, report(found, files, cleaned=tally(connection, spec, sql).as_json())
-
-
-def check_events(
-    connection: Connection, of: Materials, sources: Sequence[Source], now: datetime, *, scratch: Path
-) -> Staged:
-    """Leaves `checked` (every staged row, with a reason or none), `accepted` (those with none), `accepted_users` and
-    `accepted_items` (the keys that these name)."""
-    spec, section, feedback = of.spec, of.spec.events, of.feedback
-    staged = stage(
-        connection,
-        "raw_events",
-        sources,
-        columns=[section.user, section.item, section.ts, section.kind, section.value]
-        + ([section.id] if section.id else []),
-        rest=section.context,
-        scratch=scratch,
-    )
-    if staged.read == 0 and of.onto is None:  # a day on which nothing happened is one
-        raise UnreadableFile(
-            f"{', '.join(source.name for source in sources)}: a header and no rows",
-            remedy="export the events again",
-        )
-    unit = section.ts_unit or ("iso" if section.ts_format or not sources else _guessed_unit(connection, section.ts))
-    if feedback is not None and feedback.num_rows:
-        scale, n_context = _MICROSECONDS.get(unit), len(section.context)
-        staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
-    params = {
-        "has_kind": section.kind is not None,
-        "kind_value": section.kind_value,
-        "kind_words": [word.strip().lower() for word in spec.kinds],
-        "kind_names": [kind.strip() for kind in spec.kinds.values()],
-        "us_per_unit": _MICROSECONDS.get(unit),
-        "latest": now + timedelta(days=1),
-        "tz": section.tz,
-        "of_files": staged.of_files,
-        "format": section.ts_format,
-    }
-    run_statements(connection, sql("check_events"), params)
-    if section.id is None:
-        connection.execute(sql("no_ids"))
-    else:
-        connection.execute(sql("mark_superseded"))
-        if of.onto is not None:
-            connection.execute(sql("outdated"))
-    if section.drop_duplicates:
-        connection.execute(sql("mark_duplicates"))
-        if of.onto is not None:
-            connection.execute(sql("mark_known"))
-    clean(connection, spec, sql)
-    connection.execute(sql("accept_events"))
-    return staged
-
-
-def _guessed_unit(connection: Connection, column: str) -> str:
-    """s, ms, us or iso, by the size of the numbers in the time column. Raises InvalidSpec."""
-    row = _row(
-        connection,
-        "WITH sample AS (SELECT f2, try_cast(f2 AS DOUBLE) AS number, try_cast(f2 AS TIMESTAMPTZ) AS date"
-        " FROM raw_events WHERE rowid < $rows)"
-        " SELECT count(f2) AS n, count(*) FILTER (isfinite(number)) AS numbers, count(date) AS dates,"
-        " median(abs(number)) FILTER (isfinite(number)) AS middle, any_value(f2) AS example FROM sample",
-        rows=_SAMPLE_ROWS,
-    )
-    if row["n"] and max(row["numbers"], row["dates"]) == 0:
-        raise InvalidSpec(
-            f"events.ts: column {column!r} holds no times (for instance {row['example']!r})",
-            remedy="name the column of times, as ISO 8601 or seconds since 1970",
-        )
-    if row["numbers"] <= row["dates"]:
-        return "iso"
-    for unit, least, beyond in (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17)):
-        if least <= row["middle"] < beyond:
-            return unit
-    raise InvalidSpec(
-        f"events.ts: the numbers in column {column!r} are no times (for instance {row['example']!r})",
-        remedy='name the column of times; if these are times, say their unit: ts_unit = "s", "ms" or "us"',
-    )
+    return refused, report(found, files, cleaned=tally(connection, spec).as_json())
 
 
 def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
     """Raise InvalidSpec when the events' users are known as items and their items as users."""
-    row = _row(connection, sql("swapped"))
+    row = row_of(connection, sql("swapped"))
     if None in row.values():  # a file without a usable row
         return
     straight = row["users_in_users"] + row["items_in_items"]
@@ -281,14 +205,6 @@ def _write_events(connection: Connection, of: Materials) -> None:
             connection.execute(sql("join_ids"))
 
 
-def _clock_changes(connection: Connection, spec: DatasetSpec, staged: Staged) -> Mapping[int, int]:
-    """By the number of the file, of how many events the time is one that the spec's zone has twice, or never."""
-    if spec.events.tz == "UTC":
-        return {}
-    params = {"tz": spec.events.tz, "format": spec.events.ts_format, "of_files": staged.of_files}
-    return _by_file(connection, sql("clock_changes"), **params)
-
-
 def _write_places(
     connection: Connection,
     of: Materials,
@@ -299,9 +215,9 @@ def _write_places(
     build_id: str,
 ) -> None:
     """files: the sources of events, which places their rows have, and of how many the time is in doubt; lines: the line
-    of each place where lines stop following one another. changes: as `_clock_changes` tells."""
+    of each place where lines stop following one another. changes: as `clock_changes` tells."""
     begun = of.onto.places if of.onto else 0
-    unzoned = _by_file(
+    unzoned = by_file(
         connection, "SELECT file, count(*) AS n FROM checked WHERE unzoned AND reason IS NULL GROUP BY file"
     )
     files = [
@@ -330,11 +246,6 @@ def _write_places(
         connection.execute(sql("join_files"))
 
 
-def _by_file(connection: Connection, statement: str, **params: Any) -> dict[int, int]:
-    found = connection.sql(statement, params=params or None).to_arrow_table()
-    return dict(zip(found["file"].to_pylist(), found["n"].to_pylist(), strict=True))
-
-
 def _all_refused(connection: Connection, of: Materials, fresh: pa.Table) -> pa.Table:
     """What was refused now, after what the older build has of sources that are not read anew, and those of its events
     whose place a new one takes."""
@@ -361,12 +272,12 @@ def _counted(
     spec = of.spec
     of_events = refused.filter(pc.is_in(refused["table"], pa.array(["events", FEEDBACK])))
     faulty = pc.sum(pc.invert(pc.is_in(of_events["reason"], SOUND))).as_py() or 0
-    files = _row(
+    files = row_of(
         connection,
         "SELECT CAST(sum(read) AS BIGINT) AS read, CAST(sum(unzoned) AS BIGINT) AS unzoned,"
         " CAST(sum(clock_changes) AS BIGINT) AS clock_changes FROM build.files",
     )
-    events = _count(connection, "SELECT count(*) FROM build.events")
+    events = count_of(connection, "SELECT count(*) FROM build.events")
     counted = {
         "refused-rows": (faulty, files["read"]),
         "refused-listings": (sum(len(it.refused) for it in listings), sum(it.read for it in listings)),
@@ -385,35 +296,8 @@ def _counted(
                 f"SELECT coalesce(sum(events), 0) FROM build.{counts} JOIN build.{name} USING ({number})"  # noqa: S608
                 f" ANTI JOIN known_{name} USING (key)"
             )
-            counted[f"unlisted-{name}"] = (_count(connection, statement), events)
+            counted[f"unlisted-{name}"] = (count_of(connection, statement), events)
     return counted
-
-
-def summarise(connection: Connection, spec: DatasetSpec) -> None:
-    """Count beforehand, in the attached `build`, what pages ask of all its events, and of their sessions where the spec
-    has any."""
-    found = _row(
-        connection,
-        "SELECT (SELECT count(*) FROM build.users) AS n_users, min(epoch_us(ts)) // 3600000000 AS first_hour,"
-        " max(epoch_us(ts)) // 3600000000 AS last_hour FROM build.events",
-    )
-    cells = cells_of_hours(found["first_hour"], found["last_hour"])
-    params = {"n_users": found["n_users"], "first_hour": found["first_hour"], "cells": cells}
-    run_statements(connection, sql("summaries"), params)
-    if spec.sessions is not None:
-        run_statements(connection, sql("sessions"), {"gap_us": round(spec.sessions.gap_minutes * 60e6)})
-
-
-def cells_of_hours(first: int, last: int) -> list[int]:
-    """For each hour since 1970 from `first` to `last`, the last hour until it at which a week or a month begins in some
-    zone of whole hours (UTC-12 to UTC+14); `first` where there is none."""
-    days = np.arange(first // 24 - 1, last // 24 + 2)
-    dates = days.astype("datetime64[D]")
-    begins = days[(days % 7 == _MONDAY) | (dates == dates.astype("datetime64[M]"))]
-    edges = (begins[:, None] * 24 + np.arange(-14, 13)).ravel()
-    hours = np.arange(first, last + 1)
-    cells: list[int] = np.maximum.accumulate(np.where(np.isin(hours, edges), hours, first)).tolist()
-    return cells
 
 
 def _create(connection: Connection, name: str, rows: pa.Table) -> None:
@@ -423,7 +307,7 @@ def _create(connection: Connection, name: str, rows: pa.Table) -> None:
 
 
 def _facts(connection: Connection, spec: DatasetSpec, refused: pa.Table, *, build_id: str, now: datetime) -> pa.Table:
-    row = _row(
+    row = row_of(
         connection,
         "SELECT (SELECT count(*) FROM build.users) AS n_users, (SELECT count(*) FROM build.items) AS n_items,"
         " (SELECT CAST(sum(read) AS BIGINT) FROM build.files) AS read, count(*) AS accepted, count(*) AS n_events,"
@@ -449,23 +333,3 @@ def _facts(connection: Connection, spec: DatasetSpec, refused: pa.Table, *, buil
 
 def _listed(section: ItemsSection | UsersSection | None, base: Path, events: list[Source]) -> list[Source]:
     return sources_of(section, base) if section and section.named else events
-
-
-def _row(connection: Connection, sql: str, **params: Any) -> dict[str, Any]:
-    row: dict[str, Any] = connection.sql(sql, params=params or None).to_arrow_table().to_pylist()[0]
-    return row
-
-
-def _count(connection: Connection, sql: str, **params: Any) -> int:
-    return int(next(iter(_row(connection, sql, **params).values())))
-
-
-def run_statements(connection: Connection, statements: str, params: Mapping[str, Any]) -> None:
-    """Run several statements, each with those of the `params` that it names."""
-    for statement in connection.extract_statements(statements):
-        connection.execute(statement, {name: params[name] for name in statement.named_parameters})
-
-
-def sql(name: str) -> str:
-    """The statements of a file in data/sql."""
-    return (resources.files("data") / "sql" / f"{name}.sql").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from data.spec import DatasetSpec
+from data.statements import sql
 from data.warehouse import Connection, read_manifest
 
 Grade = Literal["fine", "note", "warning"]
@@ -52,11 +53,9 @@ class Check:
     example: str | None = None
 
 
-def checks(
-    connection: Connection, statement: str, *, spec: DatasetSpec, counted: Mapping[str, tuple[int, int]]
-) -> list[Check]:
-    """The checks of the build attached as `build`, the gravest first. statement: data/sql/quality.sql; counted: (n, of)
-    of those that the ingest counted itself. Of baskets the lines share their moment, which says nothing."""
+def checks(connection: Connection, *, spec: DatasetSpec, counted: Mapping[str, tuple[int, int]]) -> list[Check]:
+    """The checks of the build attached as `build`, the gravest first. counted: (n, of) of those that the ingest counted
+    itself. Of baskets the lines share their moment, which says nothing."""
     baskets = spec.task == "repurchase"
     params = {
         "tz": spec.events.tz,
@@ -66,7 +65,7 @@ def checks(
         "bot_times": BOT_TIMES,
         "placeholders": list(PLACEHOLDERS),
     }
-    rows = connection.sql(statement, params=params).to_arrow_table().to_pylist()
+    rows = connection.sql(sql("quality"), params=params).to_arrow_table().to_pylist()
     found = [(row["check"], int(row["n"]), int(row["of"]), row["example"]) for row in rows]
     found = [one for one in found if one[0] != "ties" or not baskets]
     found += [(name, n, of, None) for name, (n, of) in counted.items()]

@@ -19,10 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data import reads
+from data.checking import check_events
 from data.cleaning import Tally, reasons_of, tally
 from data.errors import InputError, InvalidSpec, TooManyRefused, UnreadableFile
 from data.ingest import explained
-from data.making import Materials, Progress, check_events, make, sql
+from data.making import Materials, Progress, make
 from data.publish import full_disk_reported, temporary_folder
 from data.quarantine import SCHEMA, Refusals, counted, event_refusals
 from data.reading.decoding import decode_head, is_parquet
@@ -117,15 +118,14 @@ def preview(
         sources = sources_of(spec.events, base)
         try:
             with build_connection(folder / "work.duckdb", threads=threads, memory_limit=memory_limit) as connection:
-                of = Materials(spec, base, feedback=feedback)
-                staged = check_events(connection, of, sources, now, scratch=folder / "scratch")
+                staged = check_events(connection, spec, sources, now, scratch=folder / "scratch", feedback=feedback)
                 tell(0.9, "counting what is removed")
                 refused = event_refusals(connection, staged, spec)
                 return Preview(
                     read=staged.read,
                     accepted=staged.read - refused.num_rows,
                     refused=refused,
-                    tally=tally(connection, spec, sql),
+                    tally=tally(connection, spec),
                 )
         except DatabaseError as error:
             raise explained(error, memory_limit) from error

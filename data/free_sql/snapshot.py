@@ -16,8 +16,8 @@ from data.errors import StoreError, UnknownBuild
 from data.free_sql.files import Privilege, snapshot_path
 from data.free_sql.suppression import Mask, hidden_cells
 from data.ingest import explained
-from data.making import sql
 from data.publish import full_disk_reported, move_whole, temporary_folder
+from data.statements import sql
 from data.warehouse import Connection, DatabaseError, Warehouse, build_connection
 
 MOST_GROUPS = 200  # of an attribute; one with more tells people apart rather than groups, and is left out
