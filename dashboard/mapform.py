@@ -270,9 +270,9 @@ def _why(form: Form, field_: str, value: Any) -> tuple[str, str | None]:
     guessed = list(found.value) if isinstance(found.value, tuple) else found.value
     if (guessed or None) != (value or None) and guessed is not None:
         other = ", ".join(map(str, guessed)) if isinstance(guessed, list) else str(guessed)
-        return t.md("mapping.guess_was", value=other, reason=found.reason), None
-    weighed = t.md("mapping.weighed", others="; ".join(found.alternatives)) if found.alternatives else None
-    return t.md("mapping.because", reason=found.reason), weighed
+        return t.md("mapping.guess_was", value=other, reason=str(found.reason)), None
+    weighed = t.md("mapping.weighed", others="; ".join(map(str, found.alternatives))) if found.alternatives else None
+    return t.md("mapping.because", reason=str(found.reason)), weighed
 
 
 def _wrong(form: Form, field_: str) -> None:

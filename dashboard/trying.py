@@ -71,7 +71,7 @@ def begun(here: Place, one: Upload) -> tuple[Form, list[str]]:
         reasons, values, warnings = {}, blank, [here.t("bring.no_guess"), parts.commands(str(error))]
     else:
         reasons = {decision.field: decision for decision in found.decisions}
-        values, warnings = mapping.values_of(found.spec), list(map(escape, found.warnings))
+        values, warnings = mapping.values_of(found.spec), list(map(escape, map(str, found.warnings)))
         log = found.spec.events.files[0]
         values["dataset.name"] = dataset_name(log.partition(".")[0])
     if one.draft is not None:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import random
+import re
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import synthetic
+from data import samples, synthetic
+from data.domains import domain_names
 from data.errors import CannotGuess, UnreadableFile
 from data.guessing.guess import Guess, dataset_name, guess
 from data.guessing.lexicon import strength
@@ -59,11 +61,20 @@ def genres(item: int, mark: str) -> str:
 
 
 def guessed(*paths: Path, name: str = "shop") -> Guess:
-    """The guess, whose text says the same as its spec."""
+    """The guess, whose text says the same as its spec, and whose Chinese is Chinese."""
     found = guess({path.name: sample_of(path) for path in paths}, name=name)
     assert parse_spec(found.toml) == found.spec
     assert max(map(len, found.toml.splitlines())) < 2_000
+    assert foreign(found) == {}
     return found
+
+
+def foreign(found: Guess) -> dict[str, set[str]]:
+    """What the guess says in Chinese with words of another language, names and values from the files aside."""
+    said = [*found.warnings, *(part for one in found.decisions for part in (one.reason, *one.alternatives))]
+    chinese = [part.said("zh") for part in said]
+    words = {text: set(re.findall("[A-Za-z]+", re.sub("“[^”]*”", "", text))) - {"ISO"} for text in chinese}
+    return {text: found for text, found in words.items() if found}
 
 
 def brought(found: Guess, folder: Path) -> IngestResult:
@@ -71,7 +82,7 @@ def brought(found: Guess, folder: Path) -> IngestResult:
 
 
 def told(found: Guess, word: str) -> bool:
-    return any(word in warning for warning in found.warnings)
+    return any(word in str(warning) for warning in found.warnings)
 
 
 # ---- Shapes
@@ -562,6 +573,16 @@ def test_names_that_stand_twice_are_not_used(tmp_path: Path) -> None:
     found = guessed(write(tmp_path / "x.csv", ("user", "item", "ts", "note", "note"), rows))
     assert told(found, "several columns named 'note'")
     assert brought(found, tmp_path).accepted == len(rows)
+
+
+@pytest.mark.parametrize("domain", domain_names())
+def test_files_of_every_domain_are_told_in_chinese_too(tmp_path: Path, domain: str) -> None:
+    samples.generate(tmp_path, domain, seed=0, n_users=60, n_items=50, n_events=1_500)
+    found = guessed(*(tmp_path / f"{name}.csv" for name in ("events", "items", "users")), name=domain)
+    reasons = {one.field: one.reason.said("zh") for one in found.decisions}
+    assert "用户和物品反复出现" in reasons["events.files"]
+    assert f"见于“users.csv”的“{found.spec.users.key if found.spec.users else ''}”列" in reasons["users.key"]
+    guessed(tmp_path / "events.csv", name=domain)
 
 
 # ---- The text
