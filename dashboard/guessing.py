@@ -17,6 +17,7 @@ from data.domains import domain
 from data.errors import CannotGuess, InputError, UnreadableFile
 from data.guessing.annotated import Decision, commented
 from data.guessing.guess import dataset_name, guess
+from data.guessing.phrases import Phrase, file_called, phrase
 from data.guessing.samples import sample_of
 from data.publish import write_whole
 from data.spec import parse_spec
@@ -45,7 +46,7 @@ def guess_dataset(
     spec_path = _spec_path(out, folder, called)
     if spec_path.exists() and not force:
         raise InputError(f"there is {spec_path} already", remedy="say --force to replace it, or --out FILE for another")
-    samples, unread = dict[str, pa.Table](), list[str]()
+    samples, unread = dict[str, pa.Table](), list[Phrase]()
     faults = list[UnreadableFile]()
     for number, path in enumerate(files):
         if progress:
@@ -54,7 +55,7 @@ def guess_dataset(
             samples[_as_spec_says(path, spec_path.parent)] = sample_of(path)
         except UnreadableFile as error:
             faults.append(error)
-            unread.append(f"{path.name} is left out: {error}")
+            unread.append(phrase("look.unread", file=file_called(path.name), error=str(error)))
     if faults and not samples:
         raise faults[0]
     decisions: tuple[Decision, ...] = ()
@@ -73,7 +74,7 @@ def guess_dataset(
         "spec": str(spec_path),
         "toml": text,
         "decisions": [decision.as_json() for decision in decisions],
-        "warnings": list(warnings),
+        "warnings": list(map(str, warnings)),
         "next": f"lodestar ingest {shlex.quote(str(spec_path))}",
     }
 
@@ -90,8 +91,8 @@ def _spec_path(out: Path | None, folder: Path, called: str) -> Path:
 
 
 def _as_domain(
-    samples: Mapping[str, pa.Table], preset: str, *, name: str, unread: Sequence[str]
-) -> tuple[str, tuple[str, ...]]:
+    samples: Mapping[str, pa.Table], preset: str, *, name: str, unread: Sequence[Phrase]
+) -> tuple[str, tuple[Phrase, ...]]:
     """The spec of a domain's files as TOML, under a word on what it is, and what a person should look at. Raises
     CannotGuess and InvalidSpec."""
     guessed, warnings = None, tuple(unread)

@@ -31,6 +31,7 @@ from data.errors import UnreadableFile
 from data.explore import Cohort
 from data.free_sql import sandbox
 from data.guessing.guess import Guess, guess
+from data.guessing.phrases import Phrase, file_called, phrase
 from data.guessing.samples import sample_of
 from data.kpis import kpis as kpi_figures
 from data.quality import quality_of
@@ -447,14 +448,14 @@ def sample(file: Path, encoding: str | None, delimiter: str | None) -> pa.Table:
 def guessed(folder: Path, files: tuple[str, ...], called: str) -> Guess:
     """The guessed spec of an upload's files; those that cannot be read are told among its warnings. Raises CannotGuess,
     UnreadableFile."""
-    samples, unread = dict[str, pa.Table](), list[str]()
+    samples, unread = dict[str, pa.Table](), list[Phrase]()
     for name in files:
         try:
             samples[name] = sample(folder / name, None, None)
         except UnreadableFile as error:
             if len(files) == 1:
                 raise
-            unread.append(f"{name} is left out: {error}")
+            unread.append(phrase("look.unread", file=file_called(name), error=str(error)))
     return guess(samples, name=called, unread=unread)
 
 

@@ -17,6 +17,7 @@ from dashboard.mapping import Fault, Values
 from dashboard.words import Words
 from data.errors import UnreadableFile
 from data.guessing.annotated import Decision
+from data.guessing.phrases import clauses
 from data.guessing.profile import Column
 from data.uploads import Upload
 
@@ -268,11 +269,13 @@ def _why(form: Form, field_: str, value: Any) -> tuple[str, str | None]:
     if found is None:
         return "", None
     guessed = list(found.value) if isinstance(found.value, tuple) else found.value
+    reason = found.reason.said(t.language)
     if (guessed or None) != (value or None) and guessed is not None:
         other = ", ".join(map(str, guessed)) if isinstance(guessed, list) else str(guessed)
-        return t.md("mapping.guess_was", value=other, reason=found.reason), None
-    weighed = t.md("mapping.weighed", others="; ".join(found.alternatives)) if found.alternatives else None
-    return t.md("mapping.because", reason=found.reason), weighed
+        other = t(f"task.{other}") if field_ == "dataset.task" else other
+        return t.md("mapping.guess_was", value=other, reason=reason), None
+    others = clauses(found.alternatives).said(t.language)
+    return t.md("mapping.because", reason=reason), t.md("mapping.weighed", others=others) if others else None
 
 
 def _wrong(form: Form, field_: str) -> None:

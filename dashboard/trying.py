@@ -68,10 +68,12 @@ def begun(here: Place, one: Upload) -> tuple[Form, list[str]]:
     try:
         found = loaders.guessed(one.folder, names, called)
     except (CannotGuess, UnreadableFile) as error:
-        reasons, values, warnings = {}, blank, [here.t("bring.no_guess"), parts.commands(str(error))]
+        why = error.said(here.t.language) if isinstance(error, CannotGuess) else str(error)
+        reasons, values, warnings = {}, blank, [here.t("bring.no_guess"), parts.commands(why)]
     else:
         reasons = {decision.field: decision for decision in found.decisions}
-        values, warnings = mapping.values_of(found.spec), list(map(escape, found.warnings))
+        values = mapping.values_of(found.spec)
+        warnings = [escape(warning.said(here.t.language)) for warning in found.warnings]
         log = found.spec.events.files[0]
         values["dataset.name"] = dataset_name(log.partition(".")[0])
     if one.draft is not None:

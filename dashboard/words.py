@@ -1,5 +1,5 @@
 """The words of the console and of the report: two catalogues, and numbers and dates as each language writes
-them.
+them. What the guess of a spec says is not among them: specs say it too, so its tables are `data/guessing/words`.
 
 Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue says how a value is written: `n` a count
 (`sn` signed), `q` a number as it was given, `x` three significant digits, `sx` the same with its sign, `m` three

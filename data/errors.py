@@ -34,6 +34,8 @@
 Edges (the command line, the pages, the HTTP face) catch `LodestarError` and nothing wider.
 """
 
+from data.guessing.phrases import Said, clauses
+
 
 class LodestarError(Exception):
     """An error with a remedy; `str()` is one line, fit for a terminal or a page."""
@@ -84,6 +86,14 @@ class InvalidConfig(InputError):
 
 class CannotGuess(InputError):
     """Files whose values and names do not tell what they are."""
+
+    def __init__(self, message: Said, *, remedy: Said) -> None:
+        super().__init__(str(message), remedy=str(remedy))
+        self._both = clauses((message, remedy))
+
+    def said(self, language: str) -> str:
+        """What `str()` says in English, in another language."""
+        return self._both.said(language)
 
 
 class NotFound(LodestarError):

@@ -5,11 +5,13 @@ comment may hold: no control character of a column's name ends one early.
 """
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tomli_w
+
+from data.guessing.phrases import Phrase, clauses
 
 _WIDTH = 116
 _SECTIONS = ("", "dataset", "events", "items", "users", "positive")
@@ -23,16 +25,16 @@ class Decision:
 
     field: str
     value: Value | None
-    reason: str
-    alternatives: tuple[str, ...] = ()
+    reason: Phrase
+    alternatives: tuple[Phrase, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values, in English."""
         return {
             "field": self.field,
             "value": self.value,
-            "reason": self.reason,
-            "alternatives": list(self.alternatives),
+            "reason": str(self.reason),
+            "alternatives": list(map(str, self.alternatives)),
         }
 
 
@@ -61,19 +63,14 @@ def commented(text: str) -> list[str]:
 
 def _lines_of(one: Decision) -> list[str]:
     key = one.field.rpartition(".")[2]
-    weighed = f" Also weighed: {'; '.join(one.alternatives)}." if one.alternatives else ""
+    reason = str(one.reason)
+    weighed = f" Also weighed: {clauses(one.alternatives)}." if one.alternatives else ""
     if one.value is None:
-        return commented(f"No {key}: {one.reason}.{weighed}")
-    return [*commented(f"{one.reason[:1].upper()}{one.reason[1:]}.{weighed}"), f"{key} = {_written(one.value)}"]
+        return commented(f"No {key}: {reason}.{weighed}")
+    return [*commented(f"{reason[:1].upper()}{reason[1:]}.{weighed}"), f"{key} = {_written(one.value)}"]
 
 
 def _written(value: Value) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_written(one) for one in value) + "]"
     return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()
-
-
-def listed(words: Iterable[str], *, most: int = 6) -> str:
-    """A few of many, with commas."""
-    every = list(words)
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

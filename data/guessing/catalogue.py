@@ -10,10 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from data.guessing.annotated import Decision, listed
+from data.guessing.annotated import Decision
 from data.guessing.lexicon import SENSITIVE, is_called, strength
 from data.guessing.log import Log, Match, Told, of_files
-from data.guessing.profile import Column, File, column_of, described, quoted, separated
+from data.guessing.phrases import Phrase, listed, phrase, quoted
+from data.guessing.profile import Column, File, about, column_of, described, separated
 
 _SEPARATORS = ("|", ";", ",", "/", "、", "，", ">")
 _MOST_ATTRIBUTES = 12
@@ -42,13 +43,13 @@ def decide_items(log: Log, match: Match | None, of_log: Sequence[Column], told: 
     """The items section, from an item file or from columns of the log. Decides nothing where there is neither."""
     if match is not None:
         file, key = match.file, match.key
-        told.decide("items.files", of_files(file), f"it lists what the events' {quoted(log.item.name)} names")
+        told.decide("items.files", of_files(file), phrase("log.catalogue", name=quoted(log.item.name)))
         told.decide("items.key", key, match.words, *_other_keys(file, key))
         columns = [one for one in file.columns if one is not key]
     elif of_log:
         key, *columns = one_row_each(log.item, of_log)
         names = listed(quoted(one.name) for one in columns)
-        told.decide("items.files", None, f"the events' own columns tell of items: each item has one value of {names}")
+        told.decide("items.files", None, phrase("items.from_events", names=names))
     else:
         return
     inner = Told()
@@ -70,8 +71,8 @@ def _item_fields(columns: Sequence[Column], told: Told) -> None:
     _item_attributes(columns, taken, told)
 
 
-def _other_keys(file: File, key: Column) -> list[str]:
-    return [f"{quoted(one.name)} (its values are unique too)" for one in file.keys if one is not key][:2]
+def _other_keys(file: File, key: Column) -> list[Phrase]:
+    return [about(one, phrase("column.unique_too")) for one in file.keys if one is not key][:2]
 
 
 def _title(columns: Sequence[Column], told: Told, taken: list[Column]) -> Column | None:
@@ -90,13 +91,11 @@ def _title(columns: Sequence[Column], told: Told, taken: list[Column]) -> Column
         found.append((score, one))
     found.sort(key=lambda pair: -pair[0])
     if not found or found[0][0] < 0.5:
-        told.decide(
-            "items.title", None, "no column of readable text that is nearly each item's own; keys stand for titles"
-        )
+        told.decide("items.title", None, phrase("items.title_none"))
         return None
     title = found[0][1]
-    why = f"readable text of {title.length:.0f} characters, {title.distinct / title.n:.0%} of it different"
-    told.decide("items.title", title, why, *(f"{quoted(one.name)} ({described(one)})" for _, one in found[1:4]))
+    why = phrase("items.title", length=title.length, different=title.distinct / title.n)
+    told.decide("items.title", title, why, *(about(one) for _, one in found[1:4]))
     taken.append(title)
     return title
 
@@ -119,19 +118,19 @@ def _categories(columns: Sequence[Column], told: Told, taken: list[Column]) -> C
     found.sort(key=lambda one: -one[0])
     _warn_of_flags(columns, told)
     if not found or found[0][0] < 0.3:
-        told.decide("items.categories", None, "no column of values that items share")
+        told.decide("items.categories", None, phrase("items.categories_none"))
         return None
     _, best, split = found[0]
-    others = [f"{quoted(one.name)} ({described(one)})" for _, one, _ in found[1:4]]
+    others = [about(one) for _, one, _ in found[1:4]]
     if split is None:
-        told.decide("items.categories", best, f"{best.distinct:,} values shared by {best.n:,} items", *others)
+        told.decide("items.categories", best, phrase("items.categories", distinct=best.distinct, n=best.n), *others)
         if "|" in "".join(best.values[:1000]):
-            told.warnings.append(f"some values of {quoted(best.name)} hold a |, which parts categories")
+            told.warnings.append(phrase("look.bars", name=quoted(best.name)))
     else:
         mark, mean, different = split
-        why = f"lists of {mean:.1f} on average, of {different:,} different ones, between {quoted(mark)}"
+        why = phrase("items.categories_listed", mean=mean, different=different, mark=quoted(mark))
         told.decide("items.categories", best, why, *others)
-        told.decide("items.categories_separator", mark, "of the marks tried it makes the most parts that items share")
+        told.decide("items.categories_separator", mark, phrase("items.separator"))
     taken.append(best)
     return best
 
@@ -139,10 +138,7 @@ def _categories(columns: Sequence[Column], told: Told, taken: list[Column]) -> C
 def _warn_of_flags(columns: Sequence[Column], told: Told) -> None:
     flags = [one.name for one in columns if _is_flag(one)]
     if len(flags) >= 4:
-        told.warnings.append(
-            f"{len(flags)} columns of 0 and 1 ({listed(map(quoted, flags), most=4)}) look like categories: to use them,"
-            " write those that hold into one column with | between"
-        )
+        told.warnings.append(phrase("look.flags", n=len(flags), names=listed(map(quoted, flags), most=4)))
 
 
 def _is_flag(column: Column) -> bool:
@@ -157,14 +153,14 @@ def _simple_fields(columns: Sequence[Column], told: Told, taken: list[Column]) -
         if best is None or strength(best.name, name) < 0.7:
             continue
         if name == "price" and not best.numeric:
-            told.warnings.append(f"{quoted(best.name)} sounds like a price, but {quoted(best.values[0])} is no number")
+            told.warnings.append(phrase("look.no_price", name=quoted(best.name), example=quoted(best.values[0])))
             continue
         if name == "price" and best.span[0] < 0:
             continue
         if name == "available" and best.distinct > 3:
             continue
         others = [quoted(one.name) for one in found[1:3] if strength(one.name, name) >= 0.7]
-        told.decide(f"items.{name}", best, f"by its name; {described(best)}", *others)
+        told.decide(f"items.{name}", best, phrase("items.by_name", what=described(best)), *others)
         taken.append(best)
 
 
@@ -188,8 +184,8 @@ def _template(columns: Sequence[Column], taken: list[Column], categories: Column
     told.decide(
         "items.text_template",
         ". ".join(parts),
-        "what the language model reads of an item",
-        *(f"with {quoted(one.name)} too" for one in found if one is not described_by),
+        phrase("items.template"),
+        *(phrase("items.template_with", name=quoted(one.name)) for one in found if one is not described_by),
     )
     taken += [described_by] if described_by else []
 
@@ -197,7 +193,7 @@ def _template(columns: Sequence[Column], taken: list[Column], categories: Column
 def _item_attributes(columns: Sequence[Column], taken: Sequence[Column], told: Told) -> None:
     flags = sum(_is_flag(one) for one in columns) >= 4
     kept: list[str] = []
-    out: list[str] = []
+    out: list[Phrase] = []
     for one in columns:
         if one in taken:
             continue
@@ -206,11 +202,11 @@ def _item_attributes(columns: Sequence[Column], taken: Sequence[Column], told: T
         if shared and not odd and not (flags and _is_flag(one)) and len(kept) < _MOST_ATTRIBUTES:
             kept.append(one.name)
         elif not _is_flag(one):
-            out.append(f"{quoted(one.name)} ({described(one)})")
+            out.append(about(one))
     if kept:
-        told.decide("items.attributes", tuple(kept), "values that items share", *out[:5])
+        told.decide("items.attributes", tuple(kept), phrase("items.attributes"), *out[:5])
     elif out:
-        told.decide("items.attributes", None, "no further column has values that items share", *out[:5])
+        told.decide("items.attributes", None, phrase("items.attributes_none"), *out[:5])
 
 
 # ---- Users
@@ -228,29 +224,29 @@ def decide_users(log: Log, match: Match | None, of_log: Sequence[Column], told: 
     inner = Told()
     kept, out, sensitive = _user_attributes(columns, inner)
     if match is not None:
-        told.decide("users.files", of_files(match.file), f"it lists what the events' {quoted(log.user.name)} names")
+        told.decide("users.files", of_files(match.file), phrase("log.catalogue", name=quoted(log.user.name)))
         told.decide("users.key", key, match.words, *_other_keys(match.file, key))
     elif kept or inner.decisions:
         names = listed(quoted(one.name) for one in columns)
-        told.decide("users.files", None, f"the events' own columns tell of users: each user has one value of {names}")
+        told.decide("users.files", None, phrase("users.from_events", names=names))
     if kept:
-        told.decide(
-            "users.attributes", tuple(kept), "few different values each; only what stands here enters the store", *out
-        )
+        told.decide("users.attributes", tuple(kept), phrase("users.attributes"), *out)
     else:
-        told.decide("users.attributes", None, "no column has a few different values and a usable name", *out)
+        told.decide("users.attributes", None, phrase("users.attributes_none"), *out)
     told.decisions += inner.decisions
     told.warnings += inner.warnings
     if sensitive:
-        named = ", ".join(f"{quoted(name)} ({why})" for name, why in sensitive.items())
-        why = f"a suggestion: groups that the audit compares and free queries do not show, by names and values: {named}"
+        groups = [
+            phrase("column.told", name=quoted(name), what=phrase(f"topic.{topic}")) for name, topic in sensitive.items()
+        ]
+        why = phrase("users.sensitive", groups=listed(groups, most=len(groups)))
         told.decisions.insert(0, Decision("sensitive", tuple(sensitive), why))
 
 
-def _user_attributes(columns: Sequence[Column], told: Told) -> tuple[list[str], list[str], dict[str, str]]:
+def _user_attributes(columns: Sequence[Column], told: Told) -> tuple[list[str], list[Phrase], dict[str, str]]:
     """Attributes, what stays out and why, and which of them are sensitive; decides bins of numbers on the way."""
     kept: list[str] = []
-    out: list[str] = []
+    out: list[Phrase] = []
     sensitive: dict[str, str] = {}
     for one in columns:
         topic = _topic(one)
@@ -258,16 +254,13 @@ def _user_attributes(columns: Sequence[Column], told: Told) -> tuple[list[str], 
         if binned:
             sensitive[binned] = topic or "age"
         elif one.distinct < 2:
-            out.append(f"{quoted(one.name)} (the same throughout)")
+            out.append(about(one, phrase("column.same")))
         elif strength(one.name, "identity") > 0.6 and topic is None and one.distinct > 10:
-            out.append(f"{quoted(one.name)} (could tell who someone is)")
+            out.append(about(one, phrase("column.identity")))
         elif one.time is not None or one.distinct > min(_FEW_VALUES, max(2.0, 0.5 * one.n)):
-            out.append(f"{quoted(one.name)} ({described(one)})")
+            out.append(about(one))
         elif not _USER_ATTRIBUTE.fullmatch(one.name) or one.name in _RESERVED:
-            told.warnings.append(
-                f"{quoted(one.name)} would be an attribute of users, but its name cannot: rename it in the file with"
-                " letters, digits, spaces and _ alone"
-            )
+            told.warnings.append(phrase("look.attribute_name", name=quoted(one.name)))
         else:
             kept.append(one.name)
             if topic:
@@ -301,23 +294,23 @@ def _binned(column: Column, topic: str | None, told: Told, *, taken: set[str]) -
     born = strength(column.name, "birth year") > 0.6
     if topic == "age" and low >= 0 and high <= 130:
         name, edges, labels = "age_group", tuple(map(float, _AGE_EDGES)), _AGE_LABELS
-        why = f"ages from {low:g} to {high:g}, in the groups that surveys use"
+        why = phrase("users.ages", low=low, high=high)
     elif born and low >= 1850 and high <= 2100:
         first, last = (int(year // 10) for year in np.nanpercentile(column.numbers, (10, 90)))
         marks = [10.0 * decade for decade in range(first, last + 1)]
         name, edges, labels = "birth_decade", tuple(marks), _labels(marks)
-        why = f"years of birth from {low:g} to {high:g}, by decade"
+        why = phrase("users.births", low=low, high=high)
     elif topic == "income":
         marks = sorted({float(mark) for mark in np.nanpercentile(column.numbers, (25, 50, 75))})
         name, edges, labels = "income_group", tuple(marks), _labels(marks)
-        why = f"numbers from {low:g} to {high:g}, by quarters of the users looked at"
+        why = phrase("users.incomes", low=low, high=high)
     else:
         return None
     if name in taken:
         return None
     told.decide(f"derive.{name}.from", column, why)
-    told.decide(f"derive.{name}.edges", edges, "a label holds the numbers below its edge, the last one the rest")
-    told.decide(f"derive.{name}.labels", labels, "one more than edges")
+    told.decide(f"derive.{name}.edges", edges, phrase("users.edges"))
+    told.decide(f"derive.{name}.labels", labels, phrase("users.labels"))
     return name
 
 

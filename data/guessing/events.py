@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.guessing.annotated import listed
 from data.guessing.lexicon import SENSITIVE, is_called, kind_of_name, kind_strength, stem_of, strength, words_of
 from data.guessing.log import Log, Told, could_be_key, fitness, of_files
-from data.guessing.profile import Column, File, Ints, described, determines, pairs, quoted
+from data.guessing.phrases import Phrase, Said, clauses, listed, phrase, quoted
+from data.guessing.profile import Column, File, Ints, about, determines, pairs
 
 _REPEATS, _BASKETS = 0.1, 0.3
 _MOST_CONTEXT = 8
@@ -21,49 +21,39 @@ _MOST_CONTEXT = 8
 
 def decide_keys(log: Log, told: Told) -> None:
     """events.files, user, item, ts, ts_unit."""
-    file, sampled = log.file, _sampled(log.file)
-    why = (
-        f"users and items that repeat, and {log.ts.time.words if log.ts.time else 'times'}, in about {file.rows:,} rows"
-    )
-    told.decide("events.files", of_files(file), f"{why}{sampled}")
+    file = log.file
+    times = log.ts.time.words if log.ts.time else phrase("time.some")
+    why = phrase("log.files", times=times, rows=file.rows, sampled=_sampled(file))
+    told.decide("events.files", of_files(file), why)
     for role, column, match in (("user", log.user, log.users), ("item", log.item, log.items)):
-        reasons = [f"{column.distinct:,} different values in {column.n:,} rows"]
+        reasons = [phrase("log.distinct", distinct=column.distinct, n=column.n)]
         reasons += [match.words] if match else []
         if (named := strength(column.name, role)) > 0.3:
-            reasons.append(f"the name {'says' if named > 0.9 else 'hints at'} {role}")
+            reasons.append(phrase("log.name_says" if named > 0.9 else "log.name_hints", role=phrase(f"role.{role}")))
         if abs(log.bursts) > 0.2 and not match:
-            reasons.append(_of_bursts(log.bursts))
+            reasons.append(phrase("log.crowd" if log.bursts > 0 else "log.crowd_not"))
         weighed = [
-            f"{quoted(one.name)} ({described(one)})"
+            about(one)
             for one in file.columns
             if one not in (log.user, log.item, log.ts) and could_be_key(one) and fitness(one, role) > -0.5
         ]
-        told.decide(f"events.{role}", column, "; ".join(reasons), *weighed[:3])
+        told.decide(f"events.{role}", column, clauses(reasons), *weighed[:3])
         if column.filled < 0.999:
-            told.warnings.append(
-                f"{quoted(column.name)} is empty in {1 - column.filled:.1%} of rows: these will be refused"
-            )
+            told.warnings.append(phrase("look.empty_cells", name=quoted(column.name), share=1 - column.filled))
     if strength(log.user.name, "session") > strength(log.user.name, "user"):
-        told.warnings.append(f"no column of users but {quoted(log.user.name)}: a visit stands for a user here")
+        told.warnings.append(phrase("look.visits", name=quoted(log.user.name)))
     _warn_of_swap(log, told)
     _decide_time(log, told)
 
 
-def _of_bursts(bursts: float) -> str:
-    return "the events of one user crowd in time more than those of one item" + ("" if bursts > 0 else " do not")
-
-
-def _sampled(file: File) -> str:
-    return "" if file.sampled >= file.rows else f" ({file.sampled:,} of them looked at)"
+def _sampled(file: File) -> Said:
+    return "" if file.sampled >= file.rows else phrase("log.sampled", n=file.sampled)
 
 
 def _warn_of_swap(log: Log, told: Told) -> None:
     known = max(strength(log.user.name, "user"), strength(log.item.name, "item")) > 0.6 or log.users or log.items
     if not known and log.bursts < 0.2:
-        told.warnings.append(
-            f"nothing but their order tells users ({quoted(log.user.name)}) from items ({quoted(log.item.name)}):"
-            " swap them if they are the other way round"
-        )
+        told.warnings.append(phrase("look.swap", user=quoted(log.user.name), item=quoted(log.item.name)))
 
 
 def _decide_time(log: Log, told: Told) -> None:
@@ -71,20 +61,21 @@ def _decide_time(log: Log, told: Told) -> None:
     if form is None:
         raise AssertionError("a log has a column of times")
     others = [
-        f"{quoted(one.name)} ({one.time.words})"
+        about(one, one.time.words)
         for one in log.file.columns
         if one.time is not None and one not in (log.ts, log.user, log.item)
     ]
     first = next(value for value in log.ts.values if value)
-    told.decide("events.ts", log.ts, f"{form.words}, such as {quoted(first)}", *others[:3])
+    told.decide("events.ts", log.ts, phrase("log.ts", form=form.words, example=quoted(first)), *others[:3])
     if form.unit is not None:
-        told.decide("events.ts_unit", form.unit, f"by the values' {'form' if form.unit == 'iso' else 'size'}")
+        why = phrase("log.unit_by_form" if form.unit == "iso" else "log.unit_by_size")
+        told.decide("events.ts_unit", form.unit, why)
     elif form.format is not None:
-        told.decide("events.ts_format", form.format, "by the values' form; not ISO 8601")
+        told.decide("events.ts_format", form.format, phrase("log.format"))
     if form.caution:
-        told.warnings.append(f"{quoted(log.ts.name)}: {form.caution}")
+        told.warnings.append(phrase("look.times", name=quoted(log.ts.name), caution=form.caution))
     if not form.with_clock and form.readable:
-        told.warnings.append(f"{quoted(log.ts.name)} has days without hours: events of one day keep the file's order")
+        told.warnings.append(phrase("look.days", name=quoted(log.ts.name)))
 
 
 @dataclass(frozen=True)
@@ -104,38 +95,30 @@ def decide_traits(log: Log, told: Told) -> Traits:
     rest = [one for one in rest if one is not kind]
     value, scale, others = _value_of(rest, log.item)
     if kind is not None:
-        told.decide("events.kind", kind, f"few words, {_kinds_shown(kind)}", *weighed)
+        told.decide("events.kind", kind, phrase("kind.column", shares=_kinds_shown(kind)), *weighed)
     else:
         _decide_kind_value(log, scale, told, weighed)
     if value is not None:
         low, high = value.span
-        told.decide("events.value", value, f"{_SCALES[scale]}: numbers from {low:g} to {high:g}", *others)
+        why = phrase("value.column", scale=phrase(f"scale.{scale}"), low=low, high=high)
+        told.decide("events.value", value, why, *others)
         unread = int(value.counts[~np.isfinite(value.numbers)].sum())
         if unread:
-            told.warnings.append(f"{quoted(value.name)} is no number in {unread:,} of the rows looked at: refused")
+            told.warnings.append(phrase("look.no_numbers", name=quoted(value.name), n=unread))
     else:
-        told.decide("events.value", None, "no column looks like a rating, an amount or seconds", *others)
+        told.decide("events.value", None, phrase("value.none"), *others)
     told.warnings += [
-        f"{quoted(one.name)} has numbers such as {quoted(one.values[0])}, with a decimal comma: write them with a point"
-        " and name it as value, if it is one"
+        phrase("look.decimal_comma", name=quoted(one.name), example=quoted(one.values[0]))
         for one in rest
         if one.decimal_commas
     ]
     return Traits(kind, value, scale, tuple(one for one in rest if one is not value))
 
 
-_SCALES = {
-    "rating": "a rating",
-    "seconds": "a time spent",
-    "amount": "an amount",
-    "quantity": "a quantity",
-    "price": "a price",
-    "label": "a yes or no",
-}
 _KIND_OF_SCALE = {"rating": "rate", "seconds": "play", "amount": "purchase", "quantity": "purchase"}
 
 
-def _kind_of(rest: Sequence[Column]) -> tuple[Column | None, list[str]]:
+def _kind_of(rest: Sequence[Column]) -> tuple[Column | None, list[Phrase]]:
     found = []
     for column in rest:
         if not 1 <= column.distinct <= 40 or column.filled < 0.98 or column.time is not None:
@@ -147,33 +130,28 @@ def _kind_of(rest: Sequence[Column]) -> tuple[Column | None, list[str]]:
         if known >= 0.3 or (named > 0.9 and column.distinct >= 2 and not (column.numeric and column.distinct < 3)):
             found.append((score, column))
     found.sort(key=lambda pair: -pair[0])
-    return (found[0][1] if found else None), [f"{quoted(one.name)} ({_kinds_shown(one)})" for _, one in found[1:3]]
+    return (found[0][1] if found else None), [about(one, _kinds_shown(one)) for _, one in found[1:3]]
 
 
-def _kinds_shown(column: Column) -> str:
-    order = np.argsort(-column.counts)
-    return listed(f"{quoted(column.values[at])} {column.counts[at] / column.n:.0%}" for at in order.tolist())
+def _kinds_shown(column: Column) -> Phrase:
+    order, shares = np.argsort(-column.counts), (column.counts / column.n).tolist()
+    return listed(phrase("kind.share", value=quoted(column.values[at]), share=shares[at]) for at in order.tolist())
 
 
-def _decide_kind_value(log: Log, scale: str, told: Told, weighed: Sequence[str]) -> None:
+def _decide_kind_value(log: Log, scale: str, told: Told, weighed: Sequence[Phrase]) -> None:
     named = {kind for name in log.file.names if (kind := kind_of_name(stem_of(name)))}
     if len(named) > 1:
-        told.warnings.append(
-            f"the files' names tell of different kinds ({', '.join(sorted(named))}), which one spec cannot: add a"
-            " column of kinds to each"
-        )
+        told.warnings.append(phrase("look.kinds", kinds=listed(phrase(f"kind.{one}") for one in sorted(named))))
     kind = _KIND_OF_SCALE.get(scale) or (named.pop() if len(named) == 1 else "view")
     why = (
-        f"the value is {_SCALES[scale]}"
+        phrase("kind.by_value", scale=phrase(f"scale.{scale}"))
         if scale in _KIND_OF_SCALE
-        else "by the file's name"
-        if named
-        else "no column of kinds"
+        else phrase("kind.by_file" if named else "kind.no_column")
     )
-    told.decide("events.kind_value", kind, f"all events are of one kind; {why}", *weighed)
+    told.decide("events.kind_value", kind, phrase("kind.one", why=why), *weighed)
 
 
-def _value_of(rest: Sequence[Column], item: Column) -> tuple[Column | None, str, list[str]]:
+def _value_of(rest: Sequence[Column], item: Column) -> tuple[Column | None, str, list[Phrase]]:
     """The column of values, its scale, and what else was weighed."""
     base = {"rating": 1.0, "seconds": 0.9, "amount": 0.85, "quantity": 0.6, "price": 0.5, "label": 0.55}
     found: list[tuple[float, Column, str]] = []
@@ -192,7 +170,7 @@ def _value_of(rest: Sequence[Column], item: Column) -> tuple[Column | None, str,
         if scale and score >= 0.3:
             found.append((score, column, scale))
     found.sort(key=lambda one: -one[0])
-    others = [f"{quoted(one.name)} ({_SCALES[scale]})" for _, one, scale in found[1:4]]
+    others = [about(one, phrase(f"scale.{scale}")) for _, one, scale in found[1:4]]
     return (found[0][1], found[0][2], others) if found else (None, "", [])
 
 
@@ -211,20 +189,21 @@ def decide_context(log: Log, left: Sequence[Column], told: Told) -> None:
     for column in sorted(left, key=lambda one: -strength(one.name, "session")):
         if strength(column.name, "session") > 0.6:
             taken.append(column.name)
-            reasons.append(f"{quoted(column.name)} groups events: {column.n / max(1, column.distinct):.1f} a value")
+            each = column.n / max(1, column.distinct)
+            reasons.append(phrase("context.groups", name=quoted(column.name), each=each))
         elif is_called(column.name, "identity", *SENSITIVE) > 0.6:
-            out.append(f"{quoted(column.name)} (tells of the person)")
+            out.append(about(column, phrase("column.person")))
         elif column.distinct < 2 or column.filled < 0.5:
-            out.append(f"{quoted(column.name)} (says {'the same' if column.distinct else 'nothing'} throughout)")
+            out.append(about(column, phrase("column.mostly_same" if column.distinct else "column.nothing")))
         elif column.time is not None or column.free or len(taken) == _MOST_CONTEXT:
-            out.append(f"{quoted(column.name)} ({described(column)})")
+            out.append(about(column))
         else:
             taken.append(column.name)
     if not taken:
-        told.decide("events.context", None, "no further column says something about an event", *out[:5])
+        told.decide("events.context", None, phrase("context.none"), *out[:5])
         return
-    reason = "; ".join(reasons) or "columns of the log that nothing else uses"
-    told.decide("events.context", tuple(taken), f"{reason}; kept with each event", *out[:5])
+    why = clauses(reasons) if reasons else phrase("context.rest")
+    told.decide("events.context", tuple(taken), phrase("context.kept", why=why), *out[:5])
 
 
 # ---- What people do
@@ -243,21 +222,23 @@ def decide_habits(log: Log, traits: Traits, told: Told) -> None:
     by = next((one for one in traits.left if strength(one.name, "basket") > 0.6 and one.filled > 0.9), log.ts)
     baskets = _in_baskets(rows, log, by)
     task = "next-new" if not max(repeat, in_all) >= _REPEATS else "repurchase" if baskets >= _BASKETS else "next-any"
-    place = "at one time" if by is log.ts else f"in one {quoted(by.name)}"
-    day = ", where a time is a day" if by is log.ts and log.ts.time and not log.ts.time.with_clock else ""
-    alike = " in the same kind" if traits.kind else ""
-    foreseen = f" (about {in_all:.0%} in the whole log)" if in_all > repeat else ""
-    figures = (
-        f"{repeat:.1%} of {len(once):,} events are of an item that this user had before{alike}{foreseen},"
-        f" {baskets:.0%} stand {place} with other items{day}"
+    days = by is log.ts and log.ts.time is not None and not log.ts.time.with_clock
+    tasks = {one: phrase(f"task.{one}") for one in ("next-new", "next-any", "repurchase")}
+    new, any_, again = tasks.values()
+    why = phrase(
+        "habits.task",
+        repeat=repeat,
+        n=len(once),
+        alike=phrase("habits.alike") if traits.kind else "",
+        foreseen=phrase("habits.foreseen", share=in_all) if in_all > repeat else "",
+        baskets=baskets,
+        together=phrase("habits.at_one_time") if by is log.ts else phrase("habits.in_one", name=quoted(by.name)),
+        day=phrase("habits.day") if days else "",
+        limits=phrase("habits.limits", new=new, repeats=_REPEATS, again=again, baskets=_BASKETS, any=any_),
     )
-    limits = f"next-new below {_REPEATS:.0%}, else repurchase from {_BASKETS:.0%} in baskets on, else next-any"
-    others = [one for one in ("next-new", "next-any", "repurchase") if one != task]
-    told.decide("dataset.task", task, f"{figures} ({limits})", *others)
+    told.decide("dataset.task", task, why, *(called for one, called in tasks.items() if one != task))
     if 0.5 * _REPEATS <= max(repeat, in_all) < 2 * _REPEATS:
-        told.warnings.append(
-            f"{max(repeat, in_all):.1%} repeats are close to the {_REPEATS:.0%} that end next-new: task is yours to say"
-        )
+        told.warnings.append(phrase("look.repeats", share=max(repeat, in_all), limit=_REPEATS, task=new))
     _decide_duplicates(log, traits, rows, told)
 
 
@@ -286,12 +267,11 @@ def _decide_duplicates(log: Log, traits: Traits, rows: Ints, told: Told) -> None
     whole = n - len(np.unique(_together([one.codes for one in log.file.columns[:60]], rows)))
     clock = log.ts.time is not None and log.ts.time.with_clock
     if whole and clock:
-        why = f"{whole:,} of {n:,} rows looked at equal an earlier one in every column, to the second"
-        told.decide("events.drop_duplicates", True, why, "false, if people may do the same twice in a second")
+        why = phrase("habits.same_rows", same=whole, n=n)
+        told.decide("events.drop_duplicates", True, why, phrase("habits.same_rows_else"))
     elif again:
-        why = f"{again:,} of {n:,} rows equal an earlier one in user, item, time, kind and value"
-        why += " but differ elsewhere" if not whole else ", but a time is a day"
-        told.decide("events.drop_duplicates", None, why, "true, which refuses them")
+        why = phrase("habits.same_day" if whole else "habits.same_elsewhere", same=again, n=n)
+        told.decide("events.drop_duplicates", None, why, phrase("habits.same_else"))
 
 
 def _together(codes: Sequence[Ints], rows: Ints) -> Ints:
@@ -319,13 +299,12 @@ def decide_positive(traits: Traits, told: Told) -> None:
         low, high = traits.value.span
         least = low + 0.7 * (high - low)
         least = math.ceil(least) if high > 1 else 1.0
-        why = f"the upper part of a scale from {low:g} to {high:g}; say what counts as liked here"
-        told.decide("positive.min_value", float(least), why)
+        told.decide("positive.min_value", float(least), phrase("positive.scale", low=low, high=high))
         return
     if traits.kind is not None:
         strong = tuple(value for value in traits.kind.values if kind_strength(value))
         if 0 < len(strong) < traits.kind.distinct:
-            told.decide("positive.kinds", strong, "these say more than having seen it", "all kinds, without this line")
+            told.decide("positive.kinds", strong, phrase("positive.kinds"), phrase("positive.kinds_else"))
 
 
 def rest_of(traits: Traits, log: Log) -> tuple[list[Column], list[Column], list[Column]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from data.errors import CannotGuess
-from data.guessing.annotated import Decision, annotated, listed
+from data.guessing.annotated import Decision, annotated
 from data.guessing.catalogue import decide_items, decide_users
 from data.guessing.events import (
     decide_context,
@@ -27,7 +27,8 @@ from data.guessing.events import (
 )
 from data.guessing.lexicon import is_called
 from data.guessing.log import Log, Match, Told, find_log, leaning
-from data.guessing.profile import File, file_of, joined, quoted
+from data.guessing.phrases import Phrase, clauses, file_called, listed, phrase, quoted
+from data.guessing.profile import File, file_of, joined
 from data.guessing.samples import rows_of
 from data.spec import DatasetSpec, parse_spec
 
@@ -43,10 +44,10 @@ class Guess:
     spec: DatasetSpec
     toml: str
     decisions: tuple[Decision, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Phrase, ...]
 
 
-def guess(samples: Mapping[str, pa.Table], *, name: str, unread: Sequence[str] = ()) -> Guess:
+def guess(samples: Mapping[str, pa.Table], *, name: str, unread: Sequence[Phrase] = ()) -> Guess:
     """Guess the spec of files, each under the name or pattern that the spec will call it by.
 
     samples: text columns (see `sample_of`), rows as in the file; name: the data set's, made fit by `dataset_name`;
@@ -56,9 +57,9 @@ def guess(samples: Mapping[str, pa.Table], *, name: str, unread: Sequence[str] =
     files = _files(samples, told)
     log, others = find_log(files)
     if log.file.sampled < _FEW_ROWS:
-        told.warnings.append(f"{log.file.title} has {log.file.sampled} rows: too few to tell much, names decide")
+        told.warnings.append(phrase("look.few_rows", file=log.file.title, n=log.file.sampled))
     fit = dataset_name(name)
-    told.decide("dataset.name", fit, f"from {quoted(name)}")
+    told.decide("dataset.name", fit, phrase("name.from", name=quoted(name)))
     decide_keys(log, told)
     traits = decide_traits(log, told)
     of_item, of_user, of_event = rest_of(traits, log)
@@ -83,26 +84,20 @@ def _files(samples: Mapping[str, pa.Table], told: Told) -> list[File]:
     groups: dict[object, list[File]] = {}
     for name, sample in samples.items():
         if sample.num_rows == 0:
-            told.warnings.append(f"{name} has a header and no rows: left out")
+            told.warnings.append(phrase("look.no_rows", file=file_called(name)))
             continue
         wanted = [one for one in sample.column_names[:5000] if is_called(one, *_WORTH_A_LOOK) > 0.9]
         file, unused = file_of(name, sample, rows=rows_of(sample), wanted=wanted)
         told.warnings += unused
         if _headless(file):
-            told.warnings.append(
-                f"{name} seems to lack a line of column names: its first line is {listed(map(quoted, file.header))};"
-                " left out, put one there"
-            )
+            told.warnings.append(phrase("look.no_header", file=file.title, names=listed(map(quoted, file.header))))
             continue
         timed = any(column.time is not None for column in file.columns)
         stem = re.sub(r"[\d_.-]+", "", name)
         groups.setdefault((file.header, "" if timed else stem), []).append(file)
     if not groups:
-        raise CannotGuess(
-            "no file has rows under a line of column names"
-            + (f": {'; '.join(told.warnings)}" if told.warnings else ""),
-            remedy="bring CSV, TSV or the like whose first line names the columns, JSON lines or Parquet",
-        )
+        why = phrase("cannot.no_rows_why", faults=clauses(told.warnings)) if told.warnings else ""
+        raise CannotGuess(phrase("cannot.no_rows", why=why), remedy=phrase("cannot.no_rows_remedy"))
     return [joined(group) for group in groups.values()]
 
 
@@ -120,11 +115,10 @@ def _catalogues(log: Log, files: Sequence[File], told: Told) -> tuple[Match | No
     """The item and the user file: by the values they share with the log, else by names, which is told."""
     items, users = log.items, log.users
     for role, column, found in (("item", log.item, items), ("user", log.user, users)):
+        called = phrase(f"role.{role}")
         if found is not None:
             if found.share < 0.95:
-                told.warnings.append(
-                    f"{found.share:.0%} of the events' {role}s are in {found.file.title}; the others get no text"
-                )
+                told.warnings.append(phrase("look.share_listed", share=found.share, role=called, file=found.file.title))
             continue
         taken = [one.file for one in (items, users) if one is not None]
         sign = 1 if role == "item" else -1
@@ -132,10 +126,7 @@ def _catalogues(log: Log, files: Sequence[File], told: Told) -> tuple[Match | No
             same = [key for key in file.keys if key.name == column.name]
             if file is log.file or file in taken or not same or sign * leaning(file) <= 0.5:
                 continue
-            told.warnings.append(
-                f"{file.title} looks like the {role}s' file by its names alone: none or few of its"
-                f" {quoted(column.name)} are among the events'; left out"
-            )
+            told.warnings.append(phrase("look.by_names_alone", file=file.title, role=called, name=quoted(column.name)))
     return items, users
 
 
@@ -147,9 +138,9 @@ def _tell_of_the_rest(
         if file in used:
             continue
         if any(other.file is file for other in others):
-            told.warnings.append(f"{file.title} could be a log of events too, with other columns: left out")
+            told.warnings.append(phrase("look.other_log", file=file.title))
         else:
-            told.warnings.append(f"{file.title} is left out: no column of it leads to the events' users or items")
+            told.warnings.append(phrase("look.left_out", file=file.title))
 
 
 def _guessed(told: Told, samples: Mapping[str, pa.Table]) -> Guess:

@@ -12,9 +12,10 @@ from itertools import permutations
 import numpy as np
 
 from data.errors import CannotGuess
-from data.guessing.annotated import Decision, listed
+from data.guessing.annotated import Decision
 from data.guessing.lexicon import SENSITIVE, is_called, stem_of, strength
-from data.guessing.profile import Column, File, described, determines, likely_key, quoted, shared
+from data.guessing.phrases import Phrase, clauses, listed, on_a_line, phrase, quoted
+from data.guessing.profile import Column, File, described, determines, likely_key, shared
 
 _LEAST = -0.75  # the score below which two columns are no users and items
 _MOST_CANDIDATES = 10
@@ -31,11 +32,8 @@ class Match:
     back: float
 
     @property
-    def words(self) -> str:
-        return (
-            f"{self.share:.0%} of its values are among the unique {quoted(self.key.name)} of {self.file.title},"
-            f" {self.back:.0%} the other way round"
-        )
+    def words(self) -> Phrase:
+        return phrase("log.match", share=self.share, key=quoted(self.key.name), file=self.file.title, back=self.back)
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,9 @@ class Told:
     """What was decided so far, and what could not be."""
 
     decisions: list[Decision] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Phrase] = field(default_factory=list)
 
-    def decide(self, name: str, value: object, reason: str, *alternatives: str) -> None:
+    def decide(self, name: str, value: object, reason: Phrase, *alternatives: Phrase) -> None:
         """Note a decision; a Column stands for its name."""
         plain = value.name if isinstance(value, Column) else value
         self.decisions.append(Decision(name, plain, reason, alternatives))  # type: ignore[arg-type]
@@ -74,26 +72,24 @@ def find_log(files: Sequence[File]) -> tuple[Log, list[Log]]:
     """The likeliest log of events, and other files that could be one. Raises CannotGuess."""
     timed = [(file, times) for file in files if (times := _times(file, files))]
     if not timed:
-        raise CannotGuess(f"no column of times in any file: {_shown(files)}", remedy=_remedy("ts"))
+        raise CannotGuess(phrase("cannot.no_times", files=_shown(files)), remedy=_remedy("ts"))
     logs = sorted((log for file, times in timed for log in _logs(file, times, files)), key=lambda log: -log.score)
     if not logs:
-        raise CannotGuess(
-            f"no two columns beside the times that repeat as users and items do: {_shown([file for file, _ in timed])}",
-            remedy=_remedy("user and item"),
-        )
+        raise CannotGuess(phrase("cannot.no_keys", files=_shown([file for file, _ in timed])), remedy=_remedy("keys"))
     return logs[0], [log for log in logs[1:] if log.score > _LEAST + 1]
 
 
-def _remedy(what: str) -> str:
-    return f"bring a log of events, one row each time a user met an item; or write a spec that names {what}"
+def _remedy(what: str) -> Phrase:
+    return phrase("cannot.remedy", what=phrase(f"cannot.{what}"))
 
 
-def _shown(files: Sequence[File]) -> str:
-    told = []
-    for file in files[:5]:
-        columns = listed((f"{quoted(one.name)[1:-1]}: {described(one)}" for one in file.columns), most=8)
-        told.append(f"{file.title} ({columns})")
-    return "; ".join(told)
+def _shown(files: Sequence[File]) -> Phrase:
+    def shown(one: Column) -> Phrase:
+        return phrase("cannot.column", name=phrase("name.bare", text=on_a_line(one.name)), what=described(one))
+
+    return clauses(
+        phrase("cannot.file", file=file.title, columns=listed(map(shown, file.columns), most=8)) for file in files[:5]
+    )
 
 
 def _times(file: File, files: Sequence[File]) -> list[tuple[float, Column]]:

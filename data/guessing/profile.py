@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.guessing.phrases import Phrase, file_called, listed, phrase, quoted
 from data.guessing.times import MOST_LOOKED_AT, NEARLY_ALL, Floats, TimeForm, time_form
 
 Ints = npt.NDArray[np.int64]
@@ -150,21 +151,19 @@ def column_of(name: str, cells: pa.ChunkedArray) -> Column:
     return Column(name, pc.if_else(pc.equal(text, ""), None, text))
 
 
-def described(column: Column) -> str:
+def described(column: Column) -> Phrase:
     """A column in a few words, for a person who looks for another meaning of it."""
     if not column.n:
-        return "empty"
-    example = f"such as {quoted(column.values[0])}"
+        return phrase("column.empty")
+    example = quoted(column.values[0])
     if column.time is not None:
-        return f"{column.time.words} {example}"
-    what = "numbers" if column.numeric else "texts"
-    return f"{column.distinct:,} different {what} {example}"
+        return phrase("column.times", form=column.time.words, example=example)
+    return phrase("column.numbers" if column.numeric else "column.texts", n=column.distinct, example=example)
 
 
-def quoted(text: str) -> str:
-    """A name or value as reasons show it: short, on one line, in quotes."""
-    short = text if len(text) <= 40 else text[:39] + "…"
-    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short) + "'"
+def about(column: Column, what: Phrase | None = None) -> Phrase:
+    """A column by its name with what is to say of it, by default what it holds."""
+    return phrase("column.told", name=quoted(column.name), what=described(column) if what is None else what)
 
 
 def pairs(left: Column, right: Column) -> int:
@@ -227,9 +226,10 @@ class File:
     rows: int
 
     @property
-    def title(self) -> str:
+    def title(self) -> Phrase:
         """How reasons call it."""
-        return self.names[0] if len(self.names) == 1 else f"{self.names[0]} and {len(self.names) - 1} more"
+        more = len(self.names) - 1
+        return phrase("name.files", name=self.names[0], n=more) if more else file_called(self.names[0])
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -254,19 +254,20 @@ def likely_key(column: Column) -> bool:
     return not dated and column.links < 0.5 and column.length <= 80
 
 
-def file_of(name: str, sample: pa.Table, *, rows: int, wanted: Sequence[str] = ()) -> tuple[File, list[str]]:
+def file_of(name: str, sample: pa.Table, *, rows: int, wanted: Sequence[str] = ()) -> tuple[File, list[Phrase]]:
     """A sampled file, and what of it cannot be looked at: names that stand twice, and columns beyond the first 200
     (those named in `wanted` aside)."""
-    names, told = sample.column_names, list[str]()
+    names, unused = sample.column_names, list[Phrase]()
+    file = file_called(name)
     doubled = sorted({one for one in names if names.count(one) > 1}) if len(set(names)) < len(names) else []
     if doubled:
-        told.append(f"{name} has several columns named {', '.join(map(quoted, doubled[:5]))}: none of them can be used")
+        unused.append(phrase("look.doubled", file=file, names=listed(map(quoted, doubled[:5]))))
     usable = [at for at, one in enumerate(names) if one and one not in doubled]
     if len(usable) > _MOST_COLUMNS:
-        told.append(f"{name} has {len(names):,} columns: {_MOST_COLUMNS} were looked at, and those of known names")
+        unused.append(phrase("look.wide", file=file, n=len(names), most=_MOST_COLUMNS))
         usable = usable[:_MOST_COLUMNS] + [at for at in usable[_MOST_COLUMNS:] if names[at] in wanted][:_MOST_COLUMNS]
     columns = tuple(column_of(names[at], sample.column(at)) for at in usable)
-    return File((name,), columns, sample.num_rows, max(rows, sample.num_rows)), told
+    return File((name,), columns, sample.num_rows, max(rows, sample.num_rows)), unused
 
 
 def joined(files: Sequence[File]) -> File:

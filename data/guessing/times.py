@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.guessing.phrases import Phrase, phrase
+
 Floats = npt.NDArray[np.float64]
 
 NEARLY_ALL = 0.98
@@ -27,13 +29,6 @@ _DATES = {  # form -> its pattern; those after the first need a `ts_format`
 }
 _EARLIEST_S, _LATEST_S = 3.15e8, 2.4e9  # 1980 to 2046
 _EPOCHS: tuple[tuple[Literal["s", "ms", "us"], float], ...] = (("s", 1.0), ("ms", 1e3), ("us", 1e6))
-_WORDS = {
-    "iso": "ISO 8601 dates",
-    "compact": "compact dates",
-    "local": "",
-    "words": "dates with the month as a word",
-    "other": "dates with the year first",
-}
 
 
 @dataclass(frozen=True)
@@ -45,10 +40,10 @@ class TimeForm:
     """
 
     unit: Literal["s", "ms", "us", "iso"] | None
-    words: str
+    words: Phrase
     rough: Floats
     with_clock: bool
-    caution: str | None = None
+    caution: Phrase | None = None
     format: str | None = None
 
     @property
@@ -73,23 +68,22 @@ def _epoch(found: Floats) -> TimeForm | None:
     for unit, per_second in _EPOCHS:
         inside = (found >= _EARLIEST_S * per_second) & (found <= _LATEST_S * per_second)
         if float(inside.mean()) >= NEARLY_ALL:
-            named = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[unit]
-            return TimeForm(unit, f"{named} since 1970", np.where(inside, found / per_second, np.nan), True)
+            return TimeForm(unit, phrase(f"time.{unit}"), np.where(inside, found / per_second, np.nan), True)
     nanos = (found >= _EARLIEST_S * 1e9) & (found <= _LATEST_S * 1e9)
     if float(nanos.mean()) >= NEARLY_ALL:
-        caution = "nanoseconds since 1970 are not read: divide them by 1,000 and say ts_unit = 'us'"
-        return TimeForm(None, "nanoseconds since 1970", np.where(nanos, found / 1e9, np.nan), True, caution)
+        rough = np.where(nanos, found / 1e9, np.nan)
+        return TimeForm(None, phrase("time.ns"), rough, True, phrase("time.ns_unread"))
     return None
 
 
 def _dated(form: str, texts: Sequence[str], parts: pa.Array) -> TimeForm:
     at = {name: _whole(parts, name) for name in ("y", "m", "d", "a", "b", "H", "M", "S")}
-    order, words, doubt = "ymd", _WORDS[form], None
+    doubt: Phrase | None = None
     if form == "local":
         order, words, doubt = _order_of(at["a"], at["b"])
         at["d"], at["m"] = (at["a"], at["b"]) if order == "dmy" else (at["b"], at["a"])
-    elif form == "words":
-        order = "dby"
+    else:
+        order, words = "dby" if form == "words" else "ymd", phrase(f"time.{form}")
     known = np.isfinite(at["y"])
     days = at["y"] * 372 + np.nan_to_num(at["m"]) * 31 + np.nan_to_num(at["d"])
     seconds = np.nan_to_num(at["H"]) * 3600 + np.nan_to_num(at["M"]) * 60 + np.nan_to_num(at["S"])
@@ -99,18 +93,17 @@ def _dated(form: str, texts: Sequence[str], parts: pa.Array) -> TimeForm:
     if form != "iso":
         every = [np.isfinite(at[name][known]) for name in ("H", "S")]
         if not all(there.all() or not there.any() for there in every):
-            doubt = "times with and without hours or seconds stand side by side: those unlike the first are refused"
+            doubt = phrase("time.uneven")
     return TimeForm("iso" if form == "iso" else None, words, rough, clock, doubt, written)
 
 
-def _order_of(first: Floats, second: Floats) -> tuple[str, str, str | None]:
+def _order_of(first: Floats, second: Floats) -> tuple[str, Phrase, Phrase | None]:
     """Which of day and month comes first in 03/04/2024, how that is called, and what is in doubt of it."""
     if np.nanmax(first) > 12 and np.nanmax(second) <= 12:
-        return "dmy", f"dates with the day first (there is a {np.nanmax(first):.0f})", None
+        return "dmy", phrase("time.day_first", day=float(np.nanmax(first))), None
     if np.nanmax(second) > 12 and np.nanmax(first) <= 12:
-        return "mdy", f"dates with the month first (there is a day {np.nanmax(second):.0f})", None
-    doubt = "nothing tells day from month, both stay below 13: the day is taken to come first"
-    return "dmy", "dates with day and month in doubt", doubt
+        return "mdy", phrase("time.month_first", day=float(np.nanmax(second))), None
+    return "dmy", phrase("time.day_or_month"), phrase("time.day_or_month_doubt")
 
 
 def _strptime(text: str, order: str) -> str:

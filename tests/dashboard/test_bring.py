@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -101,7 +102,7 @@ def test_from_an_upload_to_a_build(opened: Opened, tmp_path: Path, language: str
     assert not test.exception and not test.error
     assert test.selectbox(key=f"map-{one.upload_id}-events.user").value == "customer"
     assert test.selectbox(key=f"map-{one.upload_id}-items.title").value == "name"
-    assert "nearly" in said(test) or "different values" in said(test), "the guess's reasons"
+    assert {"en": "different values in", "zh": "个不同取值"}[language] in said(test), "the guess's reasons"
     assert [button.key for button in test.button if button.proto.type == "primary"] == ["bring-try"]
     test.button(key="bring-try").click().run()
     assert not test.exception and not test.error
@@ -128,11 +129,32 @@ def test_from_an_upload_to_a_build(opened: Opened, tmp_path: Path, language: str
     assert not test.exception and not test.error
 
 
-def test_nothing_that_comes_from_files_is_read_as_markdown(opened: Opened, tmp_path: Path) -> None:
+def test_a_chinese_reader_has_the_reasons_in_chinese(opened: Opened, tmp_path: Path) -> None:
+    goods = "sku,name,tags,price\n" + "\n".join(f"g{i},Thing {i},{'a|b' if i % 2 else 'b'},dear" for i in range(30))
+    one = bring(tmp_path, ("clicks.csv", events()), ("goods.csv", goods.encode()), ("empty.csv", b"a,b\n"))
+    test = opened(tmp_path, upload=one.upload_id, lang="zh")
+    assert not test.exception
+    task = test.selectbox(key=f"map-{one.upload_id}-dataset.task")
+    guessed = task.value
+    task.set_value("next-any" if guessed != "next-any" else "next-new").run()
+    assert f"推测值为“{ZH(f'task.{guessed}')}”：" in said(test)
+    assert "“empty.csv”只有表头，没有数据" in test.warning[0].value.replace("\\", "")
+    assert "“price”像是价格，但“dear”不是数" in test.warning[0].value
+    notes = [*test.caption, *test.warning]
+    lines = [line for note in notes for line in str(note.value).splitlines() if line.startswith(("推测", "- "))]
+    helps = [note.proto.help for note in test.caption if note.proto.help]
+    assert len(lines) > 8 and helps
+    for line in (*lines, *helps):
+        own = re.sub("“[^”]*”", "", line.replace("\\", ""))
+        assert not re.search("[A-Za-z]", own.replace("ISO 8601", "")), line
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_nothing_that_comes_from_files_is_read_as_markdown(opened: Opened, tmp_path: Path, language: str) -> None:
     head = f"customer,sku,at,{BEACON}\n"
     rows = "\n".join(f"c{i % 9}{BEACON},g{i % 11},2025-01-{i % 28 + 1:02},:red[x]{i % 3}" for i in range(120))
     one = bring(tmp_path, (f"{BEACON}.csv", (head + rows).encode()), ("goods.csv", GOODS))
-    test = opened(tmp_path, upload=one.upload_id)
+    test = opened(tmp_path, upload=one.upload_id, lang=language)
     test.button(key="bring-try").click().run()
     assert not test.exception
     reader = MarkdownIt("gfm-like", {"linkify": False, "html": True})
@@ -150,6 +172,9 @@ def test_what_cannot_be_guessed_is_said_and_can_be_chosen_by_hand(opened: Opened
     assert not test.exception
     assert EN("bring.no_guess") in said(test)
     assert not [button for button in test.button if button.key == "bring-commit"]
+    if data.isascii():
+        test = opened(tmp_path, upload=one.upload_id, lang="zh")
+        assert ZH("bring.no_guess") in said(test) and "请提供" in said(test) and "bring" not in said(test)
 
 
 def test_a_fault_stands_at_its_field_and_keeps_the_try_away(opened: Opened, tmp_path: Path) -> None:

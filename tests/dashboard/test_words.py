@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 
 from dashboard.words import Words, catalogue, duration, escape, metric, number, percent, size
 from data.domains import domain_names
+from data.guessing.phrases import table
 from data.samples import sample_spec
 from data.spec import parse_spec
 
@@ -115,6 +116,14 @@ def test_an_escaped_title_is_only_text(title: str) -> None:
 def test_md_escapes_values_and_leaves_the_sentence() -> None:
     said = Words("en").md("profile.title", user="7", item="*Fargo*")
     assert said == r"Why does user 7 get \*Fargo\*?"
+
+
+def test_a_guess_calls_things_as_the_pages_do() -> None:
+    said = table("zh")
+    assert all(text == ZH[key] for key, text in said.items() if key.startswith("task."))
+    assert all(said[f"kind.{kind}"] == ZH[f"kind.{kind}"] for kind in ("purchase", "click", "play", "rate"))
+    topics = {topic: text for key, text in said.items() if (topic := key.removeprefix("topic.")) != key}
+    assert all(text == ZH[f"attribute.{topic}"] for topic, text in topics.items() if f"attribute.{topic}" in ZH)
 
 
 OWN = [key for key in EN if key.startswith("in.")]

@@ -1,0 +1,71 @@
+"""The sentences of a guess stand in two tables that say the same things, and nothing of a file is read as one."""
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import dashboard
+import data.guessing
+from data.guessing.lexicon import KINDS_BY_NAME, SENSITIVE
+from data.guessing.phrases import LANGUAGES, clauses, file_called, listed, phrase, quoted, table
+
+EN, ZH = table("en"), table("zh")
+FAMILIES = {  # whose names are data
+    "between": ("list", "clauses"),
+    "cannot": ("ts", "keys"),
+    "kind": tuple(KINDS_BY_NAME),
+    "role": ("user", "item"),
+    "scale": ("rating", "seconds", "amount", "quantity", "price", "label"),
+    "task": ("next-new", "next-any", "repurchase"),
+    "time": ("s", "ms", "us", "iso", "compact", "words", "other"),
+    "topic": SENSITIVE,
+}
+
+
+def placeholders(text: str) -> set[tuple[str, str]]:
+    return {(name, form or "") for _, name, form, _ in Formatter().parse(text) if name}
+
+
+def test_the_tables_have_the_same_keys_and_placeholders() -> None:
+    assert LANGUAGES == ("en", "zh") and EN.keys() == ZH.keys()
+    assert {key: placeholders(EN[key]) for key in EN} == {key: placeholders(ZH[key]) for key in ZH}
+    assert all(text.strip() for text in (*EN.values(), *ZH.values()))
+
+
+def test_what_code_says_has_a_sentence_and_no_sentence_is_left_over() -> None:
+    files = [*Path(data.guessing.__file__).parent.glob("*.py"), *Path(dashboard.__file__).parent.glob("[gl]*.py")]
+    code = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    said = {one for one in re.findall(r'"([a-z]+\.[a-z_]+)"', code) if one in EN}
+    said |= set(re.findall(r'phrase\(\s*"([a-z]+\.[a-z_]+)"', code))
+    said |= {f"{family}.{name}" for family, names in FAMILIES.items() for name in names}
+    assert said == EN.keys()
+
+
+def test_chinese_is_chinese() -> None:
+    plain = {key: re.sub(r"\{.*?\}", "", text) for key, text in ZH.items()}
+    technical = {"ISO", "CSV", "TSV", "JSON", "Lines", "Parquet"}
+    assert {key for key, text in plain.items() if set(re.findall("[A-Za-z]+", text)) - technical} == set()
+    assert {key for key, text in plain.items() if re.search(r"[;:!?()'\"]|,(?!\d)", text)} == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_braces_and_breaks_in_a_name_are_a_name(language: str) -> None:
+    name = "{n} {0.__class__} {parts:list}\n"
+    said = phrase("column.told", name=quoted(name), what=phrase("column.unique_too")).said(language)
+    assert "{n} {0.__class__} {parts:list}\\n" in said and "\n" not in said
+    assert "{name}" in file_called("{name}").said(language)
+
+
+def test_several_are_joined_as_the_language_joins_them() -> None:
+    names = listed((quoted(one) for one in "abcd"), most=2)
+    assert (str(names), names.said("zh")) == ("'a', 'b' and 2 more", "“a”、“b”等，另有 2 个")
+    both = clauses([phrase("kind.no_column"), phrase("log.distinct", distinct=7, n=1000)])
+    assert str(both) == "no column of kinds; 7 different values in 1,000 rows"
+    assert both.said("zh") == "没有行为类型列；1,000 行中有 7 个不同取值"
+    assert str(clauses([])) == ""
+
+
+def test_a_language_that_there_is_not_is_english() -> None:
+    assert phrase("role.user").said("tlh") == str(phrase("role.user")) == "user"
