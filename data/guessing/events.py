@@ -142,12 +142,12 @@ def _decide_kind_value(log: Log, scale: str, told: Told, weighed: Sequence[Phras
     named = {kind for name in log.file.names if (kind := kind_of_name(stem_of(name)))}
     if len(named) > 1:
         told.warnings.append(phrase("look.kinds", kinds=listed(phrase(f"kind.{one}") for one in sorted(named))))
-    kind = _KIND_OF_SCALE.get(scale) or (named.pop() if len(named) == 1 else "view")
-    why = (
-        phrase("kind.by_value", scale=phrase(f"scale.{scale}"))
-        if scale in _KIND_OF_SCALE
-        else phrase("kind.by_file" if named else "kind.no_column")
-    )
+    if scale in _KIND_OF_SCALE:
+        kind, why = _KIND_OF_SCALE[scale], phrase("kind.by_value", scale=phrase(f"scale.{scale}"))
+    elif len(named) == 1:
+        kind, why = named.pop(), phrase("kind.by_file")
+    else:
+        kind, why = "view", phrase("kind.no_column")
     told.decide("events.kind_value", kind, phrase("kind.one", why=why), *weighed)
 
 

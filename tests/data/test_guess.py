@@ -288,6 +288,7 @@ def test_one_denormalised_file(tmp_path: Path) -> None:
     found = guessed(write(tmp_path / "orders.csv", header, rows))
     spec = found.spec
     assert (spec.events.user, spec.events.item, spec.events.kind_value) == ("customer", "sku", "purchase")
+    assert "by the file's name" in next(str(one.reason) for one in found.decisions if one.field == "events.kind_value")
     assert spec.events.context == ("device",)
     assert spec.items and (spec.items.files, spec.items.title) == ((), "product_name")
     assert (spec.items.categories, spec.items.categories_separator, spec.items.price) == ("tags", "|", "price")
