@@ -7,7 +7,7 @@ import streamlit as st
 from core.ops import feedback, registry
 from core.ops.traffic import splits
 from core.trust.outcomes import Outcome, Outcomes
-from dashboard import charts, findings, loaders, parts
+from dashboard import charts, findings, parts, run_loaders
 from dashboard.scene import Scene
 
 WEEKS = 12
@@ -16,7 +16,7 @@ WEEKS = 12
 def section(s: Scene) -> None:
     """Nothing where nothing was noted as shown and no challenger waits to be judged by it."""
     t, changes = s.t, splits(s.ledger, s.dataset)
-    found = loaders.served_outcomes(
+    found = run_loaders.served_outcomes(
         s.settings.ledger_at,
         s.home,
         s.dataset,

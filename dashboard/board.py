@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import loaders, parts
+from dashboard import parts, run_loaders
 from dashboard.scene import Scene
 from dashboard.words import Words
 
@@ -19,7 +19,7 @@ def leaderboard(s: Scene, run_id: str) -> None:
     """Every model beside the served blend, best first, and which stood aside."""
     t = s.t
     parts.section(t("models.board"))
-    told = loaders.run_json(s.home, run_id, "leaderboard/leaderboard.json")
+    told = run_loaders.run_json(s.home, run_id, "leaderboard/leaderboard.json")
     if told is None:
         parts.empty(t, "models.no_board", command=f"lodestar bench {run_id}")
         return

@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.ops.runs import RunRow
 from core.trust.gate import JUDGED, MARGIN
-from dashboard import charts, findings, loaders, parts
+from dashboard import charts, findings, parts, run_loaders
 from dashboard.scene import Scene
 
 MOST = 12  # runs in a figure, the newest
@@ -50,7 +50,7 @@ def rivals(s: Scene, run: RunRow) -> tuple[list[RunRow], int]:
     finished = s.finished_runs()
     anchor = next((row for row in finished if row.run_id == s.champion), run)
     like = [row for row in finished if (row.build_id, row.protocol) == (anchor.build_id, anchor.protocol)]
-    measured = [row for row in like if loaders.run_json(s.home, row.run_id, "evaluation.json")]
+    measured = [row for row in like if run_loaders.run_json(s.home, row.run_id, "evaluation.json")]
     always = {anchor.run_id, run.run_id}
     rest = [row for row in measured if row.run_id not in always][: MOST - len(always)]
     kept = [row for row in measured if row.run_id in always or row in rest]
@@ -60,13 +60,13 @@ def rivals(s: Scene, run: RunRow) -> tuple[list[RunRow], int]:
 def forest(s: Scene, runs: list[RunRow]) -> None:
     """Each run less the champion, the largest difference on top."""
     t = s.t
-    told = {row.run_id: loaders.difference(s.home, row.run_id, str(s.champion)) for row in runs}
+    told = {row.run_id: run_loaders.difference(s.home, row.run_id, str(s.champion)) for row in runs}
     rows = [{"run": run_id, **m} for run_id, m in told.items() if m is not None and m["n"] >= 2]
     if not rows:
         parts.note(t("contest.unpaired"))
         return
     data = pd.DataFrame(rows).sort_values("estimate", ascending=False, ignore_index=True)
-    champion = loaders.run_json(s.home, str(s.champion), "evaluation.json") or {}
+    champion = run_loaders.run_json(s.home, str(s.champion), "evaluation.json") or {}
     margin = MARGIN * champion["metrics"][JUDGED]["estimate"]
     axis = t("contest.axis", metric=t.name("metric", JUDGED), run=s.champion)
     title = forest_finding(s, rows)
@@ -88,8 +88,8 @@ def forest_finding(s: Scene, rows: list[dict[str, Any]]) -> str:
 
 def _cost(s: Scene, row: RunRow, run: RunRow) -> dict[str, Any]:
     """What one run reached and what it cost."""
-    told = loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
-    audit = loaders.run_json(s.home, row.run_id, "audit.json") or {"gaps": []}
+    told = run_loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
+    audit = run_loaders.run_json(s.home, row.run_id, "audit.json") or {"gaps": []}
     role = "champion" if row.run_id == s.champion else "view" if row.run_id == run.run_id else "other"
     scoring = (told.get("stages_s") or {}).get("score")
     return {
@@ -128,7 +128,7 @@ def every_run(s: Scene) -> None:
     ours, finished = s.champion_protocol, s.finished_runs()
     mixed = len({row.protocol for row in finished}) > 1
     for row in sorted(finished, key=lambda row: (row.run_id != s.champion, row.protocol != ours)):
-        told = loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
+        told = run_loaders.run_json(s.home, row.run_id, "evaluation.json") or {}
         metrics = {name: told.get("metrics", {}).get(name) for name in METRICS}
         serves = row.run_id == s.champion
         flat = {

@@ -10,7 +10,7 @@ from core.ops.builds import build_of
 from core.ops.runs import run_of
 from core.predict.effects import RIVAL
 from core.trust.drift import Aspect, Drift
-from dashboard import loaders, parts
+from dashboard import loaders, parts, run_loaders
 from dashboard.scene import Scene
 from dashboard.words import escape
 from data.errors import SchemaMismatch, UnknownBuild
@@ -52,9 +52,9 @@ def accuracy(s: Scene) -> None:
     for run in s.finished_runs():
         if run.build_id != s.build.build_id:
             continue
-        stands = (loaders.run_json(s.home, run.run_id, "evaluation.json") or {}).get(RIVAL, {})
+        stands = (run_loaders.run_json(s.home, run.run_id, "evaluation.json") or {}).get(RIVAL, {})
         if stands.get("run_id") == champion:
-            own = loaders.run_json(s.home, champion, "evaluation.json") or {}
+            own = run_loaders.run_json(s.home, champion, "evaluation.json") or {}
             now, then = (parts.interval(t, told["metrics"][_METRIC]) for told in (stands, own))
             name, gain = t.name("metric", _METRIC), t("value.signed_interval", **stands["gain"][_METRIC])
             st.markdown(t.md("drift.accuracy", run=champion, metric=name, now=now, then=then))

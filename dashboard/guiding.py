@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, loaders, parts, state
+from dashboard import charts, loaders, parts, run_loaders, state
 from dashboard.scene import Scene
 from dashboard.words import Words, escape
 from data.errors import InputError, ScorerUnavailable
@@ -19,7 +19,7 @@ STEPS = 10
 
 def first_target(s: Scene, run_id: str, categories: Sequence[str]) -> str:
     """The target a newcomer sees: one that the judges judged, where they did, else the largest category."""
-    told = loaders.run_json(s.home, run_id, "judges/lift.json") or {}
+    told = run_loaders.run_json(s.home, run_id, "judges/lift.json") or {}
     return next(iter(told.get("targets") or {}), categories[0])
 
 
@@ -29,7 +29,7 @@ def walk(s: Scene, run_id: str, user: str, target: str) -> None:
     accepted, skipped = state.recall(place, ((), ()))
     parts.section(t("guide.next"))
     try:
-        step = loaders.next_step(s.home, run_id, user, target, accepted, skipped)
+        step = run_loaders.next_step(s.home, run_id, user, target, accepted, skipped)
     except (ScorerUnavailable, InputError) as error:
         parts.problem(t, error)
         again(s, place, shown=bool(accepted or skipped))
@@ -73,7 +73,7 @@ def again(s: Scene, place: str, *, shown: bool) -> None:
 def plan(s: Scene, run_id: str, user: str, target: str) -> dict[str, Any] | None:
     """The planned path, were every step accepted; None (and a note) where it cannot be made."""
     try:
-        return loaders.path_ahead(s.home, run_id, user, target, STEPS)
+        return run_loaders.path_ahead(s.home, run_id, user, target, STEPS)
     except ScorerUnavailable:
         parts.note(s.t("guide.needs_scorer"))
     except InputError as error:
@@ -111,7 +111,7 @@ def path_table(s: Scene, planned: dict[str, Any], user: str) -> None:
 def judged(s: Scene, run_id: str, target: str) -> None:
     """What independent judges found, for this target where they judged it, else for the first that they did."""
     t = s.t
-    told = loaders.run_json(s.home, run_id, "judges/lift.json")
+    told = run_loaders.run_json(s.home, run_id, "judges/lift.json")
     parts.section(t("guide.judged"))
     if told is None or not told["targets"]:
         parts.empty(t, "guide.no_judges", command="lodestar demo")

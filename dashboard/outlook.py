@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from dashboard import loaders, parts
+from dashboard import parts, run_loaders
 from dashboard.parts import Card
 from dashboard.scene import Scene
 from data.errors import NothingPredicted, ScorerUnavailable
@@ -17,7 +17,7 @@ Outlook = Future[dict[str, Any]]
 
 def ask(s: Scene, run_id: str, key: str, *, k: int) -> Outlook:
     """Asks the scorer; a page draws what it knows meanwhile."""
-    return loaders.outlook_soon(s.home, run_id, key, k)
+    return run_loaders.outlook_soon(s.home, run_id, key, k)
 
 
 def draw(s: Scene, run_id: str, answer: Outlook) -> None:
@@ -79,7 +79,7 @@ def untold(s: Scene, told: dict[str, Any]) -> Iterator[str]:
 
 def tested(s: Scene, run_id: str, told: dict[str, Any]) -> Iterator[str]:
     """How well P(like) held on the run's own test."""
-    measured = (loaders.run_json(s.home, run_id, "evaluation.json") or {}).get("behaviour") or {}
+    measured = (run_loaders.run_json(s.home, run_id, "evaluation.json") or {}).get("behaviour") or {}
     like = measured.get("like")
     if told["like"] and like:
         auc, off = like["auc"], like["ece"]["estimate"]

@@ -12,7 +12,7 @@ from core.ops import registry
 from core.ops.registry import PromotionRow
 from core.ops.runs import RunRow
 from core.ops.traffic import split_in_force
-from dashboard import gating, loaders, parts, state
+from dashboard import gating, parts, run_loaders, state
 from dashboard.desk import actor
 from dashboard.scene import Scene
 
@@ -46,7 +46,7 @@ def section(s: Scene, run: RunRow) -> None:
 def gather(s: Scene, run: RunRow, version: int) -> dict[str, Any]:
     """The evidence as it stands this hour, for the champion seen now."""
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    return loaders.evidence(s.settings.ledger_at, s.home, run.run_id, version, s.build.build_id, hour)
+    return run_loaders.evidence(s.settings.ledger_at, s.home, run.run_id, version, s.build.build_id, hour)
 
 
 def promotion(s: Scene, run: RunRow, evidence: dict[str, Any], version: int) -> None:

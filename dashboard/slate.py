@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from core.trust.words import leading
-from dashboard import charts, findings, loaders, parts, picking, state, thumbs
+from dashboard import charts, findings, loaders, parts, picking, run_loaders, state, thumbs
 from dashboard.scene import Scene
 from dashboard.words import escape
 from data.errors import InputError, NotFound, ScorerUnavailable
@@ -30,7 +30,7 @@ Answer = Future[dict[str, Any]]
 
 def ask(s: Scene, run_id: str, key: str) -> Answer:
     """Asks the scorer for the user's slate. An answer that is known already is there when this returns."""
-    answer = loaders.slate_soon(s.home, run_id, key, K)
+    answer = run_loaders.slate_soon(s.home, run_id, key, K)
     wait([answer], timeout=_AT_ONCE_S)
     return answer
 
@@ -42,7 +42,7 @@ def served(s: Scene, run_id: str, key: str, user: int, answer: Answer) -> dict[s
     try:
         return {**answer.result(), "live": True}
     except ScorerUnavailable as error:
-        items = loaders.stored_slate(s.home, run_id, s.build.path, user)[:K]
+        items = run_loaders.stored_slate(s.home, run_id, s.build.path, user)[:K]
         return {"user": key, "run_id": run_id, "items": items, "live": False, "error": error}
 
 
@@ -55,7 +55,7 @@ def picked(s: Scene, served: dict[str, Any]) -> dict[str, Any] | None:
     if found or not wanted or not served["live"]:
         return found or first
     try:
-        told = loaders.explanation(s.home, served["run_id"], served["user"], wanted)
+        told = run_loaders.explanation(s.home, served["run_id"], served["user"], wanted)
     except (InputError, NotFound) as error:
         return None if first is None else {**first, "refused": error}
     return {**told["item"], "rank": told["rank"], "probability": told["probability"], "explanation": told}
@@ -214,7 +214,7 @@ def what_if(s: Scene, run_id: str, key: str, events: pd.DataFrame, served: dict[
         parts.note(t("whatif.idle"))
         return
     kept = events[~events["event_id"].isin(gone)].sort_values(["ts", "event_id"])["key"]
-    edited = loaders.slate(s.home, run_id, key, (*kept, *added), K)
+    edited = run_loaders.slate(s.home, run_id, key, (*kept, *added), K)
     ranked_anew(s, served, edited, n=len(history), m=len(kept) + len(added))
 
 

@@ -12,7 +12,7 @@ from core.ops.events import epochs_told, read_events
 from core.ops.jobrow import WAITING, JobRow
 from core.ops.runs import RunRow, run_folder
 from core.preflight import judged
-from dashboard import charts, loaders, parts, queueing, state, training
+from dashboard import charts, parts, queueing, run_loaders, state, training
 from dashboard.scene import Scene
 from dashboard.words import escape
 
@@ -149,7 +149,7 @@ def estimate(s: Scene, job: JobRow) -> None:
         return
     told = expected["seconds"]
     span = {"estimate": t.rough(told["estimate"]), "low": t.rough(told["low"]), "high": t.rough(told["high"])}
-    run = loaders.run_json(s.home, job.run_id, "evaluation.json") if job.run_id and job.done else None
+    run = run_loaders.run_json(s.home, job.run_id, "evaluation.json") if job.run_id and job.done else None
     found = judged(expected, run) if run else None
     if found is None:
         st.caption(t("studio.expected", **span) if not job.done else "")

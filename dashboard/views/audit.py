@@ -5,7 +5,7 @@ could have been seen.
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, findings, loaders, parts, state
+from dashboard import charts, findings, parts, run_loaders, state
 from dashboard.scene import Scene, scene
 
 
@@ -18,8 +18,8 @@ def main() -> None:
         attribute=state.chosen("attribute"),
         metric=state.chosen("metric"),
     )
-    audit = loaders.run_json(s.home, run.run_id, "audit.json")
-    evaluation = loaders.run_json(s.home, run.run_id, "evaluation.json") or {}
+    audit = run_loaders.run_json(s.home, run.run_id, "audit.json")
+    evaluation = run_loaders.run_json(s.home, run.run_id, "evaluation.json") or {}
     if audit is None or not audit["groups"]:
         parts.heading(t.md("audit.title", dataset=s.dataset), t.md("audit.context_bare", run=run.run_id))
         parts.empty(t, "audit.no_groups", command="lodestar ingest SPEC")

@@ -9,7 +9,7 @@ import streamlit as st
 from core.ops import registry
 from core.ops.builds import build_of
 from core.ops.runs import RunRow
-from dashboard import answered, board, charts, contest, findings, loaders, parts, promoting, state
+from dashboard import answered, board, charts, contest, findings, loaders, parts, promoting, run_loaders, state
 from dashboard.modelcard import model_card
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
@@ -21,7 +21,7 @@ def main() -> None:
     s = scene()
     t, run = s.t, s.run()
     state.link(dataset=state.chosen("dataset"), run=state.chosen("run"))
-    evaluation = loaders.run_json(s.home, run.run_id, "evaluation.json") or {}
+    evaluation = run_loaders.run_json(s.home, run.run_id, "evaluation.json") or {}
     parts.heading(
         t.md("models.title", dataset=s.dataset),
         t.md(
@@ -101,7 +101,7 @@ def card(s: Scene, run: RunRow, evaluation: dict[str, Any]) -> None:
         run,
         facts=loaders.build_facts(build_of(s.ledger, run.build_id).path),
         evaluation=evaluation,
-        gaps=(loaders.run_json(s.home, run.run_id, "audit.json") or {"gaps": []})["gaps"],
+        gaps=(run_loaders.run_json(s.home, run.run_id, "audit.json") or {"gaps": []})["gaps"],
         reads=registry.count_test_reads(s.ledger, s.dataset, protocol=run.protocol, build_id=run.build_id),
         serves_since=history[0].at if run.run_id == s.champion else None,
     )

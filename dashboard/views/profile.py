@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, findings, loaders, outlook, parts, picking, slate, state
+from dashboard import charts, findings, loaders, outlook, parts, picking, run_loaders, slate, state
 from dashboard.loaders import Subject
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
@@ -167,7 +167,7 @@ def item_profile(s: Scene) -> None:
         value_card(s, facts),
     ]
     if (run := s.run_if_any()) is not None:
-        reached = loaders.recommended_to(s.home, run.run_id, item, 10)
+        reached = run_loaders.recommended_to(s.home, run.run_id, item, 10)
         cards.append(Card(t("profile.reached"), t.count(reached), t("profile.of_users", n=s.facts.n_users)))
     parts.cards(cards)
     grain = findings.grain(s.facts.first_ts, s.facts.last_ts)

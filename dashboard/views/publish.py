@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import loaders, parts, state
+from dashboard import parts, run_loaders, state
 from dashboard.scene import scene
 from dashboard.words import LANGUAGES
 
@@ -28,8 +28,8 @@ def main() -> None:
             format_func=LANGUAGES.__getitem__,
             key="report-language",
         )
-        stamp = loaders.stamp(s.home, run.run_id)
-        report = loaders.report(s.settings.ledger_at, s.home, run.run_id, stamp, language, s.tz)
+        stamp = run_loaders.stamp(s.home, run.run_id)
+        report = run_loaders.report(s.settings.ledger_at, s.home, run.run_id, stamp, language, s.tz)
         st.download_button(
             t("publish.download", kb=len(report.html) / 1024),
             data=report.html,

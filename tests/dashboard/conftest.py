@@ -23,7 +23,7 @@ from core.ops.builds import current_build, record_build
 from core.ops.ledger import Ledger
 from core.predict.intervals import bootstrap_mean
 from core.trust.fairness import audit
-from dashboard import loaders, settings
+from dashboard import run_loaders, settings
 from dashboard.publishing import report_of, write_report
 from data import reads
 from data.errors import InputError, UnknownItem
@@ -270,7 +270,7 @@ def browse(monkeypatch: pytest.MonkeyPatch, scorer: type) -> Iterator[Opened]:
         if tz is not None:
             monkeypatch.setenv("LODESTAR_TZ", tz)
         if scored:
-            monkeypatch.setattr(loaders, "ScorerClient", scorer)
+            monkeypatch.setattr(run_loaders, "ScorerClient", scorer)
         settings.settings.cache_clear()
         st.cache_data.clear()
         st.cache_resource.clear()
