@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from data.cleaning import clean
 from data.errors import InvalidSpec, UnreadableFile
+from data.quality import PLACEHOLDERS
 from data.reading.rows import stage, stage_feedback
 from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec
@@ -44,7 +45,7 @@ def check_events(
         connection,
         "raw_events",
         sources,
-        columns=[*main, section.id] if section.id else main,
+        columns=main if section.id is None else [*main, section.id],
         rest=section.context,
         scratch=scratch,
     )
@@ -72,7 +73,7 @@ def check_events(
     if section.id is None:
         connection.execute(sql("no_ids"))
     else:
-        connection.execute(sql("mark_superseded"))
+        run_statements(connection, sql("mark_superseded"), {"placeholders": list(PLACEHOLDERS)})
         if goes_on:
             connection.execute(sql("outdated"))
     if section.drop_duplicates:

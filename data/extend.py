@@ -24,6 +24,8 @@ from data.summaries import summarise
 from data.warehouse import BuildFacts, Connection, DatabaseError, Warehouse, build_connection, verify_build
 
 _IDENTIFIED = "CREATE TEMP VIEW identified AS SELECT event_id FROM old.ids"
+_IDS = "CREATE TABLE build.ids AS FROM old.ids ORDER BY event_id"
+_NO_IDS = "CREATE TABLE build.ids (event_id BIGINT, key VARCHAR)"
 _NONE_IDENTIFIED = "CREATE TEMP TABLE identified (event_id BIGINT)"
 
 
@@ -81,8 +83,7 @@ def _make(
     has_ids = facts.spec.events.id is not None
     connection.execute(_IDENTIFIED if has_ids else _NONE_IDENTIFIED)
     run_statements(connection, sql("extend"), params)
-    if has_ids:
-        connection.execute("CREATE TABLE build.ids AS FROM old.ids ORDER BY event_id")
+    connection.execute(_IDS if has_ids else _NO_IDS)
     summarise(connection, facts.spec)
     for name in facts.spec.user_attributes:
         column = '"' + name.replace('"', '""') + '"'
@@ -128,7 +129,13 @@ def _counted(
     known = {one["check"]: (int(one["n"]), int(one["of"])) for one in before["checks"]}
     faulty = refused.num_rows - (pc.sum(pc.is_in(refused["reason"], SOUND)).as_py() or 0)
     read, events = facts.read + fed, facts.n_events + fed - refused.num_rows
-    of = {"refused-rows": read, "cleaned-rows": read, "times-without-zone": events, "clock-changes": events}
+    of = {
+        "refused-rows": read,
+        "cleaned-rows": read,
+        "superseded-rows": read,
+        "times-without-zone": events,
+        "clock-changes": events,
+    }
     counted = {
         name: (known[name][0], of.get(name, known[name][1])) for name in (*of, "refused-listings") if name in known
     }

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from data.catalogue import Listing, items_table, list_items, list_users, users_table
 from data.checking import by_file, check_events, clock_changes
 from data.cleaning import REASONS, reasons_of, tally, without_gone
-from data.errors import InvalidSpec
+from data.errors import Conflict, InvalidSpec
 from data.quality import checks, report
 from data.quarantine import SCHEMA, SOUND, Refusals, event_refusals, listing_refusals
 from data.reading.places import digests_of, sources_of
@@ -110,6 +110,7 @@ def _make(
     staged = check_events(
         connection, spec, sources, now, scratch=scratch, feedback=of.feedback, goes_on=of.onto is not None
     )
+    _refuse_older_corrections(connection, of)
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, of.base, sources), scratch=scratch)
     users = list_users(connection, spec, _listed(spec.users, of.base, sources), scratch=scratch)
@@ -145,6 +146,17 @@ def _make(
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
     connection.execute("CHECKPOINT build; DETACH build")
     return refused, report(found, files, cleaned=tally(connection, spec).as_json())
+
+
+def _refuse_older_corrections(connection: Connection, of: Materials) -> None:
+    """Raise Conflict where files that are read anew have ids of events of others: which of them is the later row is
+    not told by what is read when."""
+    if of.onto is not None and of.onto.replaced and (n := count_of(connection, "SELECT count(*) FROM outdated")):
+        raise Conflict(
+            f"{of.onto.replaced[0]} has changed, and {n:,} events of other files have ids that are read now: which rows"
+            " are the later ones cannot be told",
+            remedy="ingest everything anew",
+        )
 
 
 def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
@@ -197,8 +209,7 @@ def _write_events(connection: Connection, of: Materials) -> None:
     run_statements(
         connection, sql("events").format(context=_CONTEXT if of.spec.events.context else _NO_CONTEXT), params
     )
-    if of.spec.events.id is not None:
-        run_statements(connection, sql("ids"), params)
+    run_statements(connection, sql("ids"), params)
     if of.onto is not None:
         connection.execute(sql("join_events"))
         if of.spec.events.id is not None:
@@ -244,6 +255,7 @@ def _write_places(
     _create(connection, "lines", pa.table(lines))
     if of.onto is not None:
         connection.execute(sql("join_files"))
+        connection.execute(sql("left_of_files"))
 
 
 def _all_refused(connection: Connection, of: Materials, fresh: pa.Table) -> pa.Table:
@@ -285,6 +297,9 @@ def _counted(
     }
     if reasons_of(spec):
         counted["cleaned-rows"] = (pc.sum(pc.is_in(of_events["reason"], pa.array(REASONS))).as_py() or 0, files["read"])
+    if spec.events.id is not None:
+        again = pc.sum(pc.equal(of_events["reason"], "superseded")).as_py() or 0
+        counted["superseded-rows"] = (again, files["read"])
     if spec.events.tz != "UTC":
         counted["clock-changes"] = (files["clock_changes"], events)
     for name, counts, number, section in (

@@ -37,6 +37,7 @@ GRADED: Mapping[str, tuple[float, float]] = {  # shares above which a check is a
     "refused-rows": (0.0, 0.05),
     "refused-listings": (0.0, 0.05),
     "cleaned-rows": (0.0, 0.5),  # of a spec with cleaning rules
+    "superseded-rows": (0.05, 0.5),  # of events with ids: a column that tells no event apart takes nearly all
     "clock-changes": (0.0, 0.05),
     "times-without-zone": (0.0, 2.0),  # a note at most: they are read as the spec's zone, by default UTC
 }

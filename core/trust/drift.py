@@ -181,7 +181,8 @@ def _categories(events: pa.Table) -> _Counted:
 
 
 def _coded(column: pa.Array) -> tuple[list[str], Ints]:
-    """The values of a column of text, and of each row which it is."""
+    """The values of a column of text in their order, so that chance does not hang on which comes first; and of each
+    row which it is."""
     coded = column.dictionary_encode()
-    names: list[str] = coded.dictionary.to_pylist()
-    return names, coded.indices.to_numpy().astype(np.int64)
+    names, place = np.unique(np.array(coded.dictionary.to_pylist(), dtype=object), return_inverse=True)
+    return names.tolist(), place[coded.indices.to_numpy()]

@@ -18,8 +18,9 @@ _PACKED = frozenset({".gz", ".zst", ".bz2"})
 
 def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path) -> list[Source]:
     """The sources of a section, relative to the folder `base`: a pattern stands for its sorted matches, a folder for
-    every file below it. A file is known by its name, or, where two have the same, by its path. Raises UnreadableFile
-    and InvalidSpec."""
+    every file below it. A file is known by its path from `base`, whatever others there are, so that it is the same one
+    in a later build; one that lies elsewhere by its name, or, where two have the same, by its whole path. Raises
+    UnreadableFile and InvalidSpec."""
     if section.database is not None:
         return [_query(section.database, section.query, base)]
     try:
@@ -34,10 +35,10 @@ def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path)
         raise InvalidSpec(f"files names {again[0].name} more than once", remedy="name every file once")
     if odd:
         raise UnreadableFile(f"{odd[0]} is no file", remedy="check the spec's path")
-    twice = Counter(path.name for path in paths)
+    twice = Counter(path.name for path in paths if not path.is_relative_to(base))
     return [
         Source(
-            path.name if twice[path.name] == 1 else _told(path, base),
+            path.relative_to(base).as_posix() if path.is_relative_to(base) else _elsewhere(path, twice),
             path,
             section.encoding,
             _partitions(path, base),
@@ -129,5 +130,5 @@ def _partitions(path: Path, base: Path) -> tuple[tuple[str, str], ...]:
     return tuple((key, unquote(value)) for key, _, value in pairs if key)
 
 
-def _told(path: Path, base: Path) -> str:
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+def _elsewhere(path: Path, twice: Counter[str]) -> str:
+    return path.name if twice[path.name] == 1 else path.as_posix()

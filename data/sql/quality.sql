@@ -1,5 +1,5 @@
 -- What a build's events and keys look like, beyond what a single row can be refused for: one row a check.
--- A duplicate is a row equal to an earlier one in everything that was mapped; a burst is more than $burst events of one
+-- A duplicate is a row equal to an earlier one in everything that was mapped, neither having an id; a burst is more than $burst events of one
 -- user within some minute (with $baskets, of their baskets); a placeholder is what exports write for no key; a key
 -- collides with another that differs in case, blanks, leading zeros, or the way in which its characters are composed; a
 -- tie is an event whose moment its user has had before, so that only file order tells which came first.
@@ -17,7 +17,7 @@ together AS MATERIALIZED (
 ),
 repeated AS (
     SELECT user_id, count(*) - 1 AS more, min(event_id) AS event_id
-    FROM together
+    FROM together ANTI JOIN build.ids USING (event_id)
     GROUP BY user_id, item_id, ts, kind, value
     HAVING count(*) > 1
 ),

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import reads
-from data.errors import Conflict, InvalidSpec, UnknownEvent
+from data.errors import Conflict, InvalidSpec, MissingColumn, UnknownEvent
 from data.extend import extend
 from data.ingest import IngestResult, ingest
 from data.spec import DatasetSpec, parse_spec
@@ -195,6 +195,86 @@ def test_a_correction_that_cannot_be_used_leaves_what_it_would_have_corrected(tm
     write_acts(base, "day1.csv", ["u2,i2,1700000901,buy,,,a1"])
     with pytest.raises(Conflict, match="came again"):
         made(spec, base, home, onto=after.path)
+
+
+def test_a_file_read_anew_whose_ids_others_hold_is_refused(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    spec = parse_spec(IDS.format(distinct="false"))
+    write_acts(base, "day0.csv", ["u1,i1,1700000000,view,1,,a1", "u1,i2,1700000001,view,1,,a2"])
+    before = made(spec, base, home)
+    write_acts(base, "day1.csv", ["u1,i1,1700000000,view,99,,a1"])
+    after = made(spec, base, home, onto=before.path)
+    write_acts(base, "day0.csv", ["u1,i1,1700000000,view,1,,a1", "u1,i2,1700000001,view,5,,a2"])
+    with pytest.raises(Conflict, match="later ones cannot be told"):
+        made(spec, base, home, onto=after.path)
+    with Warehouse.open(made(spec, base, home).path) as warehouse:
+        assert warehouse.run("SELECT value FROM events ORDER BY ts")["value"].to_pylist() == [99.0, 5.0]
+
+
+def test_times_in_doubt_are_no_more_than_the_events_that_are_left(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    spec = parse_spec(IDS.format(distinct="false"))
+    write_acts(base, "day0.csv", [f"u1,i{n},2024-01-01 10:00:0{n},view,1,,a{n}" for n in range(3)])
+    before = made(spec, base, home)
+    for day in (1, 2):
+        write_acts(base, f"day{day}.csv", [f"u1,i1,2024-01-01 10:00:00,view,{day},,a1"])
+        before = made(spec, base, home, onto=before.path)
+    assert told(before)["checks"] == told(made(spec, base, home))["checks"]
+
+
+def test_what_is_no_id_corrects_nothing(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    spec = parse_spec(IDS.format(distinct="false"))
+    ids = ["nan", "NaN", "\t", "\t", ""]
+    write_acts(base, "day0.csv", [f"u1,i{n},170000000{n},view,1,,{one}" for n, one in enumerate(ids)])
+    assert made(spec, base, home).accepted == len(ids)
+    with pytest.raises(MissingColumn):
+        made(parse_spec(IDS.format(distinct="false").replace('id = "act"', 'id = ""')), base, home)
+
+
+def test_an_id_that_tells_no_event_apart_is_warned_of_and_equal_events_with_ids_are_not(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    spec = parse_spec(IDS.format(distinct="false"))
+    write_acts(base, "day0.csv", [f"u1,i{n % 8},17000000{n},view,1,,order{n // 10}" for n in range(10, 60)])
+    found = {one["check"]: one for one in made(spec, base, home).quality["checks"]}
+    assert (found["superseded-rows"]["n"], found["superseded-rows"]["grade"]) == (45, "warning")
+    write_acts(base, "day0.csv", ["u1,i1,1700000000,view,1,,a1", "u1,i1,1700000000,view,1,,a2"])
+    found = {one["check"]: one for one in made(spec, base, home).quality["checks"]}
+    assert (found["duplicate-events"]["n"], found["superseded-rows"]["n"]) == (0, 0)
+
+
+def test_a_file_of_each_folder_is_its_own_whatever_others_there_are(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    spec = parse_spec(SPEC.format(distinct="false").replace("day*.csv", "days"))
+
+    def write(day: int, rows: Sequence[str]) -> Path:
+        folder = base / "days" / f"day={day}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_day(folder, "part.csv", rows)
+        return folder / "part.csv"
+
+    first = write(1, ["u1,i1,1700000000,view,1,", "u1,i2,1700000001,view,1,"])
+    before = made(spec, base, home)
+    write(2, ["u2,i2,1700000002,view,1,"])
+    both = made(spec, base, home, onto=before.path)
+    assert (both.read, both.accepted) == (3, 3)
+    write(1, ["u1,i1,1700000000,view,1,"])
+    corrected = made(spec, base, home, onto=both.path)
+    assert (corrected.read, corrected.accepted) == (2, 2)
+    first.unlink()
+    write(3, ["u3,i3,1700000003,view,1,"])
+    gone = made(spec, base, home, onto=corrected.path)
+    assert (gone.read, gone.accepted) == (3, 3)
 
 
 def test_feedback_has_no_ids_and_leaves_those_of_files(tmp_path: Path) -> None:
