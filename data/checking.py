@@ -54,7 +54,9 @@ def check_events(
             f"{', '.join(source.name for source in sources)}: a header and no rows",
             remedy="export the events again",
         )
-    unit = section.ts_unit or ("iso" if section.ts_format or not sources else _guessed_unit(connection, section.ts))
+    unit = section.ts_unit or (
+        "iso" if section.ts_format or not sources else _guessed_unit(connection, section.ts, goes_on=goes_on)
+    )
     if feedback is not None and feedback.num_rows:
         scale, n_context = _MICROSECONDS.get(unit), len(section.context)
         staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
@@ -85,8 +87,9 @@ def check_events(
     return staged
 
 
-def _guessed_unit(connection: Connection, column: str) -> str:
-    """s, ms, us or iso, by the size of the numbers in the time column. Raises InvalidSpec."""
+def _guessed_unit(connection: Connection, column: str, *, goes_on: bool) -> str:
+    """s, ms, us or iso, by the size of the numbers in the time column. Raises InvalidSpec; where there is no time at
+    all, only of the first build: a later day may be all wrong."""
     row = row_of(
         connection,
         "WITH sample AS (SELECT f2, try_cast(f2 AS DOUBLE) AS number, try_cast(f2 AS TIMESTAMPTZ) AS date"
@@ -95,7 +98,7 @@ def _guessed_unit(connection: Connection, column: str) -> str:
         " median(abs(number)) FILTER (isfinite(number)) AS middle, any_value(f2) AS example FROM sample",
         rows=_SAMPLE_ROWS,
     )
-    if row["n"] and max(row["numbers"], row["dates"]) == 0:
+    if row["n"] and max(row["numbers"], row["dates"]) == 0 and not goes_on:
         raise InvalidSpec(
             f"events.ts: column {column!r} holds no times (for instance {row['example']!r})",
             remedy="name the column of times, as ISO 8601 or seconds since 1970",

@@ -124,7 +124,7 @@ def _make(
     sections = {"events": (events_refused, staged.read, spec.events.most_refused)}
     for name, listing, section in (("items", items, spec.items), ("users", users, spec.users)):
         sections[name] = (listing_refusals(name, listing), listing.read, section.most_refused if section else None)
-    refusals = Refusals(sections, accepted)
+    refusals = Refusals(sections, accepted, goes_on=of.onto is not None)
     judge(refusals)
     connection.register("known_items", pa.table({"key": items.keys}))
     connection.register("known_users", pa.table({"key": users.keys}))

@@ -129,6 +129,7 @@ class Refusals:
 
     sections: Mapping[str, tuple[pa.Table, int, float | None]]
     accepted: int  # event rows
+    goes_on: bool = False  # from an older build, which has some
 
     @property
     def rows(self) -> pa.Table:
@@ -138,7 +139,7 @@ class Refusals:
     def judge(self) -> None:
         """Raise UnreadableFile where of event rows none can be used, TooManyRefused where a section has too few."""
         refused, read, _ = self.sections["events"]
-        if self.accepted == 0 and read:
+        if self.accepted == 0 and read and not self.goes_on:
             raise _nothing_usable(refused, read)
         for section, (refused, read, most) in self.sections.items():
             refuse_too_many(refused, read=read, section=section, most=most)

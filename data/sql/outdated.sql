@@ -5,7 +5,7 @@ CREATE TEMP VIEW identified AS SELECT event_id FROM old.ids;
 CREATE TEMP TABLE outdated AS
 SELECT
     e.event_id, files.source, line + e.event_id - lines.place AS line,
-    concat_ws(chr(9), users.key, items.key, strftime(e.ts, '%Y-%m-%dT%H:%M:%SZ'), e.kind, CAST(e.value AS VARCHAR)) AS raw
+    concat_ws(chr(9), users.key, items.key, CAST(e.ts AS VARCHAR), e.kind, CAST(e.value AS VARCHAR)) AS raw
 FROM old.ids
 SEMI JOIN event_ids USING (key)
 JOIN (FROM old.events ANTI JOIN gone ON event_id >= place AND event_id < beyond) AS e USING (event_id)

@@ -188,7 +188,7 @@ def test_a_correction_that_cannot_be_used_leaves_what_it_would_have_corrected(tm
     assert (after.read, after.accepted, after.reasons) == (5, 2, {"superseded": 1, "unreadable-time": 2})
     row = next(one for one in pq.read_table(after.quarantine).to_pylist() if one["reason"] == "superseded")
     assert (row["source"], row["line"], row["column"]) == ("day0.csv", 2, "act")
-    assert row["raw"] == "u1\ti1\t2023-11-14T22:13:20Z\tview\t1.0"
+    assert row["raw"] == "u1\ti1\t2023-11-14 22:13:20+00\tview\t1.0"
     with Warehouse.open(after.path) as warehouse:
         left = warehouse.run("SELECT users.key, value FROM events JOIN users USING (user_id) ORDER BY 1").to_pylist()
     assert left == [{"key": "u1", "value": 2.0}, {"key": "u2", "value": None}]
@@ -343,6 +343,20 @@ def test_a_day_on_which_nothing_happened_is_a_day(tmp_path: Path) -> None:
     assert (quiet.read, quiet.accepted) == (1, 1)
     assert told(quiet) == told(made(shop(), base, home))
     assert made(shop(), base, home, onto=quiet.path).build_id == quiet.build_id, "it is not read again"
+
+
+@pytest.mark.parametrize("row", ["u1,i1,soon,view,1,", ",i1,1700000001,view,1,", "u1,,2024-01-01,view,1,"])
+def test_a_day_of_which_nothing_can_be_used_is_a_day(tmp_path: Path, row: str) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"] * 2)
+    before = made(shop(), base, home)
+    write_day(base, "day1.csv", [row])
+    wrong = made(shop(), base, home, onto=before.path)
+    assert (wrong.read, wrong.accepted) == (3, 2)
+    if "2024" not in row:
+        assert told(wrong) == told(made(shop(), base, home))
 
 
 def test_a_file_that_is_called_as_feedback_is_takes_nothing_of_it(tmp_path: Path) -> None:
