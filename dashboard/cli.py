@@ -190,7 +190,7 @@ def _preview(spec: str, *, as_json: bool, home: Path | None) -> None:
             words = Words("en").name("reason", one["reason"])
             rows.append((words, one["events"], one["users"], one["items"], left))
         faults = told["quarantined"] - sum(one["events"] for one in told["cleaned"])
-        console.print(f"{told['dataset']}: read {told['read']:,} rows, {faults:,} of which could not be used")
+        console.print(f"{told['dataset']}: read {told['read']:,} rows, {faults:,} of which were refused")
         console.print(terminal.table(("rule", "events", "users", "items", "events left"), rows))
         console.print(
             f"left: {told['left']['events']:,} events of {told['left']['users']:,} users and"

@@ -71,7 +71,7 @@ def test_feedback_that_waits_is_previewed_too(log: Path) -> None:
 
 def test_people_read_it_as_a_table_with_the_first_rows(log: Path) -> None:
     said = given("ingest", log / "log.toml", "--preview", "--home", log / "home")
-    assert "read 54 rows, 1 of which could not be used" in said
+    assert "read 54 rows, 1 of which were refused" in said
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert "repeated at once 2 0 0 51" in lines
     assert "user too fast in a minute 40 1 4 11" in lines

@@ -143,7 +143,7 @@ def test_a_command_of_the_readme_answers(shop: Shop, command: list[str]) -> None
 
 def test_the_rules_of_the_readme_are_previewed_and_kept_to(shop: Shop) -> None:
     said = " ".join(answer(["ingest", "cleaned.toml", "--preview", "--home", "rules"]).split())
-    assert "shop: read 1,000 rows, 0 of which could not be used" in said
+    assert "shop: read 1,000 rows, 0 of which were refused" in said
     left = re.search(r"left: ([\d,]+) events of 40 users", said)
     assert left and int(left[1].replace(",", "")) < 1000, said
     assert f"accepted {left[1]}," in " ".join(answer(["ingest", "cleaned.toml", "--home", "rules"]).split())
