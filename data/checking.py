@@ -4,6 +4,7 @@ What only all of a build together shows is `data.quality`'s.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,15 @@ def check_events(
     scratch: Path,
     feedback: pa.Table | None = None,
     goes_on: bool = False,
+    ts_unit: str | None = None,
 ) -> Staged:
     """Leaves `checked` (every staged row, with a reason or none), `accepted` (those with none), `accepted_users` and
     `accepted_items` (the keys that these name); `event_ids` of those that have one; and of a build that goes on from
     the attached `old` one `outdated`, the events of that whose id came again.
 
-    sources: those that are read; scratch: as `stage` takes it; feedback: further events, of the ledger. Raises
-    MissingColumn, UnreadableFile and InvalidSpec (a column holds something else)."""
+    sources: those that are read; scratch: as `stage` takes it; feedback: further events, of the ledger; ts_unit: how
+    the older build read times, where the spec does not say. Raises MissingColumn, UnreadableFile and InvalidSpec (a
+    column holds something else)."""
     section = spec.events
     main = [section.user, section.item, section.ts, section.kind, section.value]
     staged = stage(
@@ -54,9 +57,8 @@ def check_events(
             f"{', '.join(source.name for source in sources)}: a header and no rows",
             remedy="export the events again",
         )
-    unit = section.ts_unit or (
-        "iso" if section.ts_format or not sources else _guessed_unit(connection, section.ts, goes_on=goes_on)
-    )
+    known = section.ts_unit or ("iso" if section.ts_format else ts_unit)
+    unit = known or ("iso" if not sources else _guessed_unit(connection, section.ts, goes_on=goes_on))
     if feedback is not None and feedback.num_rows:
         scale, n_context = _MICROSECONDS.get(unit), len(section.context)
         staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
@@ -84,7 +86,7 @@ def check_events(
             connection.execute(sql("mark_known"))
     clean(connection, spec)
     connection.execute(sql("accept_events"))
-    return staged
+    return replace(staged, ts_unit=unit)
 
 
 def _guessed_unit(connection: Connection, column: str, *, goes_on: bool) -> str:

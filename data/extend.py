@@ -111,7 +111,7 @@ def _make(
     known = _counted(connection, facts, before, fed=feedback.num_rows, refused=refused)
     found = checks(connection, spec=facts.spec, counted=known)
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
-    quality = report(found, files, cleaned=before.get("cleaned", ()))
+    quality = report(found, files, cleaned=before.get("cleaned", ()), ts_unit=before.get("ts_unit"))
     connection.execute("CHECKPOINT build; DETACH build; DETACH old")
     refusals = pa.table(
         {name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA

@@ -55,12 +55,13 @@ _SWAP_MARGIN = 0.2  # by how much the crosswise match must be the better one
 @dataclass(frozen=True)
 class Onto:
     """An older build that a new one goes on from: its file, its refused rows (the quarantine's SCHEMA), the number of
-    its places, and the names of those of its sources that are read anew."""
+    its places, the names of those of its sources that are read anew, and how it read times, where that is kept."""
 
     path: Path
     refused: pa.Table
     places: int
     replaced: tuple[str, ...] = ()
+    ts_unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,14 @@ def _make(
         connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(of.onto.path)})
         connection.execute(_GONE, {"replaced": list(of.onto.replaced)})
     staged = check_events(
-        connection, spec, sources, now, scratch=scratch, feedback=of.feedback, goes_on=of.onto is not None
+        connection,
+        spec,
+        sources,
+        now,
+        scratch=scratch,
+        feedback=of.feedback,
+        goes_on=of.onto is not None,
+        ts_unit=of.onto.ts_unit if of.onto else None,
     )
     _refuse_older_corrections(connection, of)
     tell(0.45, "reading items and users")
@@ -145,7 +153,7 @@ def _make(
     found = checks(connection, spec=spec, counted=known)
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
     connection.execute("CHECKPOINT build; DETACH build")
-    return refused, report(found, files, cleaned=tally(connection, spec).as_json())
+    return refused, report(found, files, cleaned=tally(connection, spec).as_json(), ts_unit=staged.ts_unit)
 
 
 def _refuse_older_corrections(connection: Connection, of: Materials) -> None:

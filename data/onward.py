@@ -18,6 +18,7 @@ from data import reads
 from data.cleaning import reasons_of
 from data.errors import Conflict, InvalidSpec
 from data.making import Materials, Onto
+from data.quality import quality_of
 from data.quarantine import SCHEMA
 from data.reading.places import digests_of, sources_of
 from data.reading.staging import Source
@@ -57,7 +58,7 @@ def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None,
             remedy="ingest everything anew",
         )
     places = max((one["place"] + one["staged"] for one in files), default=0)
-    onto = Onto(path, refused, places, tuple(replaced))
+    onto = Onto(path, refused, places, tuple(replaced), quality_of(path).get("ts_unit"))
     return Materials(spec, base, fresh, digests, feedback, onto)
 
 

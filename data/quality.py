@@ -75,10 +75,13 @@ def checks(connection: Connection, *, spec: DatasetSpec, counted: Mapping[str, t
     return sorted(judged, key=lambda one: (order.index(one.grade), list(GRADED).index(one.check)))
 
 
-def report(found: Sequence[Check], files: pa.Table, *, cleaned: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def report(
+    found: Sequence[Check], files: pa.Table, *, cleaned: Sequence[Mapping[str, Any]] = (), ts_unit: str | None
+) -> dict[str, Any]:
     """What a build's manifest keeps: the checks, how each source was read, and what each cleaning rule removed, where
-    there were rules. files: those of the build."""
+    there were rules. files: those of the build; ts_unit: how times were read, by which later days are."""
     return {
+        "ts_unit": ts_unit,
         "checks": [asdict(one) for one in found],
         "sources": [
             {

@@ -359,6 +359,18 @@ def test_a_day_of_which_nothing_can_be_used_is_a_day(tmp_path: Path, row: str) -
         assert told(wrong) == told(made(shop(), base, home))
 
 
+def test_a_later_day_is_read_by_the_unit_of_the_first(tmp_path: Path) -> None:
+    base, home = tmp_path / "in", tmp_path / "home"
+    base.mkdir()
+    write_lists(base, items=8)
+    write_day(base, "day0.csv", [f"u1,i1,2024-01-0{n},view,1," for n in range(1, 4)])
+    before = made(shop(), base, home)
+    write_day(base, "day1.csv", ["u1,i2,1704110400,view,1,"])
+    after = made(shop(), base, home, onto=before.path)
+    assert after.reasons == {"unreadable-time": 1}
+    assert told(after) == told(made(shop(), base, home))
+
+
 def test_a_file_that_is_called_as_feedback_is_takes_nothing_of_it(tmp_path: Path) -> None:
     base, home = tmp_path / "in", tmp_path / "home"
     base.mkdir()
