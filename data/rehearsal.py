@@ -233,7 +233,9 @@ def _cut_section(section: Section, name: str, base: Path, copies: Path, *, rows:
     each = max(rows // len(sources), 1)
     files, whole = [], True
     for source in sources:
-        inside = Path(name, source.name.lstrip("/"))
+        inside = Path(source.name.lstrip("/"))
+        if (copies / inside).exists():  # of another section, which may need more of its rows
+            inside = Path(name, inside)
         (copies / inside).parent.mkdir(parents=True, exist_ok=True)
         whole &= _copy(source, copies / inside, rows=each)
         files.append(inside.as_posix())

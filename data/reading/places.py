@@ -35,10 +35,10 @@ def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path)
         raise InvalidSpec(f"files names {again[0].name} more than once", remedy="name every file once")
     if odd:
         raise UnreadableFile(f"{odd[0]} is no file", remedy="check the spec's path")
-    twice = Counter(path.name for path in paths if not path.is_relative_to(base))
+    twice = Counter(path.name for path in paths if _inside(path, base) is None)
     return [
         Source(
-            path.relative_to(base).as_posix() if path.is_relative_to(base) else _elsewhere(path, twice),
+            _inside(path, base) or (path.name if twice[path.name] == 1 else path.resolve().as_posix()),
             path,
             section.encoding,
             _partitions(path, base),
@@ -130,5 +130,7 @@ def _partitions(path: Path, base: Path) -> tuple[tuple[str, str], ...]:
     return tuple((key, unquote(value)) for key, _, value in pairs if key)
 
 
-def _elsewhere(path: Path, twice: Counter[str]) -> str:
-    return path.name if twice[path.name] == 1 else path.as_posix()
+def _inside(path: Path, base: Path) -> str | None:
+    """The way from `base` to a file below it; None where it lies elsewhere."""
+    inside = path.relative_to(base) if path.is_relative_to(base) else None
+    return None if inside is None or ".." in inside.parts else inside.as_posix()

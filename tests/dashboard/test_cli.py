@@ -79,15 +79,15 @@ def test_a_day_is_appended_and_every_line_can_be_traced(shop: Path) -> None:
     two = told(lodestar("ingest", str(spec), "--append", "--json", home=home))
     assert (two["read"], two["accepted"]) == (4, 3)
     assert "nothing new" in lodestar("ingest", str(spec), "--append", home=home).stdout
-    (row,) = told(lodestar("trace", "--line", "two.csv:2", "--json", home=home))["events"]
+    (row,) = told(lodestar("trace", "--line", "days/two.csv:2", "--json", home=home))["events"]
     assert (row["user"], row["item"], row["build_id"]) == ("a", "y", two["build_id"])
-    assert "line 2 of one.csv" in lodestar("trace", "--event", "0", home=home).stdout
-    assert "refused: unreadable-time" in lodestar("trace", "--line", "two.csv:3", home=home).stdout
-    assert lodestar("trace", "--line", "two.csv:1", home=home).returncode == 1
+    assert "line 2 of days/one.csv" in lodestar("trace", "--event", "0", home=home).stdout
+    assert "refused: unreadable-time" in lodestar("trace", "--line", "days/two.csv:3", home=home).stdout
+    assert lodestar("trace", "--line", "days/two.csv:1", home=home).returncode == 1
     assert lodestar("trace", home=home).returncode == 2
     spec.write_text(spec.read_text() + "[clean]\nmost_events_per_user = 1\n")
     told(lodestar("ingest", str(spec), "--json", home=home))
-    assert "taken out by a rule: clean-user-cap" in lodestar("trace", "--line", "one.csv:2", home=home).stdout
+    assert "taken out by a rule: clean-user-cap" in lodestar("trace", "--line", "days/one.csv:2", home=home).stdout
 
 
 def test_a_dry_run_foretells_and_orders_nothing(shop: Path) -> None:

@@ -147,3 +147,12 @@ def test_refused_rows_are_kept_where_the_threshold_stops_it(tmp_path: Path) -> N
     kept = pq.read_table(place)
     assert kept.num_rows == 600 and kept.to_pylist()[0]["line"] == 2
     assert not list((tmp_path / "home" / "warehouse").glob("*"))
+
+
+def test_files_beside_the_spec_s_folder_are_copied_into_the_rehearsal_s_own(tmp_path: Path) -> None:
+    base = tmp_path / "deep" / "specs"
+    base.mkdir(parents=True)
+    (tmp_path / "log.csv").write_text(rows(100, bad=10))
+    tried = rehearse(spec("../../log.csv"), base=base, home=tmp_path / "home", now=NOW)
+    assert tried.refused.to_pylist()[0]["source"] == "log.csv"
+    assert sorted(path.name for path in (tmp_path / "home").rglob("*") if path.is_file()) == []
