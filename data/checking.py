@@ -58,7 +58,8 @@ def check_events(
             remedy="export the events again",
         )
     known = section.ts_unit or ("iso" if section.ts_format else ts_unit)
-    unit = known or ("iso" if not sources else _guessed_unit(connection, section.ts, goes_on=goes_on))
+    known = known or (_guessed_unit(connection, section.ts, goes_on=goes_on) if sources else None)
+    unit = known or "iso"
     if feedback is not None and feedback.num_rows:
         scale, n_context = _MICROSECONDS.get(unit), len(section.context)
         staged = stage_feedback(connection, staged, feedback, us_per_unit=scale, n_context=n_context)
@@ -86,12 +87,12 @@ def check_events(
             connection.execute(sql("mark_known"))
     clean(connection, spec)
     connection.execute(sql("accept_events"))
-    return replace(staged, ts_unit=unit)
+    return replace(staged, ts_unit=known)
 
 
-def _guessed_unit(connection: Connection, column: str, *, goes_on: bool) -> str:
-    """s, ms, us or iso, by the size of the numbers in the time column. Raises InvalidSpec; where there is no time at
-    all, only of the first build: a later day may be all wrong."""
+def _guessed_unit(connection: Connection, column: str, *, goes_on: bool) -> str | None:
+    """s, ms, us or iso, by the size of the numbers in the time column; None where there is no time at all. Raises
+    InvalidSpec, in that case only of the first build: a later day may be all wrong."""
     row = row_of(
         connection,
         "WITH sample AS (SELECT f2, try_cast(f2 AS DOUBLE) AS number, try_cast(f2 AS TIMESTAMPTZ) AS date"
@@ -100,7 +101,10 @@ def _guessed_unit(connection: Connection, column: str, *, goes_on: bool) -> str:
         " median(abs(number)) FILTER (isfinite(number)) AS middle, any_value(f2) AS example FROM sample",
         rows=_SAMPLE_ROWS,
     )
-    if row["n"] and max(row["numbers"], row["dates"]) == 0 and not goes_on:
+    nothing = max(row["numbers"], row["dates"]) == 0
+    if nothing and (goes_on or not row["n"]):
+        return None
+    if nothing:
         raise InvalidSpec(
             f"events.ts: column {column!r} holds no times (for instance {row['example']!r})",
             remedy="name the column of times, as ISO 8601 or seconds since 1970",
@@ -125,5 +129,6 @@ def clock_changes(connection: Connection, spec: DatasetSpec, staged: Staged) -> 
 
 
 def by_file(connection: Connection, statement: str, **params: Any) -> dict[int, int]:
+    """n by file, of a statement that gives these two."""
     found = connection.sql(statement, params=params or None).to_arrow_table()
     return dict(zip(found["file"].to_pylist(), found["n"].to_pylist(), strict=True))

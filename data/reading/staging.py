@@ -70,7 +70,7 @@ class StagedFile:
 @dataclass(frozen=True)
 class Staged:
     """A staging table: text columns f0, f1, ..., `rest` (list of text; null where no more is wanted), `file` (of
-    `files` the number, from 1); rowids follow file order. ts_unit: how times are read, once that is known."""
+    `files` the number, from 1); rowids follow file order. ts_unit: how times are read, once a time told it."""
 
     table: str
     files: tuple[StagedFile, ...]

@@ -1,5 +1,6 @@
 """A build that goes on from an older one holds what an ingest of everything does, and each event tells its line."""
 
+import json
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from data.errors import Conflict, InvalidSpec, MissingColumn, UnknownEvent
 from data.extend import extend
 from data.ingest import IngestResult, ingest
 from data.spec import DatasetSpec, parse_spec
-from data.warehouse import Warehouse, verify_build
+from data.warehouse import Warehouse, manifest_path, verify_build
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 SPEC = """
@@ -51,6 +52,14 @@ def write_day(base: Path, name: str, rows: Sequence[str]) -> None:
 def write_lists(base: Path, *, items: int, plans: Sequence[str] = ("free", "pro")) -> None:
     (base / "items.csv").write_text("what,title\n" + "".join(f"i{n},The {n}\n" for n in range(items)))
     (base / "users.csv").write_text("who,plan\n" + "".join(f"u{n},{plans[n % len(plans)]}\n" for n in range(6)))
+
+
+def begun(folder: Path) -> tuple[Path, Path]:
+    """Where the files lie, lists of 8 items and of users already; and the store."""
+    base = folder / "in"
+    base.mkdir()
+    write_lists(base, items=8)
+    return base, folder / "home"
 
 
 def some_rows(rng: random.Random, n: int, *, day: int) -> list[str]:
@@ -174,9 +183,7 @@ def test_a_later_row_of_an_id_corrects_the_earlier_one_on_the_same_day_or_anothe
 
 
 def test_a_correction_that_cannot_be_used_leaves_what_it_would_have_corrected(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     spec = parse_spec(IDS.format(distinct="false"))
     write_acts(
         base, "day0.csv", ["u1,i1,1700000000,view,1,,a1", "u1,i1,1700000000,view,2,,a2", "u1,i1,soon,view,3,,a2"]
@@ -198,9 +205,7 @@ def test_a_correction_that_cannot_be_used_leaves_what_it_would_have_corrected(tm
 
 
 def test_a_file_read_anew_whose_ids_others_hold_is_refused(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     spec = parse_spec(IDS.format(distinct="false"))
     write_acts(base, "day0.csv", ["u1,i1,1700000000,view,1,,a1", "u1,i2,1700000001,view,1,,a2"])
     before = made(spec, base, home)
@@ -214,9 +219,7 @@ def test_a_file_read_anew_whose_ids_others_hold_is_refused(tmp_path: Path) -> No
 
 
 def test_times_in_doubt_are_no_more_than_the_events_that_are_left(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     spec = parse_spec(IDS.format(distinct="false"))
     write_acts(base, "day0.csv", [f"u1,i{n},2024-01-01 10:00:0{n},view,1,,a{n}" for n in range(3)])
     before = made(spec, base, home)
@@ -227,9 +230,7 @@ def test_times_in_doubt_are_no_more_than_the_events_that_are_left(tmp_path: Path
 
 
 def test_what_is_no_id_corrects_nothing(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     spec = parse_spec(IDS.format(distinct="false"))
     ids = ["nan", "NaN", "\t", "\t", ""]
     write_acts(base, "day0.csv", [f"u1,i{n},170000000{n},view,1,,{one}" for n, one in enumerate(ids)])
@@ -239,9 +240,7 @@ def test_what_is_no_id_corrects_nothing(tmp_path: Path) -> None:
 
 
 def test_an_id_that_tells_no_event_apart_is_warned_of_and_equal_events_with_ids_are_not(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     spec = parse_spec(IDS.format(distinct="false"))
     write_acts(base, "day0.csv", [f"u1,i{n % 8},17000000{n},view,1,,order{n // 10}" for n in range(10, 60)])
     found = {one["check"]: one for one in made(spec, base, home).quality["checks"]}
@@ -252,9 +251,7 @@ def test_an_id_that_tells_no_event_apart_is_warned_of_and_equal_events_with_ids_
 
 
 def test_a_file_of_each_folder_is_its_own_whatever_others_there_are(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     spec = parse_spec(SPEC.format(distinct="false").replace("day*.csv", "days"))
 
     def write(day: int, rows: Sequence[str]) -> Path:
@@ -278,9 +275,7 @@ def test_a_file_of_each_folder_is_its_own_whatever_others_there_are(tmp_path: Pa
 
 
 def test_feedback_has_no_ids_and_leaves_those_of_files(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     spec = parse_spec(IDS.format(distinct="false"))
     write_acts(base, "day0.csv", ["u1,i1,1700000000,view,1,,a1"])
     acts = pa.table(
@@ -319,9 +314,7 @@ def test_a_day_that_was_corrected_takes_the_place_of_what_it_was(tmp_path: Path)
 
 
 def test_a_day_that_is_gone_stays_and_one_that_was_renamed_is_not_read_twice(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
     write_day(base, "day1.csv", ["u1,i2,1700000001,view,1,"])
     before = made(shop(), base, home)
@@ -333,9 +326,7 @@ def test_a_day_that_is_gone_stays_and_one_that_was_renamed_is_not_read_twice(tmp
 
 
 def test_a_day_on_which_nothing_happened_is_a_day(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
     before = made(shop(), base, home)
     write_day(base, "day1.csv", [])
@@ -347,9 +338,7 @@ def test_a_day_on_which_nothing_happened_is_a_day(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", ["u1,i1,soon,view,1,", ",i1,1700000001,view,1,", "u1,,2024-01-01,view,1,"])
 def test_a_day_of_which_nothing_can_be_used_is_a_day(tmp_path: Path, row: str) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"] * 2)
     before = made(shop(), base, home)
     write_day(base, "day1.csv", [row])
@@ -360,9 +349,7 @@ def test_a_day_of_which_nothing_can_be_used_is_a_day(tmp_path: Path, row: str) -
 
 
 def test_a_later_day_is_read_by_the_unit_of_the_first(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     write_day(base, "day0.csv", [f"u1,i1,2024-01-0{n},view,1," for n in range(1, 4)])
     before = made(shop(), base, home)
     write_day(base, "day1.csv", ["u1,i2,1704110400,view,1,"])
@@ -371,10 +358,22 @@ def test_a_later_day_is_read_by_the_unit_of_the_first(tmp_path: Path) -> None:
     assert told(after) == told(made(shop(), base, home))
 
 
+def test_a_day_without_a_time_tells_no_unit(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    before = made(shop(), base, home)
+    manifest = manifest_path(before.path)
+    kept = json.loads(manifest.read_text())
+    del kept["quality"]["ts_unit"]  # as of a build from before it was kept
+    manifest.write_text(json.dumps(kept))
+    for number, row in enumerate(["u1,i1,soon,view,1,", "u1,i2,1700000900,view,1,"], start=1):
+        write_day(base, f"day{number}.csv", [row])
+        before = made(shop(), base, home, onto=before.path)
+    assert (before.accepted, before.reasons) == (2, {"unreadable-time": 1})
+
+
 def test_a_file_that_is_called_as_feedback_is_takes_nothing_of_it(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     spec = parse_spec(SPEC.format(distinct="false").replace("day*.csv", "feedback"))
     write_day(base, "feedback", ["u1,i1,1700000000,view,1,"])
     acts = pa.table(
@@ -396,9 +395,7 @@ def test_a_file_that_is_called_as_feedback_is_takes_nothing_of_it(tmp_path: Path
 
 
 def test_where_nothing_is_new_the_build_stays(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,", "u1,i1,soon,view,1,"])
     before = made(shop(), base, home)
     after = made(shop(), base, home, onto=before.path)
@@ -407,9 +404,7 @@ def test_where_nothing_is_new_the_build_stays(tmp_path: Path) -> None:
 
 
 def test_what_would_be_read_otherwise_is_refused(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
     before = made(shop(), base, home)
     write_day(base, "day1.csv", ["u1,i1,1700000000,view,1,"])
@@ -421,9 +416,7 @@ def test_what_would_be_read_otherwise_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_correction_that_may_bring_refused_duplicates_back_asks_for_everything(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
     write_day(base, "day1.csv", ["u1,i1,1700000000,view,1,", "u2,i1,1700000000,view,1,"])
     before = made(shop(distinct=True), base, home)
@@ -462,9 +455,7 @@ def test_every_event_tells_its_line_and_every_line_its_event(tmp_path: Path, see
 
 
 def test_feedback_tells_its_number(tmp_path: Path) -> None:
-    base, home = tmp_path / "in", tmp_path / "home"
-    base.mkdir()
-    write_lists(base, items=8)
+    base, home = begun(tmp_path)
     write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
     acts = pa.table(
         {
