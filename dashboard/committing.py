@@ -57,11 +57,7 @@ def show(here: Place, job: JobRow) -> None:
     if job.state == "queued":
         parts.note(t("bring.queued"))
     if job.error:
-        st.error(
-            f"{parts.commands(job.error.get('message', ''))}  \n{t('problem.remedy')}"
-            f" {parts.commands(job.error.get('remedy', ''))}",
-            icon=":material/error:",
-        )
+        st.error(parts.job_fault(t, job.error), icon=":material/error:")
     file = jobs.log_path(here.home, job.job_id)
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if file.is_file() else []
     with st.expander(t("studio.log"), expanded=False):

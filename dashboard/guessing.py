@@ -17,8 +17,8 @@ from data.domains import domain
 from data.errors import CannotGuess, InputError, UnreadableFile
 from data.guessing.annotated import Decision, commented
 from data.guessing.guess import dataset_name, guess
-from data.guessing.phrases import Phrase, file_called, phrase
 from data.guessing.samples import sample_of
+from data.phrases import Phrase, file_called, phrase
 from data.publish import write_whole
 from data.spec import parse_spec
 
@@ -55,7 +55,7 @@ def guess_dataset(
             samples[_as_spec_says(path, spec_path.parent)] = sample_of(path)
         except UnreadableFile as error:
             faults.append(error)
-            unread.append(phrase("look.unread", file=file_called(path.name), error=str(error)))
+            unread.append(phrase("look.unread", file=file_called(path.name), error=error.said))
     if faults and not samples:
         raise faults[0]
     decisions: tuple[Decision, ...] = ()

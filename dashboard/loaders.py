@@ -24,9 +24,9 @@ from data.errors import UnreadableFile
 from data.explore import Cohort
 from data.free_sql import sandbox
 from data.guessing.guess import Guess, guess
-from data.guessing.phrases import Phrase, file_called, phrase
 from data.guessing.samples import sample_of
 from data.kpis import kpis as kpi_figures
+from data.phrases import Phrase, file_called, phrase
 from data.quality import quality_of
 from data.rehearsal import Rehearsal, rehearse
 from data.search import Finder, Match
@@ -288,7 +288,7 @@ def guessed(folder: Path, files: tuple[str, ...], called: str) -> Guess:
         except UnreadableFile as error:
             if len(files) == 1:
                 raise
-            unread.append(phrase("look.unread", file=file_called(name), error=str(error)))
+            unread.append(phrase("look.unread", file=file_called(name), error=error.said))
     return guess(samples, name=called, unread=unread)
 
 

@@ -17,8 +17,8 @@ from dashboard.mapping import Fault, Values
 from dashboard.words import Words
 from data.errors import UnreadableFile
 from data.guessing.annotated import Decision
-from data.guessing.phrases import clauses
 from data.guessing.profile import Column
+from data.phrases import clauses
 from data.uploads import Upload
 
 _PREVIEW_ROWS = 20

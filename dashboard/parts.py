@@ -167,7 +167,18 @@ def problem(t: Words, error: LodestarError) -> None:
     if isinstance(error, ScorerUnavailable):  # no fault of anyone's: the console runs by itself as well
         st.info(t("problem.no_scorer"), icon=":material/power_off:")
         return
-    st.error(f"{commands(error.message)}  \n{t('problem.remedy')} {commands(error.remedy)}", icon=":material/error:")
+    st.error(fault(t, *error.told(t.language)), icon=":material/error:")
+
+
+def fault(t: Words, message: str, remedy: str) -> str:
+    """What went wrong and what helps, for Markdown."""
+    return f"{commands(message)}  \n{t.sentences(t('problem.remedy'), commands(remedy))}"
+
+
+def job_fault(t: Words, error: Mapping[str, Any]) -> str:
+    """Why a job failed, from its row in the ledger, for Markdown."""
+    told = error.get("told", {}).get(t.language, error)
+    return fault(t, told.get("message", ""), told.get("remedy", ""))
 
 
 def commands(text: str) -> str:

@@ -68,8 +68,11 @@ def begun(here: Place, one: Upload) -> tuple[Form, list[str]]:
     try:
         found = loaders.guessed(one.folder, names, called)
     except (CannotGuess, UnreadableFile) as error:
-        why = error.said(here.t.language) if isinstance(error, CannotGuess) else str(error)
-        reasons, values, warnings = {}, blank, [here.t("bring.no_guess"), parts.commands(why)]
+        reasons, values, warnings = (
+            {},
+            blank,
+            [here.t("bring.no_guess"), *map(parts.commands, error.told(here.t.language))],
+        )
     else:
         reasons = {decision.field: decision for decision in found.decisions}
         values = mapping.values_of(found.spec)

@@ -74,7 +74,7 @@ def show(s: Scene, job: JobRow) -> None:
         left = t("studio.left", seconds=job.eta_s) if job.eta_s is not None else ""
         progress.progress(min(max(job.progress, 0.0), 1.0), text=f"{said} {left}".strip())
     if job.error:
-        trouble.error(f"{job.error.get('message', '')}; {job.error.get('remedy', '')}", icon=":material/error:")
+        trouble.error(parts.job_fault(t, job.error), icon=":material/error:")
     estimate(s, job)
     with st.container():
         learned(s, job)

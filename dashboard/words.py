@@ -1,5 +1,6 @@
 """The words of the console and of the report: two catalogues, and numbers and dates as each language writes
-them. What the guess of a spec says is not among them: specs say it too, so its tables are `data/guessing/words`.
+them. What the guess of a spec says, errors, and reasons of refused rows are not among them: specs and
+commands say them too, so their tables are `data/words`.
 
 Pages never hold a sentence; they hold its name. `{value:kind}` in a catalogue says how a value is written: `n` a count
 (`sn` signed), `q` a number as it was given, `x` three significant digits, `sx` the same with its sign, `m` three
@@ -21,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from string import Formatter
 from typing import Any, Final
+
+from data.phrases import table
 
 LANGUAGES: Final = {"en": "English", "zh": "中文"}
 CATALOGUES: Final = Path(__file__).parent / "catalogues"
@@ -174,8 +177,9 @@ def size(gigabytes: float | None) -> str:
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
     """Every text of a language by its dotted key."""
+    reasons = {key: text for key, text in table(language).items() if key.startswith("reason.")}  # errors say them too
     with (CATALOGUES / f"{language}.toml").open("rb") as file:
-        return dict(_flatten(tomllib.load(file), ""))
+        return reasons | dict(_flatten(tomllib.load(file), ""))
 
 
 @cache

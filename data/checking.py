@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from data.cleaning import clean
 from data.errors import InvalidSpec, UnreadableFile
+from data.phrases import file_called, listed, phrase, quoted
 from data.quality import PLACEHOLDERS
 from data.reading.rows import stage, stage_feedback
 from data.reading.staging import Source, Staged
@@ -54,8 +55,8 @@ def check_events(
     )
     if staged.read == 0 and not goes_on:  # a day on which nothing happened is one
         raise UnreadableFile(
-            f"{', '.join(source.name for source in sources)}: a header and no rows",
-            remedy="export the events again",
+            phrase("file.header_only", files=listed(file_called(source.name) for source in sources)),
+            remedy=phrase("do.export_events"),
         )
     known = section.ts_unit or ("iso" if section.ts_format else ts_unit)
     known = known or (_guessed_unit(connection, section.ts, goes_on=goes_on) if sources else None)
@@ -106,8 +107,8 @@ def _guessed_unit(connection: Connection, column: str, *, goes_on: bool) -> str 
         return None
     if nothing:
         raise InvalidSpec(
-            f"events.ts: column {column!r} holds no times (for instance {row['example']!r})",
-            remedy="name the column of times, as ISO 8601 or seconds since 1970",
+            phrase("spec.no_times", column=quoted(column), example=quoted(row["example"])),
+            remedy=phrase("do.name_times"),
         )
     if row["numbers"] <= row["dates"]:
         return "iso"
@@ -115,8 +116,8 @@ def _guessed_unit(connection: Connection, column: str, *, goes_on: bool) -> str 
         if least <= row["middle"] < beyond:
             return unit
     raise InvalidSpec(
-        f"events.ts: the numbers in column {column!r} are no times (for instance {row['example']!r})",
-        remedy='name the column of times; if these are times, say their unit: ts_unit = "s", "ms" or "us"',
+        phrase("spec.no_time_numbers", column=quoted(column), example=quoted(row["example"])),
+        remedy=phrase("do.name_unit"),
     )
 
 

@@ -34,29 +34,59 @@
 Edges (the command line, the pages, the HTTP face) catch `LodestarError` and nothing wider.
 """
 
-from data.guessing.phrases import Said, clauses
+from typing import Any, Self
+
+from data.phrases import LANGUAGES, Phrase, Said, clauses
 
 
 class LodestarError(Exception):
-    """An error with a remedy; `str()` is one line, fit for a terminal or a page."""
+    """An error with a remedy; `str()` is one line, fit for a terminal or a page. Where both are phrases, `told` has
+    them in the reader's language."""
 
-    def __init__(self, message: str, *, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+    def __init__(self, message: Said, *, remedy: Said) -> None:
+        super().__init__(str(message))
+        self._said = (message, remedy)
+        self.message = str(message)
+        self.remedy = str(remedy)
 
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message, self.remedy))
+        return (_rebuild, (type(self), *self._said))
+
+    @property
+    def said(self) -> Phrase:
+        """What `str()` says, as part of another sentence."""
+        return clauses(self._said)
+
+    def told(self, language: str) -> tuple[str, str]:
+        """Message and remedy in a language; in English where they are no phrases."""
+        message, remedy = (one if isinstance(one, str) else one.said(language) for one in self._said)
+        return message, remedy
+
+    def advising(self, more: Said) -> Self:
+        """The same error with a further remedy."""
+        message, remedy = self._said
+        return type(self)(message, remedy=clauses((remedy, more)))
 
     def as_json(self) -> dict[str, dict[str, str]]:
         """The `error` object of every command's `--json` and of the HTTP face."""
         return {"error": {"type": type(self).__name__, "message": self.message, "remedy": self.remedy}}
 
+    def as_row(self) -> dict[str, Any]:
+        """The `error` of a job's row in the ledger, whose readers do not have this object: what `as_json` holds, and
+        `told`, message and remedy by language where they are said otherwise than in English."""
+        others = {language: self.told(language) for language in LANGUAGES}
+        told = {
+            language: {"message": message, "remedy": remedy}
+            for language, (message, remedy) in others.items()
+            if (message, remedy) != (self.message, self.remedy)
+        }
+        return self.as_json()["error"] | ({"told": told} if told else {})
 
-def _rebuild(kind: type[LodestarError], message: str, remedy: str) -> LodestarError:
+
+def _rebuild(kind: type[LodestarError], message: Said, remedy: Said) -> LodestarError:
     return kind(message, remedy=remedy)
 
 
@@ -86,14 +116,6 @@ class InvalidConfig(InputError):
 
 class CannotGuess(InputError):
     """Files whose values and names do not tell what they are."""
-
-    def __init__(self, message: Said, *, remedy: Said) -> None:
-        super().__init__(str(message), remedy=str(remedy))
-        self._both = clauses((message, remedy))
-
-    def said(self, language: str) -> str:
-        """What `str()` says in English, in another language."""
-        return self._both.said(language)
 
 
 class NotFound(LodestarError):

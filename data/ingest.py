@@ -22,6 +22,7 @@ from data.cleaning import REASONS
 from data.errors import InputError, StoreError
 from data.making import Materials, Progress, make
 from data.onward import onward
+from data.phrases import file_called, phrase
 from data.publish import full_disk_reported, make_folder, move_whole, sha256_of, temporary_folder, write_whole
 from data.quality import quality_of
 from data.quarantine import Refusals, counted, write_quarantine
@@ -153,7 +154,7 @@ def _kept(error: InputError, refused: pa.Table, folder: Path, place: Path | None
     write_quarantine(rows, refused)
     make_folder(place.parent)
     move_whole(rows, place)
-    return type(error)(error.message, remedy=f"{error.remedy}; every refused row is in {place}")
+    return error.advising(phrase("do.see_refused", file=file_called(str(place))))
 
 
 def _result(
@@ -204,10 +205,7 @@ def explained(error: Exception, memory_limit: str) -> Exception:
     """What a database error means to the caller; full disks are told apart by the enclosing block."""
     text = str(error)
     if "Out of Memory" in text and "No space left" not in text:
-        return StoreError(
-            f"{memory_limit} of memory is too little for this dataset",
-            remedy="close other programs, or allow more",
-        )
+        return StoreError(phrase("store.too_little_memory", limit=memory_limit), remedy=phrase("do.allow_memory"))
     return error
 
 

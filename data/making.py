@@ -19,6 +19,7 @@ from data.catalogue import Listing, items_table, list_items, list_users, users_t
 from data.checking import by_file, check_events, clock_changes
 from data.cleaning import REASONS, reasons_of, tally, without_gone
 from data.errors import Conflict, InvalidSpec
+from data.phrases import file_called, phrase, quoted
 from data.quality import checks, report
 from data.quarantine import SCHEMA, SOUND, Refusals, event_refusals, listing_refusals
 from data.reading.places import digests_of, sources_of
@@ -161,9 +162,7 @@ def _refuse_older_corrections(connection: Connection, of: Materials) -> None:
     not told by what is read when."""
     if of.onto is not None and of.onto.replaced and (n := count_of(connection, "SELECT count(*) FROM outdated")):
         raise Conflict(
-            f"{of.onto.replaced[0]} has changed, and {n:,} events of other files have ids that are read now: which rows"
-            " are the later ones cannot be told",
-            remedy="ingest everything anew",
+            phrase("onward.ids_elsewhere", file=file_called(of.onto.replaced[0]), n=n), remedy=phrase("do.ingest_anew")
         )
 
 
@@ -174,10 +173,8 @@ def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
         return
     straight = row["users_in_users"] + row["items_in_items"]
     if row["users_in_items"] + row["items_in_users"] > straight + _SWAP_MARGIN:
-        raise InvalidSpec(
-            f"events.user and events.item look swapped: the values of {spec.events.user!r} are keys of items",
-            remedy=f"try user = {spec.events.item!r} and item = {spec.events.user!r}",
-        )
+        user, item = quoted(spec.events.user), quoted(spec.events.item)
+        raise InvalidSpec(phrase("spec.swapped", user=user), remedy=phrase("do.swap", user=item, item=user))
 
 
 def _unlisted(connection: Connection, of: Materials, name: str) -> list[str]:

@@ -18,6 +18,7 @@ from data import reads
 from data.cleaning import reasons_of
 from data.errors import Conflict, InvalidSpec
 from data.making import Materials, Onto
+from data.phrases import file_called, phrase
 from data.quality import quality_of
 from data.quarantine import SCHEMA
 from data.reading.places import digests_of, sources_of
@@ -39,10 +40,7 @@ def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None,
     """
     verify_build(path)
     if spec.events.database is not None:
-        raise InvalidSpec(
-            "events.database: what of it is new cannot be told, so that no build can go on from another",
-            remedy="ingest it whole, or export each day's events to a file",
-        )
+        raise InvalidSpec(phrase("onward.database"), remedy=phrase("do.ingest_whole"))
     sources = sources_of(spec.events, base)
     digests = digests_of(sources)
     with Warehouse.open(path) as warehouse:
@@ -52,11 +50,7 @@ def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None,
     fresh, replaced = _unread(sources, digests, files)
     refused = pq.read_table(quarantine).cast(SCHEMA)
     if replaced and (n := _came_again_elsewhere(refused, replaced)):
-        raise Conflict(
-            f"{replaced[0]} has changed, and {n:,} rows of other files were refused because they came again: whether"
-            " they still do cannot be told",
-            remedy="ingest everything anew",
-        )
+        raise Conflict(phrase("onward.came_again", file=file_called(replaced[0]), n=n), remedy=phrase("do.ingest_anew"))
     places = max((one["place"] + one["staged"] for one in files), default=0)
     onto = Onto(path, refused, places, tuple(replaced), quality_of(path).get("ts_unit"))
     return Materials(spec, base, fresh, digests, feedback, onto)
@@ -82,13 +76,15 @@ def _unread(
 def _refuse_other(spec: DatasetSpec, before: DatasetSpec) -> None:
     """Raise InvalidSpec where a row would be read otherwise than the build read it."""
     if spec.name != before.name:
-        raise InvalidSpec(f"the build is of {before.name}, the spec of {spec.name}", remedy="name the data set's spec")
+        raise InvalidSpec(
+            phrase("onward.other_dataset", before=before.name, now=spec.name), remedy=phrase("do.name_spec")
+        )
     now, then = _reading(spec), _reading(before)
     for name in now:
         if now[name] != then[name]:
             raise InvalidSpec(
-                f"[{name.partition('.')[0]}] {name} is not what the build was made with",
-                remedy="ingest everything anew",
+                phrase("onward.other_setting", section=name.partition(".")[0], name=name),
+                remedy=phrase("do.ingest_anew"),
             )
 
 
@@ -96,10 +92,7 @@ def _refuse_rules(*specs: DatasetSpec) -> None:
     """Raise InvalidSpec where a cleaning rule is on, or was: who has too many events, or too few, is told by all of
     them, also by those that the older build does without."""
     if any(reasons_of(spec) for spec in specs):
-        raise InvalidSpec(
-            "[clean] what its rules remove depends on the rows of all files, also of those that are not read again",
-            remedy="ingest everything anew",
-        )
+        raise InvalidSpec(phrase("onward.rules"), remedy=phrase("do.ingest_anew"))
 
 
 def _reading(spec: DatasetSpec) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from data.errors import DamagedArtefact, DiskFull, StoreError
+from data.phrases import file_called, phrase
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
@@ -41,8 +42,7 @@ def full_disk_reported(where: Path) -> Iterator[None]:
         out_of_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if out_of_space or any(words in str(error) for words in _FULL):
             raise DiskFull(
-                f"no space left on the disk of {where}; nothing was published",
-                remedy="free some space (`lodestar prune` removes what is old), then try again",
+                phrase("store.disk_full", folder=file_called(str(where))), remedy=phrase("do.free_space")
             ) from error
         raise
 
@@ -59,7 +59,8 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
             folder, lock = _locked_folder(parent, name)
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
             raise StoreError(
-                f"{parent} cannot be written: {error.strerror}", remedy="choose another folder, or mend its permissions"
+                phrase("store.cannot_write", folder=file_called(str(parent)), error=str(error.strerror)),
+                remedy=phrase("do.other_folder"),
             ) from error
         try:
             yield folder

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from data.catalogue import Listing
 from data.cleaning import REASONS, reasons_of
 from data.errors import TooManyRefused, UnreadableFile
+from data.phrases import clauses, file_called, listed, phrase
 from data.reading.staging import Staged, StagedFile
 from data.reading.textfile import RAW_CHARACTERS, Marks, marks_of, shown
 from data.spec import DatasetSpec, EventsSection
@@ -156,26 +157,32 @@ def refuse_too_many(refused: pa.Table, *, read: int, section: str, most: float |
     if told.num_rows <= most * read + 1e-9:
         return
     first = {row["reason"]: row for row in reversed(told.select(["reason", "source", "line"]).to_pylist())}
-    cases = "; ".join(
-        f"{count:,} {reason} (first: line {first[reason]['line']} of {first[reason]['source']})"
-        for reason, count in counted(told).items()
+    cases = clauses(
+        phrase(
+            "rows.case",
+            n=n,
+            reason=phrase(f"reason.{reason}"),
+            line=first[reason]["line"],
+            file=file_called(first[reason]["source"]),
+        )
+        for reason, n in counted(told).items()
     )
     raise TooManyRefused(
-        f"{told.num_rows:,} of {read:,} rows cannot be used, more than {100 * most:.3g}%: {cases}",
-        remedy=f"mend them, or allow more: most_refused under [{section}]",
+        phrase("rows.too_many_refused", n=told.num_rows, read=read, most=100 * most, cases=cases),
+        remedy=phrase("do.mend_or_allow", section=section),
     )
 
 
 def _nothing_usable(refused: pa.Table, read: int) -> UnreadableFile:
-    counts = ", ".join(f"{count} {reason}" for reason, count in counted(refused).items())
+    counts = listed(
+        phrase("rows.counted", n=n, reason=phrase(f"reason.{reason}")) for reason, n in counted(refused).items()
+    )
     if pc.any(pc.is_in(refused["reason"], pa.array(REASONS))).as_py():
-        return UnreadableFile(
-            f"the rules under [clean] leave none of {read} rows ({counts})", remedy="loosen them, or take some out"
-        )
+        return UnreadableFile(phrase("rows.none_left", read=read, counts=counts), remedy=phrase("do.loosen"))
     first = refused.slice(0, 1).to_pylist()[0]
     return UnreadableFile(
-        f"none of {read} rows can be used ({counts}); see line {first['line']} of {first['source']}",
-        remedy="check that the spec names the right columns",
+        phrase("rows.none_usable", read=read, counts=counts, line=first["line"], file=file_called(first["source"])),
+        remedy=phrase("do.check_columns"),
     )
 
 

@@ -24,9 +24,11 @@ from data.cleaning import Tally, reasons_of, tally
 from data.errors import InputError, InvalidSpec, TooManyRefused, UnreadableFile
 from data.ingest import explained
 from data.making import Materials, Progress, make
+from data.phrases import phrase
 from data.publish import full_disk_reported, temporary_folder
 from data.quarantine import SCHEMA, Refusals, counted, event_refusals
 from data.reading.decoding import decode_head, is_parquet
+from data.reading.faults import no_parquet
 from data.reading.jsonlines import is_json_lines
 from data.reading.places import sources_of
 from data.reading.staging import Source
@@ -108,9 +110,7 @@ def preview(
     """What the cleaning rules of a spec, whose paths are relative to `base`, would remove from all of its events and of
     `feedback`; nothing is built. Raises what `ingest` does of the event files, and InvalidSpec without a rule."""
     if not reasons_of(spec):
-        raise InvalidSpec(
-            "the spec has no cleaning rule", remedy="write some under [clean], such as least_events_per_user = 5"
-        )
+        raise InvalidSpec(phrase("spec.no_rule"), remedy=phrase("do.write_rules"))
     tell = progress or _silent
     with full_disk_reported(home), temporary_folder(home / "warehouse", "preview") as folder:
         (folder / "scratch").mkdir()
@@ -283,9 +283,7 @@ def _copy_parquet(source: Source, into: Path, *, rows: int) -> bool:
             into.unlink()
         if "No space left" in str(error):
             raise
-        raise UnreadableFile(
-            f"{source.name} is not a readable Parquet file", remedy="export it again as Parquet, CSV or TSV"
-        ) from error
+        raise no_parquet(source.name) from error
 
 
 def _silent(_: float, __: str) -> None:

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import IO
 
 from data.errors import DamagedArtefact, InputError, InvalidSpec, UnknownUpload, UnreadableFile
+from data.phrases import file_called, listed, phrase, quoted
 from data.publish import MANIFEST, full_disk_reported, staged, write_whole
 from data.reading.decoding import compression_of, is_binary, is_parquet, unpacked_bytes
+from data.reading.faults import empty_file
 from data.reading.textfile import refuse_foreign
 from data.spec import DatasetSpec
 
@@ -73,9 +75,7 @@ def receive(home: Path, incoming: Sequence[tuple[str, IO[bytes]]], *, limits: Li
     """Keep files that come as (the caller's name, stream). Raises InputError (too many, too large, no kind of file that
     is taken), UnreadableFile (none of rows, damaged, not what its name says), DiskFull; nothing of them stays then."""
     if not 0 < len(incoming) <= MOST_FILES:
-        raise InputError(
-            f"{len(incoming)} files at once", remedy=f"bring between one and {MOST_FILES}: events, items, users"
-        )
+        raise InputError(phrase("file.too_many", n=len(incoming)), remedy=phrase("do.bring_few", most=MOST_FILES))
     names = _names([name for name, _ in incoming])
     upload_id = f"u-{secrets.token_hex(4)}"
     extra = {"by": by, "at": now.isoformat(), "order": names}
@@ -186,9 +186,13 @@ def _names(told: Sequence[str]) -> list[str]:
         stem, endings = _parted(safe_name(text))
         if not endings:
             raise InputError(
-                f"{text[:80]!r} is none of {', '.join(TEXTS)}, plain or with {', '.join(PACKED)}",
-                remedy="export it as CSV, TSV or JSON lines; Parquet and databases are read by a spec in the folder of"
-                " specs",
+                phrase(
+                    "file.other_kind",
+                    file=quoted(text),
+                    kinds=listed(TEXTS, most=len(TEXTS)),
+                    packed=listed(PACKED, most=len(PACKED)),
+                ),
+                remedy=phrase("do.text_or_spec"),
             )
         taken, number, name = {one.casefold() for one in names}, 1, f"{stem}{endings}"
         while name.casefold() in taken:
@@ -214,11 +218,7 @@ def _written(path: Path, stream: IO[bytes], *, most: int, limits: Limits) -> int
         while chunk := stream.read(_CHUNK_BYTES):
             size += len(chunk)
             if size > most:
-                raise InputError(
-                    f"the files have more than {limits.most_bytes / 1e6:,.0f} MB",
-                    remedy="pack them with gzip or zstd, raise LODESTAR_UPLOAD_MB, or name them in a spec in the folder"
-                    " of specs",
-                )
+                raise InputError(phrase("file.too_large", mb=limits.most_bytes / 1e6), remedy=phrase("do.pack"))
             out.write(chunk)
     return size
 
@@ -226,11 +226,10 @@ def _written(path: Path, stream: IO[bytes], *, most: int, limits: Limits) -> int
 def _looked_at(path: Path, *, most: int) -> int:
     """Bytes of a file once unpacked. Raises UnreadableFile for what is no text of rows, or unpacks to more."""
     if path.stat().st_size == 0:
-        raise UnreadableFile(f"{path.name} is empty", remedy="export it again; a header and rows are needed")
+        raise empty_file(path.name)
     if is_parquet(path):
         raise UnreadableFile(
-            f"{path.name} is Parquet, whatever its name says, and uploads are text",
-            remedy="bring CSV, TSV or JSON lines, or name it in a spec in the folder of specs",
+            phrase("file.upload_parquet", file=file_called(path.name)), remedy=phrase("do.text_or_spec")
         )
     with closing(path.open("rb")) as stream:
         head = stream.read(_HEAD_BYTES)
@@ -240,15 +239,13 @@ def _looked_at(path: Path, *, most: int) -> int:
     size, begins = unpacked_bytes(path, compression, most=most)
     refuse_foreign(begins, name=path.name)
     if is_binary(begins):
-        raise UnreadableFile(f"{path.name} holds bytes that are no text", remedy="bring CSV, TSV or JSON lines")
+        raise UnreadableFile(phrase("file.no_text", file=file_called(path.name)), remedy=phrase("do.bring_text"))
     return size
 
 
 def _damaged(upload_id: str) -> DamagedArtefact:
-    return DamagedArtefact(f"upload {upload_id} cannot be read", remedy="drop it, and upload the files again")
+    return DamagedArtefact(phrase("file.upload_damaged", upload=upload_id), remedy=phrase("do.drop_upload"))
 
 
 def _unknown(upload_id: str) -> UnknownUpload:
-    return UnknownUpload(
-        f"there is no upload {upload_id[:40]!r}", remedy="it was committed, dropped or too old: upload the files again"
-    )
+    return UnknownUpload(phrase("file.no_upload", upload=quoted(upload_id)), remedy=phrase("do.upload_again"))

@@ -145,7 +145,7 @@ class Supervisor:
                 )
         except OSError as error:  # no space, no memory, no such program
             cause = JobFailed(f"no worker could be started: {error}", remedy="run `lodestar doctor`")
-            worker_gone(self._ledger, job, now=self._clock(), died=True, crash=cause.as_json()["error"])
+            worker_gone(self._ledger, job, now=self._clock(), died=True, crash=cause.as_row())
             return
         self._watched[job.job_id] = _Watched(job, child)
         started = started_at(child.pid)
@@ -174,7 +174,7 @@ class Supervisor:
             f"the worker ended with status {exit_status}: {said}",
             remedy=f"read `lodestar jobs logs {job.job_id}`",
         )
-        return error.as_json()["error"]
+        return error.as_row()
 
     def _attend(self, watched: _Watched) -> None:
         """Renews the lease, and does what was asked of the job."""

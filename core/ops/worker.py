@@ -173,14 +173,14 @@ def work(ledger: Ledger, home: Path, job_id: str, bodies: Mapping[str, Body], *,
         state = "cancelled" if asked.cancel_requested else "paused" if asked.pause_requested else "interrupted"
         return STOPPED if _ended(ledger, job, state=state, now=clock()) else NOT_MINE
     except LodestarError as error:
-        _ended(ledger, job, state="failed", now=clock(), error=error.as_json()["error"])
+        _ended(ledger, job, state="failed", now=clock(), error=error.as_row())
         raise
     except Exception as error:
         crash = JobFailed(
             f"{type(error).__name__}: {error}",
             remedy=f"read the traceback with `lodestar jobs logs {job_id}`",
         )
-        _ended(ledger, job, state="failed", now=clock(), error=crash.as_json()["error"])
+        _ended(ledger, job, state="failed", now=clock(), error=crash.as_row())
         raise
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import tomli_w
 
-from data.guessing.phrases import Phrase, clauses
+from data.phrases import Phrase, clauses
 
 _WIDTH = 116
 _SECTIONS = ("", "dataset", "events", "items", "users", "positive")

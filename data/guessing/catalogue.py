@@ -13,8 +13,8 @@ import numpy as np
 from data.guessing.annotated import Decision
 from data.guessing.lexicon import SENSITIVE, is_called, strength
 from data.guessing.log import Log, Match, Told, of_files
-from data.guessing.phrases import Phrase, listed, phrase, quoted
 from data.guessing.profile import Column, File, about, column_of, described, separated
+from data.phrases import Phrase, listed, phrase, quoted
 
 _SEPARATORS = ("|", ";", ",", "/", "、", "，", ">")
 _MOST_ATTRIBUTES = 12

@@ -12,8 +12,8 @@ import numpy as np
 
 from data.guessing.lexicon import SENSITIVE, is_called, kind_of_name, kind_strength, stem_of, strength, words_of
 from data.guessing.log import Log, Told, could_be_key, fitness, of_files
-from data.guessing.phrases import Phrase, Said, clauses, listed, phrase, quoted
 from data.guessing.profile import Column, File, Ints, about, determines, pairs
+from data.phrases import Phrase, Said, clauses, listed, phrase, quoted
 
 _REPEATS, _BASKETS = 0.1, 0.3
 _MOST_CONTEXT = 8

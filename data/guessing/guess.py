@@ -27,9 +27,9 @@ from data.guessing.events import (
 )
 from data.guessing.lexicon import is_called
 from data.guessing.log import Log, Match, Told, find_log, leaning
-from data.guessing.phrases import Phrase, clauses, file_called, listed, phrase, quoted
 from data.guessing.profile import File, file_of, joined
 from data.guessing.samples import rows_of
+from data.phrases import Phrase, clauses, file_called, listed, phrase, quoted
 from data.spec import DatasetSpec, parse_spec
 
 _FEW_ROWS = 20

@@ -14,8 +14,8 @@ import numpy as np
 from data.errors import CannotGuess
 from data.guessing.annotated import Decision
 from data.guessing.lexicon import SENSITIVE, is_called, stem_of, strength
-from data.guessing.phrases import Phrase, clauses, listed, on_a_line, phrase, quoted
 from data.guessing.profile import Column, File, described, determines, likely_key, shared
+from data.phrases import Phrase, clauses, listed, on_a_line, phrase, quoted
 
 _LEAST = -0.75  # the score below which two columns are no users and items
 _MOST_CANDIDATES = 10

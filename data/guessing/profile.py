@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.guessing.phrases import Phrase, file_called, listed, phrase, quoted
 from data.guessing.times import MOST_LOOKED_AT, NEARLY_ALL, Floats, TimeForm, time_form
+from data.phrases import Phrase, file_called, listed, phrase, quoted
 
 Ints = npt.NDArray[np.int64]
 

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.errors import UnreadableFile
+from data.phrases import file_called, phrase
 from data.reading.decoding import compression_of, decode, decode_head, is_parquet
+from data.reading.faults import no_parquet
 from data.reading.jsonlines import is_json_lines, members
 from data.reading.textfile import MAX_LINE_BYTES, Reject, exact_rows, first_bytes, header_of
 
@@ -73,9 +75,14 @@ def _of_text(path: Path, text: Path, head: bytes, said: str | None) -> pa.Table:
     rows, total = _sampled(text, cells, most)
     if rejects and not rows:
         raise UnreadableFile(
-            f"no line of {path.name} has its header's {len(header)} columns ({rejects[0].reason} in line"
-            f" {rejects[0].line})",
-            remedy="export it again as UTF-8 CSV or TSV with one line of column names",
+            phrase(
+                "file.no_line_fits",
+                file=file_called(path.name),
+                n=len(header),
+                reason=phrase(f"reason.{rejects[0].reason}"),
+                line=rejects[0].line,
+            ),
+            remedy=phrase("do.export_table"),
         )
     columns = list(zip(*rows, strict=True)) or [()] * len(header)
     return _told([pa.array(column, pa.string()) for column in columns], header, total)
@@ -84,7 +91,7 @@ def _of_text(path: Path, text: Path, head: bytes, said: str | None) -> pa.Table:
 def _of_json_lines(path: Path, text: Path) -> pa.Table:
     pointers = members(text)
     if not pointers:
-        raise UnreadableFile(f"no line of {path.name} is a JSON object", remedy="write an object a line")
+        raise UnreadableFile(phrase("file.no_object", file=file_called(path.name)), remedy=phrase("do.object_a_line"))
     most = min(SAMPLE_ROWS, _MOST_CELLS // len(pointers))
     rows, total = _sampled(text, _objects, most)
     steps = [pointer.split("/")[1:] for pointer in pointers.values()]
@@ -145,9 +152,7 @@ def _of_parquet(path: Path) -> pa.Table:
                 last = file.iter_batches(batch_size=LATER_ROWS, row_groups=[file.num_row_groups - 1])
                 parts += islice(last, 1 if total > most + LATER_ROWS else 0)
     except (pa.ArrowException, OSError) as error:
-        raise UnreadableFile(
-            f"{path.name} is not a readable Parquet file", remedy="export it again as Parquet, CSV or TSV"
-        ) from error
+        raise no_parquet(path.name) from error
     schema = file.schema_arrow
     arrays = [pa.chunked_array([_as_text(part.column(at)) for part in parts], pa.string()) for at in range(len(names))]
     return _told(arrays, schema.names, total)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.guessing.phrases import Phrase, phrase
+from data.phrases import Phrase, phrase
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from adbc_driver_manager import Error as DriverError
 
 from data.errors import InvalidSpec, UnreadableFile
+from data.phrases import file_called, phrase, quoted
 from data.reading.staging import Source, StagedFile, Target, text_of
 from data.reading.textfile import check_columns
 from data.warehouse import DatabaseError
@@ -67,7 +68,8 @@ def stage_query(target: Target, source: Source, start: int) -> StagedFile:
         if "No space left" in str(error):
             raise
         raise UnreadableFile(
-            f"{source.name}: {str(error).strip().splitlines()[0]}", remedy="try the query in the database's own client"
+            phrase("file.query_failed", name=file_called(source.name), error=str(error).strip().splitlines()[0]),
+            remedy=phrase("do.try_query"),
         ) from error
     file.lines = np.arange(1, file.count + 1, dtype=np.int64)
     return file
@@ -77,7 +79,7 @@ def _as_text(cursor: Any, query: str) -> str:
     """The query with every column as text: SQLite's hold values of any kind, and would be read as the first rows'."""
     inner = query.strip().rstrip(";").rstrip()
     if not inner.lower().startswith(("select", "with", "values")) or ";" in inner:
-        raise InvalidSpec("query: it is no single SELECT", remedy="write one SELECT, without a semicolon inside")
+        raise InvalidSpec(phrase("spec.no_select"), remedy=phrase("do.one_select"))
     cursor.execute(f"SELECT * FROM ({inner}\n) LIMIT 0")  # noqa: S608 - the caller's own query, on a read-only file
     names = cursor.fetch_record_batch().schema.names
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
@@ -91,8 +93,8 @@ def _refuse_foreign(name: str, schema: pa.Schema, target: Target) -> None:
         opaque = isinstance(field.type, pa.OpaqueType) and not pa.types.is_string(field.type.storage_type)
         if opaque or pa.types.is_fixed_size_binary(field.type):
             raise UnreadableFile(
-                f"{name}: column {field.name!r} is of a kind that only the database can write as text",
-                remedy=f"write it so in the query: {field.name}::text AS {field.name}",
+                phrase("file.column_no_text", name=file_called(name), column=quoted(field.name)),
+                remedy=phrase("do.write_in_query", column=field.name),
             )
 
 
@@ -119,5 +121,5 @@ def _connected(source: Source) -> Any:
         return connection
     path = source.path
     if not path.is_file():  # SQLite would make an empty one
-        raise UnreadableFile(f"there is no database at {path}", remedy="check the spec's path")
+        raise UnreadableFile(phrase("file.no_database", path=file_called(str(path))), remedy=phrase("do.check_path"))
     return sqlite.connect(f"{path.absolute().as_uri()}?mode=ro")

@@ -20,6 +20,8 @@ import pyarrow as pa
 from charset_normalizer import from_bytes
 
 from data.errors import UnreadableFile
+from data.phrases import file_called, phrase
+from data.reading.faults import unreachable
 from data.reading.textfile import refuse_foreign
 
 SAMPLE_BYTES = 1 << 20  # that an encoding is guessed from
@@ -116,8 +118,8 @@ def unpacked_bytes(path: Path, compression: str | None, *, most: int) -> tuple[i
             size, begins = size + len(chunk), begins or chunk[:SAMPLE_BYTES]
             if size > most:
                 raise UnreadableFile(
-                    f"{path.name} has more than the {most / 1e6:,.0f} MB that are left for it when it is decompressed",
-                    remedy="bring fewer rows at once, or raise LODESTAR_UNPACKED_MB if you trust it",
+                    phrase("file.unpacks_beyond", file=file_called(path.name), mb=most / 1e6),
+                    remedy=phrase("do.fewer_rows"),
                 )
 
 
@@ -165,11 +167,7 @@ def guessed_encoding(path: Path, head: bytes) -> tuple[str, str]:
     sound = [line for line in lines if _reads(line, "gb18030")]
     if len(sound) > 1 and 2 * len(sound) >= len(lines) and _likely(sound) in _CHINESE:
         return "gb18030", f"{len(sound)} lines beyond ASCII are not UTF-8 and read as Chinese"
-    raise UnreadableFile(
-        f"{path.name} is not UTF-8 text, and which encoding it is in cannot be told safely",
-        remedy='say it beside the file\'s name in the spec, such as encoding = "cp1252" (Western Europe), "cp1251"'
-        ' (Cyrillic), "shift_jis" or "big5", or save the file as UTF-8',
-    )
+    raise UnreadableFile(phrase("file.encoding_unknown", file=file_called(path.name)), remedy=phrase("do.say_encoding"))
 
 
 def _likely(lines: list[bytes]) -> str | None:
@@ -213,8 +211,8 @@ def _texts(path: Path, compression: str | None, encoding: str) -> Iterator[bytes
             seen += len(chunk)
             if seen > most:
                 raise UnreadableFile(
-                    f"{path.name} is over {MOST_TIMES} times as large when it is decompressed",
-                    remedy="decompress it yourself, if you trust it",
+                    phrase("file.unpacks_times", file=file_called(path.name), times=MOST_TIMES),
+                    remedy=phrase("do.decompress"),
                 )
             if decoder is None:
                 yield chunk
@@ -231,9 +229,7 @@ def _opened(path: Path, compression: str | None) -> "closing[IO[bytes]]":
             return closing(path.open("rb"))
         return closing(next(opener for name, opener in _OPENERS.values() if name == compression)(path))
     except OSError as error:
-        raise UnreadableFile(
-            f"{path} cannot be read: {error.strerror or error}", remedy="check the spec's path, and its permissions"
-        ) from error
+        raise unreachable(path, error) from error
 
 
 @contextmanager
@@ -242,4 +238,6 @@ def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
-        raise UnreadableFile(f"{path.name} is damaged or cut off: {error}", remedy="copy or export it again") from error
+        raise UnreadableFile(
+            phrase("file.damaged", file=file_called(path.name), error=str(error)), remedy=phrase("do.copy_again")
+        ) from error

@@ -7,8 +7,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from data.errors import InvalidSpec, UnreadableFile
+from data.phrases import file_called, phrase
 from data.publish import sha256_of
 from data.reading.databases import check_address
+from data.reading.faults import unreachable
 from data.reading.staging import Source
 from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
 
@@ -30,11 +32,11 @@ def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path)
         for path in paths:
             path.name.encode()
     except (ValueError, OSError) as error:  # a NUL, a pattern that is none, a name too long, or in no encoding
-        raise UnreadableFile(f"files: {error}", remedy="check the paths in the spec") from error
+        raise UnreadableFile(phrase("file.no_path", error=str(error)), remedy=phrase("do.check_paths")) from error
     if again:
-        raise InvalidSpec(f"files names {again[0].name} more than once", remedy="name every file once")
+        raise InvalidSpec(phrase("file.named_twice", file=file_called(again[0].name)), remedy=phrase("do.name_once"))
     if odd:
-        raise UnreadableFile(f"{odd[0]} is no file", remedy="check the spec's path")
+        raise UnreadableFile(phrase("file.no_file", file=file_called(str(odd[0]))), remedy=phrase("do.check_path"))
     twice = Counter(path.name for path in paths if _inside(path, base) is None)
     return [
         Source(
@@ -68,10 +70,7 @@ def _told_of(source: Source) -> dict[str, Any]:
     try:
         return {"name": source.name, "bytes": source.path.stat().st_size, "sha256": sha256_of(source.path)}
     except OSError as error:
-        raise UnreadableFile(
-            f"{source.path} cannot be read: {error.strerror or error}",
-            remedy="check the spec's path, and its permissions",
-        ) from error
+        raise unreachable(source.path, error) from error
 
 
 def _query(address: str, query: str | None, base: Path) -> Source:
@@ -94,7 +93,10 @@ def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
             matches = [match for match in sorted(root.glob(pattern.removeprefix(place.anchor))) if not match.is_dir()]
             found += matches
             if not matches:
-                raise UnreadableFile(f"no file matches {pattern} in {base}", remedy="check the path in the spec")
+                raise UnreadableFile(
+                    phrase("file.none_matches", pattern=file_called(pattern), folder=file_called(str(base))),
+                    remedy=phrase("do.check_path"),
+                )
         else:
             found.append(place)
     return found
@@ -105,16 +107,18 @@ def _below(folder: Path) -> list[Path]:
     every = [path for path in sorted(folder.rglob("*")) if not _aside(path.relative_to(folder))]
     for path in every:
         if path.is_symlink() and not path.is_file():
-            raise UnreadableFile(f"{path} is a link to a folder, or to nothing", remedy="name what it leads to")
+            raise UnreadableFile(phrase("file.link", file=file_called(str(path))), remedy=phrase("do.name_target"))
     inside = [path for path in every if path.is_file()]
     if not inside:
-        raise UnreadableFile(f"the folder {folder} holds no files", remedy="check the path in the spec")
+        raise UnreadableFile(
+            phrase("file.folder_empty", folder=file_called(str(folder))), remedy=phrase("do.check_path")
+        )
     for path in inside:
         kinds = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED]
         if not kinds or kinds[-1] not in _KINDS:
             raise UnreadableFile(
-                f"the folder {folder} holds {path.name}, which is no kind of file that is read",
-                remedy='name the files by a pattern, such as files = "events/*.csv"',
+                phrase("file.folder_holds", folder=file_called(str(folder)), file=file_called(path.name)),
+                remedy=phrase("do.use_pattern"),
             )
     return inside
 

@@ -17,8 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import UnreadableFile
+from data.phrases import file_called, phrase, quoted
 from data.reading.databases import stage_query
 from data.reading.decoding import decode, is_parquet
+from data.reading.faults import no_parquet
 from data.reading.jsonlines import is_json_lines, stage_json_lines
 from data.reading.staging import Source, Staged, StagedFile, Target, text_of
 from data.reading.textfile import Reject, Shape, check_columns, exact_rows, first_bytes, header_of, shape_of, shown
@@ -169,14 +171,16 @@ def _stage_exact(target: Target, file: StagedFile, path: Path, header: Sequence[
 def _stage_parquet(target: Target, source: Source, start: int) -> StagedFile:
     file, path = StagedFile(source.name, start), source.path
     if _GLOB.search(str(path)):
-        raise UnreadableFile(f"the path of {source.name} holds one of * ? [", remedy="rename the file or folder")
+        raise UnreadableFile(
+            phrase("file.pattern_in_path", file=file_called(source.name)), remedy=phrase("do.rename_path")
+        )
     try:
         own = pq.read_schema(path)
         told = dict(source.partitions)
         if both := sorted(set(own.names) & set(told)):
             raise UnreadableFile(
-                f"{source.name} has a column {both[0]!r}, and so has its folder's name",
-                remedy="rename the folder, or leave the column out of the file",
+                phrase("file.column_of_folder", file=file_called(source.name), name=quoted(both[0])),
+                remedy=phrase("do.rename_folder"),
             )
         header = [*own.names, *told]
         check_columns(source.name, header, target.wanted)
@@ -192,7 +196,5 @@ def _stage_parquet(target: Target, source: Source, start: int) -> StagedFile:
     except (DatabaseError, pa.ArrowException, OSError) as error:
         if "No space left" in str(error):
             raise
-        raise UnreadableFile(
-            f"{source.name} is not a readable Parquet file", remedy="export it again as Parquet, CSV or TSV"
-        ) from error
+        raise no_parquet(source.name) from error
     return file

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import MissingColumn, UnreadableFile
+from data.phrases import file_called, listed, phrase, quoted
+from data.reading.faults import empty_file, unreachable
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
@@ -21,20 +23,20 @@ MAX_LINE_BYTES = 2_000_000
 MAX_LINES_IN_QUOTES = 50  # a quoted value may hold line ends, but an unclosed quote must not eat the file
 RAW_CHARACTERS = 2_000  # of a refused record, kept for a person to see
 _CHUNK_BYTES = 1 << 18  # so much stays in the processor's cache
-_FOREIGN = {  # first bytes -> what the file is
-    b"PK\x03\x04": "a zip archive or spreadsheet",
-    b"\x1f\x8b": "compressed with gzip",
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ": "compressed with xz",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd",
-    b"%PDF": "a PDF",
-    b"SQLite format 3": "an SQLite database, which is read by a query",
-    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a rar archive",
-    b"ARROW1": "an Arrow file",
-    b"Obj\x01": "an Avro file",
-    b"ORC": "an ORC file",
+_FOREIGN = {  # first bytes -> what the file is, as phrases call it
+    b"PK\x03\x04": "zip",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"%PDF": "pdf",
+    b"SQLite format 3": "sqlite",
+    b"\xd0\xcf\x11\xe0": "old_spreadsheet",
+    b"7z\xbc\xaf": "sevenz",
+    b"Rar!": "rar",
+    b"ARROW1": "arrow",
+    b"Obj\x01": "avro",
+    b"ORC": "orc",
 }
 _TAR = (257, b"ustar")  # where its mark stands
 
@@ -55,12 +57,9 @@ def first_bytes(path: Path, *, name: str) -> bytes:
         with path.open("rb") as stream:
             head = stream.read(1 << 20)
     except OSError as error:
-        raise UnreadableFile(
-            f"{path} cannot be read: {error.strerror or error}",
-            remedy="check the spec's path, and its permissions",
-        ) from error
+        raise unreachable(path, error) from error
     if not head.strip():
-        raise UnreadableFile(f"{name} is empty", remedy="export it again; a header and rows are needed")
+        raise empty_file(name)
     refuse_foreign(head, name=name)
     return head
 
@@ -68,13 +67,14 @@ def first_bytes(path: Path, *, name: str) -> bytes:
 def refuse_foreign(head: bytes, *, name: str) -> None:
     """Raise UnreadableFile for the first bytes of what is no text of rows, though perhaps a kind that holds some."""
     found = [what for magic, what in _FOREIGN.items() if head.startswith(magic)]
-    found += ["a tar archive"] if head.startswith(_TAR[1], _TAR[0]) else []
+    found += ["tar"] if head.startswith(_TAR[1], _TAR[0]) else []
     if found:
-        raise UnreadableFile(f"{name} is {found[0]}", remedy="bring CSV, TSV or JSON lines, or Parquet")
-    if head.lstrip().startswith((b"[{", b"[\n", b"[\r")):
         raise UnreadableFile(
-            f"{name} is one JSON array", remedy="write an object a line: jq -c '.[]' FILE > FILE.jsonl"
+            phrase("file.foreign", file=file_called(name), what=phrase(f"foreign.{found[0]}")),
+            remedy=phrase("do.bring_rows"),
         )
+    if head.lstrip().startswith((b"[{", b"[\n", b"[\r")):
+        raise UnreadableFile(phrase("file.json_array", file=file_called(name)), remedy=phrase("do.json_lines"))
 
 
 def header_of(name: str, head: bytes, wanted: Sequence[str], *, delimiter: str | None = None) -> tuple[list[str], str]:
@@ -85,13 +85,10 @@ def header_of(name: str, head: bytes, wanted: Sequence[str], *, delimiter: str |
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableFile(
-            f"{name} is not UTF-8 text", remedy="save it as UTF-8 CSV or TSV, or bring Parquet"
+            phrase("file.other_encoding", file=file_called(name)), remedy=phrase("do.save_again")
         ) from error
     if "\0" in text or "\r" in text or not text.strip():
-        raise UnreadableFile(
-            f"{name} does not begin with a line of column names",
-            remedy="save it as UTF-8 CSV or TSV with line feeds, or bring Parquet",
-        )
+        raise UnreadableFile(phrase("file.no_header", file=file_called(name)), remedy=phrase("do.save_line_feeds"))
     tabbed = {".tsv", ".tab"} & {suffix.lower() for suffix in Path(name).suffixes}
     headers = {mark: _split_header(text, mark) for mark in delimiter or ("\t" if tabbed else ",\t;|")}
     delimiter = max(headers, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
@@ -114,16 +111,16 @@ def check_columns(source: str, header: Sequence[str], wanted: Sequence[str]) -> 
     """Raise MissingColumn, or UnreadableFile where a wanted name stands twice."""
     for name in wanted:
         if name not in header:
-            there = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
+            there = listed((quoted(one) for one in header), most=20)
             raise MissingColumn(
-                f"{source} has no column {name!r}; it has: {there}",
-                remedy="name one of its columns instead (the first line of a text file holds the names)",
+                phrase("file.no_column", file=file_called(source), name=quoted(name), there=there),
+                remedy=phrase("do.name_column"),
             )
     doubled = [name for name in wanted if header.count(name) > 1]
     if doubled:
         raise UnreadableFile(
-            f"{source} has two columns named {doubled[0]!r}",
-            remedy="rename one, so that it is clear which is meant",
+            phrase("file.column_twice", file=file_called(source), name=quoted(doubled[0])),
+            remedy=phrase("do.rename_column"),
         )
 
 

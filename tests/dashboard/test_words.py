@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from dashboard.words import Words, catalogue, duration, escape, metric, number, percent, size
 from data.domains import domain_names
-from data.guessing.phrases import table
+from data.phrases import table
 from data.samples import sample_spec
 from data.spec import parse_spec
 

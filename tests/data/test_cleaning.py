@@ -403,7 +403,7 @@ def test_what_rules_remove_does_not_count_as_refused(tmp_path: Path) -> None:
 def test_rules_that_leave_nothing_are_said_to(tmp_path: Path) -> None:
     rows = log(1, n=50)
     with pytest.raises(
-        UnreadableFile, match=r"rules under \[clean\] leave none of 50 rows \(50 clean-k-core\)"
+        UnreadableFile, match=r"rules under \[clean\] leave none of 50 rows \(user or item with too few: 50\)"
     ) as error:
         made(tmp_path, spec("least_events_per_user = 1000"), rows)
     assert "loosen" in error.value.remedy

@@ -32,7 +32,7 @@ def nothing_published(home: Path) -> bool:
         (b"", UnreadableFile, "is empty"),
         (b"\n\n  \n", UnreadableFile, "is empty"),
         (HEADER.encode(), UnreadableFile, "a header and no rows"),
-        (b"user,item,when,value\na,x,1,1\n", MissingColumn, "no column 'ts'; it has: user, item, when, value"),
+        (b"user,item,when,value\na,x,1,1\n", MissingColumn, "no column 'ts'; it has: 'user', 'item', 'when', 'value'"),
         (GOOD.encode() * 3, MissingColumn, "no column 'user'"),
         (b"user,item,ts,value,ts\na,x,1704103200,1,1704103200\n", UnreadableFile, "two columns named 'ts'"),
         (bytes(range(256)) * 50, UnreadableFile, "events.csv"),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from data.errors import InputError, InvalidSpec, LodestarError, MissingColumn, UnreadableFile
 from data.ingest import ingest
+from data.phrases import phrase
 from data.spec import parse_spec
 from tests.data.conftest import NOW
 
@@ -171,6 +172,7 @@ def brought(folder: Path, name: str, content: bytes) -> tuple[int, dict[str, int
     kept = pq.read_table(result.quarantine)
     assert result.read == result.accepted + result.quarantined
     assert kept.num_rows == result.quarantined == sum(result.reasons.values())
+    assert all(phrase(f"reason.{reason}").said("zh") for reason in result.reasons), "each can be said"
     assert all(line >= 1 for line in kept["line"].to_pylist())
     return result.accepted, result.reasons
 

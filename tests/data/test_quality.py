@@ -179,7 +179,7 @@ def moments(result: IngestResult) -> list[str]:
 def test_too_many_refused_rows_publish_nothing(tmp_path: Path) -> None:
     bad = [("", "x", at(n)) for n in range(26)]
     assert made(tmp_path, PEOPLE + bad).quarantined == 26, "of so few rows each is looked at"
-    with pytest.raises(TooManyRefused, match=r"26 of 126 rows .* more than 20%: 26 missing-user \(first: line 102 of"):
+    with pytest.raises(TooManyRefused, match=r"26 of 126 rows .* more than 20%: no user: 26 \(first: line 102 of"):
         made(tmp_path, PEOPLE + bad, "most_refused = 0.2\n")
     assert made(tmp_path, PEOPLE[:71] + bad + bad[:3], "most_refused = 0.29\n").quarantined == 29, "no more than that"
     many = PEOPLE * 10
@@ -194,7 +194,7 @@ def test_too_many_refused_rows_of_a_catalogue_publish_nothing(tmp_path: Path) ->
     (tmp_path / "items.csv").write_text("item,name\n" + "".join(lines))
     section = '[items]\nfiles = "items.csv"\ntitle = "name"\n'
     assert made(tmp_path, PEOPLE, section).catalogue_reasons == {"duplicate-key": 9, "missing-key": 3}
-    with pytest.raises(TooManyRefused, match=r"3 of 19 rows .* 3 missing-key .*most_refused under \[items\]"):
+    with pytest.raises(TooManyRefused, match=r"3 of 19 rows .* no key: 3 .*most_refused under \[items\]"):
         made(tmp_path, PEOPLE, section + "most_refused = 0.1\n")
 
 

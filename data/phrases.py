@@ -1,4 +1,4 @@
-"""What a guess says, by key, so that each reader has it in their own language.
+"""What a guess and errors of input say, by key, so that each reader has it in their own language.
 
 Code that decides holds no sentence: it holds a phrase's key and values. The sentences stand in `words/`, a table for
 each language: specs, errors and the command line take the English one, the console that of its reader. A placeholder is
@@ -74,7 +74,7 @@ def clauses(parts: Iterable[Said]) -> Phrase:
 @cache
 def table(language: str) -> Mapping[str, str]:
     """Every sentence of a language by its dotted key."""
-    text = resources.files("data.guessing").joinpath("words", f"{language}.toml").read_text(encoding="utf-8")
+    text = resources.files("data").joinpath("words", f"{language}.toml").read_text(encoding="utf-8")
     return {f"{family}.{name}": one for family, inside in tomllib.loads(text).items() for name, one in inside.items()}
 
 
