@@ -28,6 +28,7 @@ from core.trust.groups import UNKNOWN, pairs, suppressed_groups
 SMALL: Final = 50  # users, below which a group's own spread is not taken at its word
 LARGE: Final = 150  # users, from which on a permutation test's normal form is the same
 DEALS: Final = 5000  # of a permutation test
+_BLOCK: Final = 500  # deals at once
 METRICS: Final = ("ndcg@10", "hr@10")
 ACTIVITY: Final = "activity"
 
@@ -238,12 +239,17 @@ def _p_value(a: Floats, b: Floats, gap: float, error: float, *, seed: int) -> fl
     if n >= LARGE:
         return float(2 * norm.sf(abs(gap) / error))
     rng = np.random.default_rng(seed)
-    if len(both) > SMALL * n:  # drawing some of so many twice makes no difference
-        total = np.concatenate([both[rng.integers(len(both), size=(500, n))].sum(axis=1) for _ in range(DEALS // 500)])
-    else:
-        total = np.array([rng.choice(both, n, replace=False, shuffle=False).sum() for _ in range(DEALS)])
+    few = len(both) <= SMALL * n  # of more, drawing some twice makes no difference
+    total = np.concatenate([both[_dealt(rng, len(both), n, twice=not few)].sum(axis=1) for _ in range(DEALS // _BLOCK)])
     dealt = np.abs(total / n - (both.sum() - total) / (len(both) - n))
     return float((1 + (dealt >= abs(gap) - 1e-12).sum()) / (1 + DEALS))
+
+
+def _dealt(rng: np.random.Generator, among: int, n: int, *, twice: bool) -> npt.NDArray[np.intp]:
+    """(_BLOCK, n) draws of n out of `among`, none of them twice in a draw unless that is allowed."""
+    if twice:
+        return rng.integers(among, size=(_BLOCK, n))
+    return np.argpartition(rng.random((_BLOCK, among)), n - 1, axis=1)[:, :n]
 
 
 def _adjusted(sums: Floats, counts: Floats, a: int, b: int) -> Floats:

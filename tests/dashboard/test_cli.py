@@ -18,6 +18,7 @@ from dashboard.cli import app
 from dashboard.desk import listed
 from dashboard.terminal import show
 from data.errors import InputError
+from tests.dashboard.commands import Ended, given
 
 SPEC = """
 [dataset]
@@ -42,7 +43,12 @@ def lodestar(*arguments: str, home: Path, **environment: str) -> "subprocess.Com
     )
 
 
-def told(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+def inside(*arguments: str, home: Path, **environment: str) -> Ended:
+    """The same in this process."""
+    return given(*arguments, LODESTAR_HOME=str(home), LODESTAR_OFFLINE="1", **environment)
+
+
+def told(done: "subprocess.CompletedProcess[str] | Ended") -> dict[str, Any]:
     """The one JSON object on stdout, of a command that ended as a stated error or well: never with a traceback."""
     assert "Traceback" not in done.stderr, done.stderr
     lines = done.stdout.splitlines()
@@ -74,32 +80,32 @@ def test_a_day_is_appended_and_every_line_can_be_traced(shop: Path) -> None:
     spec.write_text('[dataset]\nname = "days"\n[events]\nfiles = "days/*.csv"\nuser = "u"\nitem = "i"\nts = "t"\n')
     home = shop.parent / "days-home"
     (shop.parent / "days" / "one.csv").write_text("u,i,t\na,x,1700000000\nb,x,1700000001\n")
-    told(lodestar("ingest", str(spec), "--json", home=home))
+    told(inside("ingest", str(spec), "--json", home=home))
     (shop.parent / "days" / "two.csv").write_text("u,i,t\na,y,1700000002\nb,y,soon\n")
-    two = told(lodestar("ingest", str(spec), "--append", "--json", home=home))
+    two = told(inside("ingest", str(spec), "--append", "--json", home=home))
     assert (two["read"], two["accepted"]) == (4, 3)
-    assert "nothing new" in lodestar("ingest", str(spec), "--append", home=home).stdout
-    (row,) = told(lodestar("trace", "--line", "days/two.csv:2", "--json", home=home))["events"]
+    assert "nothing new" in inside("ingest", str(spec), "--append", home=home).stdout
+    (row,) = told(inside("trace", "--line", "days/two.csv:2", "--json", home=home))["events"]
     assert (row["user"], row["item"], row["build_id"]) == ("a", "y", two["build_id"])
-    assert "line 2 of days/one.csv" in lodestar("trace", "--event", "0", home=home).stdout
-    assert "refused: unreadable-time" in lodestar("trace", "--line", "days/two.csv:3", home=home).stdout
-    assert lodestar("trace", "--line", "days/two.csv:1", home=home).returncode == 1
-    assert lodestar("trace", home=home).returncode == 2
+    assert "line 2 of days/one.csv" in inside("trace", "--event", "0", home=home).stdout
+    assert "refused: unreadable-time" in inside("trace", "--line", "days/two.csv:3", home=home).stdout
+    assert inside("trace", "--line", "days/two.csv:1", home=home).returncode == 1
+    assert inside("trace", home=home).returncode == 2
     spec.write_text(spec.read_text() + "[clean]\nmost_events_per_user = 1\n")
-    told(lodestar("ingest", str(spec), "--json", home=home))
-    assert "taken out by a rule: clean-user-cap" in lodestar("trace", "--line", "days/one.csv:2", home=home).stdout
+    told(inside("ingest", str(spec), "--json", home=home))
+    assert "taken out by a rule: clean-user-cap" in inside("trace", "--line", "days/one.csv:2", home=home).stdout
 
 
 def test_a_dry_run_foretells_and_orders_nothing(shop: Path) -> None:
     home = shop / "home"
-    lodestar("ingest", str(shop / "shop.toml"), home=home)
-    foretold = told(lodestar("train", "--preset", "fast", "--dry-run", "--json", home=home))
+    inside("ingest", str(shop / "shop.toml"), home=home)
+    foretold = told(inside("train", "--preset", "fast", "--dry-run", "--json", home=home))
     assert (foretold["dry_run"], foretold["dataset"], foretold["verdict"]) == (True, "shop", "fits")
     assert foretold["seconds"]["runs"] == 0
     assert 0 < foretold["seconds"]["low"] < foretold["seconds"]["estimate"] < foretold["seconds"]["high"]
     assert all(foretold[name]["gb"] < foretold[name]["free_gb"] for name in ("memory", "disk"))
-    assert "a guess" in lodestar("train", "--dry-run", home=home).stdout
-    assert told(lodestar("jobs", "--json", home=home))["jobs"] == []
+    assert "a guess" in inside("train", "--dry-run", home=home).stdout
+    assert told(inside("jobs", "--json", home=home))["jobs"] == []
 
 
 def test_jobs_change_places_in_line(tmp_path: Path) -> None:
@@ -107,12 +113,12 @@ def test_jobs_change_places_in_line(tmp_path: Path) -> None:
         a, b, c = (submit(ledger, kind="train", payload={}, dataset=None, now=utc_now()) for _ in range(3))
 
     def line(*arguments: str) -> list[str]:
-        return [job["job_id"] for job in told(lodestar("jobs", *arguments, "--json", home=tmp_path))["jobs"]]
+        return [job["job_id"] for job in told(inside("jobs", *arguments, "--json", home=tmp_path))["jobs"]]
 
     assert line("first", c) == [c, a, b]
     assert line("before", b, a) == [c, b, a]
     assert line("last", c) == [b, a, c]
-    places = {job["job_id"]: job["place"] for job in told(lodestar("jobs", "--json", home=tmp_path))["jobs"]}
+    places = {job["job_id"]: job["place"] for job in told(inside("jobs", "--json", home=tmp_path))["jobs"]}
     assert places == {b: 1, a: 2, c: 3}
 
 
@@ -149,7 +155,7 @@ def test_jobs_change_places_in_line(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_stated_error(tmp_path: Path, arguments: tuple[str, ...], kind: str) -> None:
-    done = lodestar(*arguments, "--json", home=tmp_path / "home", LODESTAR_CACHE=str(tmp_path / "cache"))
+    done = inside(*arguments, "--json", home=tmp_path / "home", LODESTAR_CACHE=str(tmp_path / "cache"))
     error = told(done)["error"]
     assert done.returncode == 1
     assert error["type"] == kind, error
@@ -238,29 +244,29 @@ def test_a_promotion_shows_its_evidence_and_keeps_to_it(new_store: Callable[...,
     own = new_store(rival=True)
     with Ledger.open(own.home) as ledger:
         (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
-    looked = told(lodestar("promote", rival, "--dry-run", "--json", home=own.home))
+    looked = told(inside("promote", rival, "--dry-run", "--json", home=own.home))
     assert (looked["action"], looked["version"]) == ("dry-run", 1)
     assert (looked["evidence"]["passes"], looked["evidence"]["failed"]) == (False, ["accuracy"])
-    refused = lodestar("promote", rival, "--reason", "mine", home=own.home)
+    refused = inside("promote", rival, "--reason", "mine", home=own.home)
     assert refused.returncode == 1
     assert re.search(r"accuracy +fail ", refused.stdout) and re.search(r"drift +pass ", refused.stdout)
     assert "--override" in refused.stderr and len(refused.stderr.strip().splitlines()) == 1
-    assert told(lodestar("promote", rival, "--override", "--json", home=own.home))["error"]["type"] == "InputError"
-    made = told(lodestar("promote", rival, "--override", "--reason", "I know them", "--json", home=own.home))
+    assert told(inside("promote", rival, "--override", "--json", home=own.home))["error"]["type"] == "InputError"
+    made = told(inside("promote", rival, "--override", "--reason", "I know them", "--json", home=own.home))
     assert (made["action"], made["version"], made["evidence"]["champion"]) == ("override", 2, own.run_id)
-    assert told(lodestar("rollback", "--json", home=own.home))["run_id"] == own.run_id
+    assert told(inside("rollback", "--json", home=own.home))["run_id"] == own.run_id
 
 
 def test_a_split_begins_and_ends(new_store: Callable[..., Any]) -> None:
     own = new_store(rival=True)
     with Ledger.open(own.home) as ledger:
         (rival,) = [run.run_id for run in runs.runs(ledger, "tiny") if run.run_id != own.run_id]
-    begun = told(lodestar("split", rival, "--share", ".1", "--json", home=own.home))
+    begun = told(inside("split", rival, "--share", ".1", "--json", home=own.home))
     assert (begun["run_id"], begun["share"]) == (rival, 0.1)
-    judged = told(lodestar("split", "--json", home=own.home))
+    judged = told(inside("split", "--json", home=own.home))
     assert [(arm["run_id"], arm["slates"]) for arm in judged["arms"]] == [(own.run_id, 0), (rival, 0)]
-    assert "nothing shown" in lodestar("split", home=own.home).stdout
-    ended = lodestar("split", "--end", home=own.home)
+    assert "nothing shown" in inside("split", home=own.home).stdout
+    ended = inside("split", "--end", home=own.home)
     assert ended.returncode == 0 and "the champion again" in ended.stdout
     for wrong in (("split", rival), ("split", rival, "--end"), ("split", "--end", "--share", ".1")):
-        assert told(lodestar(*wrong, "--json", home=own.home))["error"]["type"] == "InputError"
+        assert told(inside(*wrong, "--json", home=own.home))["error"]["type"] == "InputError"

@@ -3,7 +3,6 @@ code blocks is given, word for word. `lodestar demo` is the bench's and takes mi
 """
 
 import csv
-import io
 import re
 import shlex
 import signal
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,8 +21,8 @@ import numpy as np
 import pytest
 import tomli_w
 
-from dashboard.cli import main
 from dashboard.settings import settings
+from tests.dashboard.commands import given
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -82,17 +80,9 @@ def write_shop(folder: Path) -> None:
 
 def answer(words: list[str]) -> str:
     """What the command prints; it must end well."""
-    said, complained = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patched,
-        redirect_stdout(said),
-        redirect_stderr(complained),
-        pytest.raises(SystemExit) as ended,
-    ):
-        patched.setattr(sys, "argv", ["lodestar", *words])
-        main()
-    assert ended.value.code in (0, None), f"{words}: {said.getvalue()} {complained.getvalue()}"
-    return said.getvalue()
+    done = given(*words)
+    assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
