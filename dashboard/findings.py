@@ -15,6 +15,7 @@ import pandas as pd
 Grain = Literal["day", "week", "month"]
 _DAYS_BY_DAY = 500
 _DAYS_BY_WEEK = 1500
+_STEPS = {"day": pd.DateOffset(days=1), "week": pd.DateOffset(days=7), "month": pd.DateOffset(months=1)}
 DAYS_BY_WEEKLY_COHORT = 240
 LEVEL = 0.05
 LEVELS = ("low", "middle", "high")
@@ -33,6 +34,32 @@ def peak(activity: pd.DataFrame) -> tuple[date | None, int]:
         return None, 0
     row = activity.loc[activity["events"].idxmax()]
     return row["period"], int(row["events"])
+
+
+def slow_grain(first: datetime, last: datetime) -> Literal["week", "month"]:
+    """The period that people's coming and going is told by."""
+    return "week" if (last - first).days <= _DAYS_BY_WEEK else "month"
+
+
+def whole(periods: pd.DataFrame, *, first: date, last: date, grain: Grain) -> pd.DataFrame:
+    """The rows of those periods that the log covers from their first day to their last; first, last: its own days, in
+    the zone of the periods."""
+    begins = pd.to_datetime(periods["period"])
+    ends = begins + _STEPS[grain] - pd.Timedelta(days=1)
+    return periods[(begins >= pd.Timestamp(first)) & (ends <= pd.Timestamp(last))].reset_index(drop=True)
+
+
+def stickiness(days: pd.DataFrame, periods: pd.DataFrame, *, grain: Grain) -> pd.DataFrame:
+    """From (period, users) by day and by longer period, one row a longer period that somebody was there in: period,
+    users, daily (users of an average day, quiet ones too) and share, daily users among the period's (DAU/WAU or
+    DAU/MAU)."""
+    begins = pd.to_datetime(periods["period"])
+    places = np.searchsorted(begins.to_numpy(), pd.to_datetime(days["period"]).to_numpy(), side="right") - 1
+    summed = np.bincount(places, weights=days["users"].to_numpy(dtype=float), minlength=len(periods))
+    lengths = (begins + _STEPS[grain] - begins).dt.days.to_numpy()
+    found = periods[["period", "users"]].assign(daily=summed / lengths)
+    found = found[found["users"] > 0].reset_index(drop=True)
+    return found.assign(share=found["daily"] / found["users"])
 
 
 def head_share(long_tail: pd.DataFrame, *, share: float = 0.2) -> float:

@@ -17,7 +17,7 @@ from core.trust.drift import Drift, drift_since
 from core.trust.unusual import Looked, unusual_days
 from dashboard.exploring import Choices
 from dashboard.querying import Results
-from data import explore, reads, search
+from data import explore, periods, reads, search
 from data.differences import Differences
 from data.differences import differences as compared
 from data.errors import UnreadableFile
@@ -58,13 +58,18 @@ def build_facts(path: Path) -> BuildFacts:
 
 
 @st.cache_data(**_TABLES)
-def activity(path: Path, tz: str, grain: reads.Grain) -> pd.DataFrame:
-    return reads.activity(warehouse(path), tz=tz, grain=grain).to_pandas()
+def activity(path: Path, tz: str, grain: periods.Grain) -> pd.DataFrame:
+    return periods.activity(warehouse(path), tz=tz, grain=grain).to_pandas()
 
 
 @st.cache_data(**_TABLES)
-def session_activity(path: Path, tz: str, grain: reads.Grain) -> pd.DataFrame:
-    return reads.session_activity(warehouse(path), tz=tz, grain=grain).to_pandas()
+def growth(path: Path, tz: str, grain: Literal["week", "month"]) -> pd.DataFrame:
+    return periods.growth(warehouse(path), tz=tz, grain=grain).to_pandas()
+
+
+@st.cache_data(**_TABLES)
+def session_activity(path: Path, tz: str, grain: periods.Grain) -> pd.DataFrame:
+    return periods.session_activity(warehouse(path), tz=tz, grain=grain).to_pandas()
 
 
 @st.cache_data(**_TABLES)
@@ -91,7 +96,7 @@ def long_tail(path: Path) -> pd.DataFrame:
 
 @st.cache_data(**_TABLES)
 def hour_weekday(path: Path, tz: str) -> pd.DataFrame:
-    return reads.hour_weekday(warehouse(path), tz=tz).to_pandas()
+    return periods.hour_weekday(warehouse(path), tz=tz).to_pandas()
 
 
 @st.cache_data(**_TABLES)
@@ -212,8 +217,8 @@ def item_events(path: Path, item: int, limit: int) -> pd.DataFrame:
 
 
 @st.cache_data(**_ANSWERS)
-def item_activity(path: Path, item: int, tz: str, grain: reads.Grain) -> pd.DataFrame:
-    return reads.item_activity(warehouse(path), item, tz=tz, grain=grain).to_pandas()
+def item_activity(path: Path, item: int, tz: str, grain: periods.Grain) -> pd.DataFrame:
+    return periods.item_activity(warehouse(path), item, tz=tz, grain=grain).to_pandas()
 
 
 @st.cache_data(**_TABLES)

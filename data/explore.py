@@ -58,24 +58,17 @@ _SEGMENTED = (
     " WHEN recency = 3 THEN CASE WHEN frequency >= 4 THEN 'loyal' ELSE 'wavering' END"
     " WHEN frequency >= 4 THEN 'at_risk' WHEN frequency >= 2 THEN 'fading' ELSE 'lost' END AS segment FROM people)"
 )
-_OF_KINDS = "(len(CAST($kinds AS VARCHAR[])) = 0 OR list_contains(CAST($kinds AS VARCHAR[]), kind))"
-_BY_KINDS = (
-    f"SELECT user_id FROM user_kinds WHERE {_OF_KINDS}"  # noqa: S608 - own words
-    " GROUP BY user_id HAVING sum(events) >= $least"
-)
-_BY_EVENTS = (
-    f"SELECT user_id FROM events WHERE {_OF_KINDS}"  # noqa: S608 - own words
-    " AND ($since IS NULL OR ts >= CAST($since AS TIMESTAMPTZ))"
-    " AND ($before IS NULL OR ts < CAST($before AS TIMESTAMPTZ))"
-    " AND (len(CAST($named AS VARCHAR[])) = 0 OR item_id IN"
-    " (SELECT item_id FROM items WHERE list_has_any(categories, CAST($named AS VARCHAR[]))))"
-    " GROUP BY user_id HAVING count(*) >= $least"
-)
+_OF_EVENTS = {  # what is said of single events, each as a filter that a scan can use
+    "kinds": "kind IN (SELECT unnest(CAST($kinds AS VARCHAR[])))",
+    "since": "ts >= CAST($since AS TIMESTAMPTZ)",
+    "before": "ts < CAST($before AS TIMESTAMPTZ)",
+    "categories": "item_id IN (SELECT item_id FROM items"
+    " WHERE list_has_any(categories, CAST($categories AS VARCHAR[])))",
+}
 _DRAWN = (
     "drawn AS MATERIALIZED (SELECT user_id FROM members ORDER BY hash(user_id), user_id LIMIT (SELECT CAST("  # noqa: S608
     f"least($most, greatest({MOST_ACTS} * count(*) / greatest(sum(events), 1), 1)) AS BIGINT) FROM members)),"
-    " acts AS MATERIALIZED (SELECT event_id, user_id, item_id, ts, kind FROM events"
-    " WHERE user_id IN (SELECT user_id FROM drawn))"
+    " acts AS MATERIALIZED (SELECT user_id, {columns} FROM events WHERE user_id IN (SELECT user_id FROM drawn))"
 )
 
 
@@ -161,7 +154,11 @@ def funnel(
     named = {f"kind{number}": kind for number, kind in enumerate(kinds, start=1)}
     more = {"seconds": None if within is None else within.total_seconds()} if len(kinds) > 1 else {}
     return warehouse.run(
-        f"WITH {members}, {_DRAWN}, {', '.join(steps)} {told} ORDER BY step", most=most, **named, **more, **params
+        f"WITH {members}, {_drawn('event_id', 'ts', 'kind')}, {', '.join(steps)} {told} ORDER BY step",
+        most=most,
+        **named,
+        **more,
+        **params,
     )
 
 
@@ -178,7 +175,7 @@ def retention(
     left out; those that it reaches and nobody came are zero."""
     members, params = _members(warehouse, cohort)
     return warehouse.run(
-        f"WITH {members}, {_DRAWN},"  # noqa: S608
+        f"WITH {members}, {_drawn('ts')},"  # noqa: S608
         " edges AS (SELECT date_trunc($grain, timezone($tz, $first)) AS low, timezone($tz, $last) AS high),"
         " spans AS (SELECT CAST(day AS DATE) AS period, timezone($tz, day) AS ts"
         " FROM (SELECT unnest(generate_series(low, high, CAST($step AS INTERVAL))) AS day FROM edges)),"
@@ -211,36 +208,42 @@ def transitions(
     another item; an item counts by its first category."""
     members, params = _members(warehouse, cohort)
     return warehouse.run(
-        f"WITH {members}, {_DRAWN},"  # noqa: S608
+        f"WITH {members}, {_drawn('item_id', 'rowid AS place')},"  # noqa: S608
         " named AS (SELECT item_id, categories[1] AS category,"
         " CAST(dense_rank() OVER (ORDER BY categories[1]) AS INTEGER) AS code FROM items),"
         " codes AS (SELECT DISTINCT code, category FROM named),"
-        " moved AS (SELECT item_id, lag(item_id) OVER (PARTITION BY user_id ORDER BY ts, event_id) AS came_from"
-        " FROM acts),"
+        " moved AS (SELECT item_id, lag(item_id) OVER (PARTITION BY user_id ORDER BY place) AS came_from FROM acts),"
         " pairs AS (SELECT a.code AS came_from, b.code AS code, count(*) AS moves FROM moved"
         " JOIN named AS a ON a.item_id = came_from JOIN named AS b ON b.item_id = moved.item_id"
         " WHERE came_from <> moved.item_id GROUP BY ALL),"
         " frequent AS (SELECT code, category FROM pairs JOIN codes USING (code) WHERE category IS NOT NULL"
-        " GROUP BY ALL ORDER BY sum(moves) DESC, category LIMIT $categories)"
+        " GROUP BY ALL ORDER BY sum(moves) DESC, category LIMIT $apart)"
         " SELECT a.category AS category, b.category AS following, CAST(sum(moves) AS BIGINT) AS moves,"
         " (SELECT count(*) FROM drawn) AS n FROM pairs LEFT JOIN frequent AS a ON a.code = came_from"
         " LEFT JOIN frequent AS b ON b.code = pairs.code GROUP BY ALL ORDER BY moves DESC, category, following",
-        categories=categories,
+        apart=categories,
         most=most,
         **params,
     )
 
 
+def _drawn(*columns: str) -> str:
+    """CTEs that end in `acts`, the events of the users that are looked at, with what is needed of each."""
+    return _DRAWN.format(columns=", ".join(columns))
+
+
 def _members(warehouse: Warehouse, cohort: Cohort) -> tuple[str, dict[str, Any]]:
     """CTEs that end in `members` (the rows of `people`, with their segment), and their parameters."""
     told, params = ["true"], dict[str, Any]()
-    if cohort.by_events:
-        told.append(f"user_id IN ({_BY_EVENTS})")
-        params |= {"named": list(cohort.categories), "since": cohort.since, "before": cohort.before}
-        params |= {"kinds": list(cohort.kinds), "least": cohort.least}
-    elif cohort.kinds:
-        told.append(f"user_id IN ({_BY_KINDS})")
-        params |= {"kinds": list(cohort.kinds), "least": cohort.least}
+    if cohort.by_events or cohort.kinds:
+        table, counted = ("events", "count(*)") if cohort.by_events else ("user_kinds", "sum(events)")
+        said = {name: getattr(cohort, name) for name in _OF_EVENTS}
+        said = {name: value for name, value in said.items() if value is not None and value != ()}
+        alike = " AND ".join(_OF_EVENTS[name] for name in said)
+        users = f"SELECT user_id FROM {table} WHERE {alike} GROUP BY user_id HAVING {counted} >= $least"  # noqa: S608
+        told.append(f"user_id IN ({users})")
+        params = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        params["least"] = cohort.least
     elif cohort.least > 1:
         told.append("events >= $least")
         params["least"] = cohort.least

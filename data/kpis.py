@@ -24,7 +24,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from data.reads import Grain
+from data.periods import Grain
 from data.spec import Kpi
 from data.warehouse import Warehouse
 
@@ -39,14 +39,12 @@ _OF = "(len(CAST($of AS VARCHAR[])) = 0 OR kind IN (SELECT unnest(CAST($of AS VA
 _TO = "kind IN (SELECT unnest(CAST($to AS VARCHAR[])))"
 _UNITS_OF = {
     "engagement": (
-        "WITH gaps AS (SELECT user_id, ts, event_id, kind,"
-        " ts - lag(ts) OVER (PARTITION BY user_id ORDER BY ts, event_id) <= INTERVAL 30 MINUTE AS goes_on"
-        " FROM events WHERE {of}),"
-        " visits AS (SELECT *, count(*) FILTER (goes_on IS NOT TRUE)"
-        " OVER (PARTITION BY user_id ORDER BY ts, event_id) AS visit FROM gaps)"
-        " SELECT user_id, min(ts) AS ts, sum(coalesce(list_extract(CAST($weights AS DOUBLE[]),"
-        " list_position(CAST($weighed AS VARCHAR[]), kind)), 1.0)) AS part, 1.0 AS whole FROM visits"
-        " GROUP BY user_id, visit"
+        "WITH gaps AS (SELECT user_id, ts, kind, epoch_us(ts) AS us,"  # a row an event; the first of a visit counts it
+        " us - lag(us) OVER (PARTITION BY user_id ORDER BY ts) <= 1800000000 IS NOT TRUE AS begins"
+        " FROM events WHERE {of})"
+        " SELECT user_id, max(ts) FILTER (begins) OVER (PARTITION BY user_id ORDER BY ts) AS ts,"
+        " coalesce(list_extract(CAST($weights AS DOUBLE[]), list_position(CAST($weighed AS VARCHAR[]), kind)), 1.0)"
+        " AS part, CAST(begins AS DOUBLE) AS whole FROM gaps"
     ),
     "conversion": (
         "WITH first AS (SELECT user_id, item_id, min(ts) AS ts FROM events WHERE {of} GROUP BY ALL),"
@@ -123,23 +121,13 @@ def kpis(warehouse: Warehouse) -> pa.Table:
     """The figures that the build's spec names, in its order: name, measure, unit (share, number, value, hours),
     estimate with low and high of its 95% interval, n users, and units of what the mean is over. Nulls where there is
     nothing to measure; no interval below two users."""
-    rows = [_row(warehouse, name, kpi) for name, kpi in warehouse.facts.spec.kpis.items()]
+    rows = [kpi_row(warehouse, name) for name in warehouse.facts.spec.kpis]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
-def kpi_line(warehouse: Warehouse, name: str, *, tz: str, grain: Grain = "week") -> pa.Table:
-    """One of the spec's figures in time, a row for each period that has a unit: period date (local), estimate, n users.
-    A unit lies where it begins. KeyError for a name that the spec does not have."""
+def kpi_row(warehouse: Warehouse, name: str) -> dict[str, Any]:
+    """The row of one figure, as `kpis` has it. KeyError for a name that the spec does not have."""
     kpi = warehouse.facts.spec.kpis[name]
-    return warehouse.run(_LINE.format(drawn=_DRAWN, units=_units(kpi)), tz=tz, grain=grain, **_params(warehouse, kpi))
-
-
-def _units(kpi: Kpi) -> str:
-    """The statement of a measure's units; what is put in is this module's own."""
-    return _UNITS_OF[kpi.measure].format(of=_OF, to=_TO)
-
-
-def _row(warehouse: Warehouse, name: str, kpi: Kpi) -> dict[str, Any]:
     (found,) = warehouse.run(_ESTIMATE.format(drawn=_DRAWN, units=_units(kpi)), **_params(warehouse, kpi)).to_pylist()
     estimate, half = found["estimate"], found.pop("half")
     most = 1.0 if UNITS[kpi.measure] == "share" and kpi.measure != "rate" else float("inf")
@@ -152,6 +140,18 @@ def _row(warehouse: Warehouse, name: str, kpi: Kpi) -> dict[str, Any]:
         "low": max(estimate - half, 0.0 if estimate >= 0 else float("-inf")) if inside else None,
         "high": min(estimate + half, most) if inside else None,
     }
+
+
+def kpi_line(warehouse: Warehouse, name: str, *, tz: str, grain: Grain = "week") -> pa.Table:
+    """One of the spec's figures in time, a row for each period that has a unit: period date (local), estimate, n users.
+    A unit lies where it begins. KeyError for a name that the spec does not have."""
+    kpi = warehouse.facts.spec.kpis[name]
+    return warehouse.run(_LINE.format(drawn=_DRAWN, units=_units(kpi)), tz=tz, grain=grain, **_params(warehouse, kpi))
+
+
+def _units(kpi: Kpi) -> str:
+    """The statement of a measure's units; what is put in is this module's own."""
+    return _UNITS_OF[kpi.measure].format(of=_OF, to=_TO)
 
 
 def _params(warehouse: Warehouse, kpi: Kpi) -> dict[str, Any]:

@@ -9,7 +9,7 @@ rule holds.
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,50 +20,10 @@ from rapidfuzz import fuzz, process
 from data.errors import DamagedArtefact, UnknownBuild, UnknownEvent, UnknownItem, UnknownUser
 from data.warehouse import Warehouse
 
-Grain = Literal["day", "week", "month"]
-
 _LIKED = (
     "coalesce((CAST($min_value AS DOUBLE) IS NULL OR value >= CAST($min_value AS DOUBLE))"
     " AND (len(CAST($kinds AS VARCHAR[])) = 0 OR list_contains(CAST($kinds AS VARCHAR[]), kind)), false)"
 )
-_COUNTED = (  # what `counted` (period, events, users) leaves out was quiet
-    "edges AS (SELECT date_trunc($grain, timezone($tz, $first)) AS low,"
-    " date_trunc($grain, timezone($tz, $last)) AS high),"
-    " periods AS (SELECT unnest(generate_series(low, high, to_days(CAST($days AS INTEGER))"
-    " + to_months(CAST($months AS INTEGER)))) AS period FROM edges)"
-    " SELECT CAST(period AS DATE) AS period, coalesce(events, 0) AS events, coalesce(users, 0) AS users"
-    " FROM periods LEFT JOIN counted USING (period) ORDER BY period"
-)
-_HOURS = (
-    "hours AS (SELECT hour, timezone($tz, to_timestamp(hour * 3600)) AS local FROM (SELECT DISTINCT hour FROM returns))"
-)
-_OF_RETURNS = (
-    f"WITH {_HOURS}, dated AS (SELECT hour, date_trunc($grain, local) AS period FROM hours),"  # noqa: S608
-    # hours are quantised to where weeks and months may begin, so that the beginning itself is asked; a zone that has it
-    # twice tells the later one
-    " begun AS (SELECT hour, period, least(min(hour) OVER (PARTITION BY period),"
-    " epoch_us(timezone($tz, period)) // 3600000000) AS start FROM dated),"
-    " counted AS (SELECT period, CAST(sum(events) AS BIGINT) AS events,"
-    " CAST(sum(events) FILTER (previous IS NULL OR previous < start) AS BIGINT) AS users"
-    f" FROM returns JOIN begun USING (hour) GROUP BY period), {_COUNTED}"
-)
-_OF_EVENTS = (
-    "WITH counted AS (SELECT date_trunc($grain, timezone($tz, ts)) AS period, count(*) AS events,"  # noqa: S608
-    " count(DISTINCT user_id) AS users FROM events WHERE $item_id IS NULL OR item_id = $item_id GROUP BY ALL),"
-    f" {_COUNTED}"
-)
-_OF_SESSION_RETURNS = _OF_RETURNS.replace("FROM returns", "FROM session_returns")
-_OF_SESSIONS = (
-    "WITH counted AS (SELECT date_trunc($grain, timezone($tz, first_ts)) AS period, count(*) AS events,"  # noqa: S608
-    f" count(DISTINCT user_id) AS users FROM sessions GROUP BY ALL), {_COUNTED}"
-)
-_LOCAL = "SELECT timezone($tz, ts) AS local, 1 AS events FROM events"
-_STEPS: dict[Grain, dict[str, int]] = {
-    "day": {"days": 1, "months": 0},
-    "week": {"days": 7, "months": 0},
-    "month": {"days": 0, "months": 1},
-}
-
 
 # ---- what a model learns from
 
@@ -169,14 +129,6 @@ def categories(warehouse: Warehouse) -> pa.Table:
     )
 
 
-def activity(warehouse: Warehouse, *, tz: str, grain: Grain = "day") -> pa.Table:
-    """One row a period from first event to last, quiet ones too: period date (local), events, users."""
-    span = _span(warehouse)
-    if _whole_hours(warehouse, tz):
-        return warehouse.run(_OF_RETURNS, tz=tz, grain=grain, **span, **_STEPS[grain])
-    return warehouse.run(_OF_EVENTS, tz=tz, grain=grain, item_id=None, **span, **_STEPS[grain])
-
-
 def long_tail(warehouse: Warehouse) -> pa.Table:
     """One row an item, most events first: rank from 1, item_id, title, events, share, cumulative (to 1)."""
     return warehouse.run(
@@ -187,42 +139,11 @@ def long_tail(warehouse: Warehouse) -> pa.Table:
     )
 
 
-def hour_weekday(warehouse: Warehouse, *, tz: str) -> pa.Table:
-    """All 168 cells: weekday 1 (Monday) to 7, hour 0 to 23 (both local), events."""
-    whole = _whole_hours(warehouse, tz)
-    timed = "SELECT local, events FROM returns JOIN hours USING (hour)" if whole else _LOCAL
-    return warehouse.run(
-        f"WITH {_HOURS}, timed AS ({timed}),"  # noqa: S608 - own statements
-        " counted AS (SELECT isodow(local) AS weekday, hour(local) AS hour, CAST(sum(events) AS BIGINT) AS events"
-        " FROM timed GROUP BY ALL)"
-        " SELECT weekday, hour, coalesce(events, 0) AS events FROM range(1, 8) AS w(weekday)"
-        " CROSS JOIN range(0, 24) AS h(hour) LEFT JOIN counted USING (weekday, hour) ORDER BY weekday, hour",
-        tz=tz,
-    )
-
-
-def session_activity(warehouse: Warehouse, *, tz: str, grain: Grain = "day") -> pa.Table:
-    """Of a build whose spec has sessions, one row a period, quiet ones too: period date (local), sessions that began in
-    it, users."""
-    statement = _OF_SESSION_RETURNS if _whole_hours(warehouse, tz) else _OF_SESSIONS
-    found = warehouse.run(statement, tz=tz, grain=grain, **_span(warehouse), **_STEPS[grain])
-    return found.rename_columns({"events": "sessions"})
-
-
 def session_facts(warehouse: Warehouse) -> pa.Table:
     """Of a build whose spec has sessions, one row: sessions, users, alone (sessions of one event), and the quartiles of
     their lengths in seconds and their events, low_s, median_s, high_s, low_events, median_events, high_events; nulls
     without any."""
-    return warehouse.run(
-        "WITH lengths AS (SELECT events, (epoch_us(last_ts) - epoch_us(first_ts)) / 1e6 AS seconds"
-        " FROM sessions), found AS (SELECT count(*) AS sessions,"
-        " (SELECT count(*) FROM people) AS users,"
-        " count(*) FILTER (events = 1) AS alone, quantile_cont(seconds, [0.25, 0.5, 0.75]) AS seconds,"
-        " quantile_cont(events, [0.25, 0.5, 0.75]) AS events FROM lengths)"
-        " SELECT sessions, users, alone, seconds[1] AS low_s, seconds[2] AS median_s,"
-        " seconds[3] AS high_s, events[1] AS low_events, events[2] AS median_events, events[3] AS high_events"
-        " FROM found"
-    )
+    return warehouse.run("FROM session_facts")
 
 
 def kind_counts(warehouse: Warehouse) -> pa.Table:
@@ -326,11 +247,6 @@ def item_events(warehouse: Warehouse, item_id: int, *, limit: int = 200) -> pa.T
     )
 
 
-def item_activity(warehouse: Warehouse, item_id: int, *, tz: str, grain: Grain = "week") -> pa.Table:
-    """`activity` of one item, over the whole build's span: period date (local), events, users."""
-    return warehouse.run(_OF_EVENTS, tz=tz, grain=grain, item_id=item_id, **_span(warehouse), **_STEPS[grain])
-
-
 # ---- where the events of a build come from, and its quarantine
 
 
@@ -406,19 +322,6 @@ def _quarantine(path: Path) -> pa.Table:
         raise DamagedArtefact(
             f"the quarantine of build {path.stem} is damaged", remedy="make it anew with `lodestar ingest`"
         ) from error
-
-
-def _span(warehouse: Warehouse) -> dict[str, datetime]:
-    return {"first": warehouse.facts.first_ts, "last": warehouse.facts.last_ts}
-
-
-def _whole_hours(warehouse: Warehouse, tz: str) -> bool:
-    """Whether the zone's clocks differ from UTC by whole hours all the time, so that hours need not be taken apart."""
-    told = warehouse.run(
-        f"WITH {_HOURS} SELECT coalesce(bool_and(epoch_us(local) % 3600000000 = 0), true) AS whole FROM hours",  # noqa: S608
-        tz=tz,
-    )
-    return bool(told["whole"][0].as_py())
 
 
 def _positive_rule(warehouse: Warehouse) -> dict[str, Any]:

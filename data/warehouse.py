@@ -21,7 +21,7 @@ from data.free_sql.files import FOLDER as SNAPSHOTS
 from data.publish import sha256_of
 from data.spec import DatasetSpec, parse_spec
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 Connection = duckdb.DuckDBPyConnection
 DatabaseError = duckdb.Error
 

@@ -10,6 +10,7 @@ from dashboard.charts.behaviour import activity, hour_weekday, long_tail, sessio
 from dashboard.charts.contest import forest, tradeoff
 from dashboard.charts.evidence import POLICIES, Dot, dots, gap_dots, group_dots, lift_curves, model_dots, path
 from dashboard.charts.frame import Look, plain, take_title
+from dashboard.charts.growth import growth, stickiness
 from dashboard.charts.people import funnel, retention, segments, transitions
 from dashboard.charts.result import result
 from dashboard.charts.search import parallel
@@ -27,6 +28,7 @@ __all__ = [
     "funnel",
     "gap_dots",
     "group_dots",
+    "growth",
     "hour_weekday",
     "lift_curves",
     "long_tail",
@@ -38,6 +40,7 @@ __all__ = [
     "retention",
     "segments",
     "sessions",
+    "stickiness",
     "take_title",
     "timeline",
     "tradeoff",

@@ -5,8 +5,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, upright
+from dashboard.charts.time_axis import date_axis
 
-_SHORT_DAYS = 120
+_CURVE_POINTS = 200
 
 
 def activity(table: Table, *, title: str, look: Look, tz: str, grain: str = "day") -> go.Figure:
@@ -45,9 +46,7 @@ def _over_time(table: Table, what: str, *, title: str, look: Look, tz: str, grai
             y=top[what],
             text=f"{t.day(top['period'])} · {t.count(top[what])}",
         )
-    figure.update_xaxes(
-        title_text=plain(t("chart.date_axis", tz=tz)), tickformat=t(_tick_format(data["period"])), nticks=7
-    )
+    date_axis(figure, data["period"], look=look, tz=tz)
     figure.update_yaxes(title_text=plain(t(f"chart.{what}_per_{grain}")), rangemode="tozero", nticks=5)
     return figure
 
@@ -69,9 +68,10 @@ def long_tail(table: Table, *, title: str, look: Look) -> go.Figure:
         line={"color": c.reference, "width": 1.5, "dash": "dot"},
         hoverinfo="skip",
     )
+    seen = _steps_of(x, y)
     figure.add_scatter(
-        x=x,
-        y=y,
+        x=x[seen],
+        y=y[seen],
         mode="lines",
         line={"color": c.accent, "width": 2},
         hovertemplate=plain(t("chart.hover_long_tail", items="%{x:.1%}", events="%{y:.1%}")) + "<extra></extra>",
@@ -85,6 +85,14 @@ def long_tail(table: Table, *, title: str, look: Look) -> go.Figure:
     figure.update_xaxes(title_text=plain(t("chart.items_axis")), tickformat=".0%", range=[0, 1.02], nticks=6)
     figure.update_yaxes(title_text=plain(t("chart.events_share_axis")), tickformat=".0%", range=[0, 1.04], nticks=6)
     return figure
+
+
+def _steps_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Places of a rising curve's points, ends included, so close together (_CURVE_POINTS each way) that a line through
+    them is the curve to the eye: a browser need not be sent each of a hundred thousand items."""
+    across = np.searchsorted(x, np.linspace(x[0], x[-1], _CURVE_POINTS))
+    upwards = np.searchsorted(y, np.linspace(y[0], y[-1], _CURVE_POINTS))
+    return np.unique(np.clip(np.concatenate([[0], across, upwards, [len(x) - 1]]), 0, len(x) - 1))
 
 
 def hour_weekday(table: Table, *, title: str, look: Look, tz: str) -> go.Figure:
@@ -172,12 +180,6 @@ def timeline(table: Table, *, title: str, look: Look, tz: str, unit: str) -> go.
     days = [upright(i + 0.5, {"color": c.hairline, "width": 1}) | {"layer": "below"} for i in ticks[1:]]
     figure.update_layout(shapes=days)
     return figure
-
-
-def _tick_format(periods: pd.Series) -> str:
-    """Days on the axis where the whole fits in a few months, else months."""
-    span_days = (max(periods) - min(periods)).days if len(periods) else 0
-    return "chart.day_format" if span_days <= _SHORT_DAYS else "chart.month_format"
 
 
 def _spaced(ticks: list[int], *, total: int, at_most: int = 4) -> list[int]:

@@ -1,10 +1,10 @@
-"""Pulse: what people did. Activity in time, the days that stand out, how attention is spread, the hours of the week,
-and what the build is made of.
+"""Pulse: what people did. Activity in time, the days that stand out, who comes and goes, how attention is spread, the
+hours of the week, and what the build is made of.
 """
 
 import streamlit as st
 
-from dashboard import charts, drifting, findings, kpi_cards, loaders, parts, sessioning, state, unusual
+from dashboard import charts, drifting, findings, growing, kpi_cards, loaders, parts, sessioning, state, unusual
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
 
@@ -41,6 +41,7 @@ def main() -> None:
         key="activity",
     )
     unusual.section(s)
+    growing.section(s)
     left, right = parts.pair()
     with left:
         parts.figure(charts.long_tail(tail, title=t("pulse.tail", share=head), look=s.look), key="tail")

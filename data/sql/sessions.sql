@@ -38,3 +38,19 @@ SELECT
 FROM placed
 GROUP BY ALL
 ORDER BY hour, previous;
+
+-- One row: how many there are, how many of one event alone, and the quartiles of their lengths and of their events.
+CREATE TABLE build.session_facts AS
+WITH found AS (
+    SELECT
+        count(*) AS sessions,
+        (SELECT count(*) FROM build.people) AS users,
+        count(*) FILTER (events = 1) AS alone,
+        quantile_cont((epoch_us(last_ts) - epoch_us(first_ts)) / 1e6, [0.25, 0.5, 0.75]) AS seconds,
+        quantile_cont(events, [0.25, 0.5, 0.75]) AS events
+    FROM build.sessions
+)
+SELECT
+    sessions, users, alone, seconds[1] AS low_s, seconds[2] AS median_s, seconds[3] AS high_s,
+    events[1] AS low_events, events[2] AS median_events, events[3] AS high_events
+FROM found;

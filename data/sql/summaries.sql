@@ -31,10 +31,11 @@ WITH counted AS (SELECT item_id, count(*) AS events, min(ts) AS first_ts FROM bu
 SELECT item_id, coalesce(events, 0) AS events, first_ts FROM build.items LEFT JOIN counted USING (item_id) ORDER BY item_id;
 
 -- Events by the hour (since 1970, UTC) they were in and the hour of the event that their user had before (NULL: none
--- within 31 days). Who was there in any period is who has an event in it whose predecessor is older than the period: so
--- distinct users of days, weeks and months are counted exactly, in every zone of whole hours. An hour further back than
--- a day only has to tell on which side of the beginnings of weeks and months it lies: $cells has, from $first_hour on,
--- the last hour until each that may be such a beginning.
+-- within 63 days). Who was there in any period is who has an event in it whose predecessor is older than the period: so
+-- distinct users of days, weeks and months are counted exactly, in every zone of whole hours; and who of these was there
+-- in the week or month before is whose predecessor lies in that one: two months are 62 days at most. An hour further
+-- back than a day only has to tell on which side of the beginnings of weeks and months it lies: $cells has, from
+-- $first_hour on, the last hour until each that may be such a beginning.
 -- Windows over a whole order run on one processor: so eighths of the users are looked at beside one another.
 CREATE TEMP MACRO returned(eighth, n_users) AS TABLE
 SELECT
@@ -55,7 +56,7 @@ WITH placed AS (
 SELECT
     CAST(placed.hour AS INTEGER) AS hour,
     CAST(CASE WHEN placed.hour - previous < 25 THEN previous
-        WHEN placed.hour - previous <= 31 * 24 THEN cell END AS INTEGER) AS previous,
+        WHEN placed.hour - previous <= 63 * 24 THEN cell END AS INTEGER) AS previous,
     count(*) AS events
 FROM placed LEFT JOIN cells ON cells.hour = previous
 GROUP BY ALL

@@ -21,9 +21,10 @@ from rich.console import Console
 from core.trust.drift import drift_since
 from core.trust.unusual import unusual_days
 from dashboard.terminal import table
-from data import explore, reads
+from data import explore, periods, reads
 from data.explore import EVERYONE, Cohort
 from data.ingest import ingest
+from data.kpis import kpi_row
 from data.spec import parse_spec
 from data.warehouse import Warehouse
 from tests.bench.__main__ import matmul_seconds
@@ -33,6 +34,24 @@ ZONE = "Europe/Berlin"
 SPRING = (datetime(2023, 3, 1, tzinfo=UTC), datetime(2023, 6, 1, tzinfo=UTC))
 BUYERS = Cohort(kinds=("purchase",), categories=("music", "film"), since=SPRING[0], before=SPRING[1])
 FUNNEL = ("view", "click", "cart", "purchase")
+ASKED = f"""{SPEC}
+[sessions]
+gap_minutes = 30
+[weights]
+view = 1.0
+purchase = 8.0
+[kpis]
+engagement = {{ measure = "engagement" }}
+conversion = {{ measure = "conversion", of = ["view"], to = ["purchase"] }}
+rate = {{ measure = "rate", of = ["view"], to = ["click"] }}
+completion = {{ measure = "completion", min_value = 3.0 }}
+basket_value = {{ measure = "basket_value", of = ["purchase"] }}
+basket_size = {{ measure = "basket_size", of = ["purchase"] }}
+repeats = {{ measure = "repeats", of = ["purchase"] }}
+returning = {{ measure = "returning" }}
+item_age = {{ measure = "item_age" }}
+mean_value = {{ measure = "mean_value" }}
+"""
 Read = Callable[[Warehouse, np.random.Generator], object]
 
 
@@ -54,21 +73,26 @@ def _drift(warehouse: Warehouse, _: np.random.Generator) -> object:
 
 
 def _unusual(warehouse: Warehouse, _: np.random.Generator) -> object:
-    days = reads.activity(warehouse, tz=ZONE)
+    days = periods.activity(warehouse, tz=ZONE)
     return unusual_days(*(days[name].to_pylist() for name in ("period", "events", "users")))
 
 
 READS: dict[str, Read] = {
-    "Pulse: activity by day": _of_all(functools.partial(reads.activity, tz=ZONE)),
-    "Pulse: activity by week": _of_all(functools.partial(reads.activity, tz=ZONE, grain="week")),
-    "Pulse: activity by month": _of_all(functools.partial(reads.activity, tz=ZONE, grain="month")),
-    "Pulse: hours of the week": _of_all(functools.partial(reads.hour_weekday, tz=ZONE)),
+    "Pulse: activity by day": _of_all(functools.partial(periods.activity, tz=ZONE)),
+    "Pulse: activity by week": _of_all(functools.partial(periods.activity, tz=ZONE, grain="week")),
+    "Pulse: activity by month": _of_all(functools.partial(periods.activity, tz=ZONE, grain="month")),
+    "Pulse: who comes and goes by week": _of_all(functools.partial(periods.growth, tz=ZONE)),
+    "Pulse: who comes and goes by month": _of_all(functools.partial(periods.growth, tz=ZONE, grain="month")),
+    "Pulse: hours of the week": _of_all(functools.partial(periods.hour_weekday, tz=ZONE)),
     "Pulse: long tail": _of_all(reads.long_tail),
     "Pulse: items people chose": _of_all(functools.partial(reads.top_items, limit=200)),
     "Pulse: kinds": _of_all(reads.kind_counts),
     "Pulse: categories": _of_all(reads.categories),
     "Pulse: days that stand out": _unusual,
     "Pulse: drift": _drift,
+    "Pulse: sessions": _of_all(reads.session_facts),
+    "Pulse: sessions by day": _of_all(functools.partial(periods.session_activity, tz=ZONE)),
+    **{f"Pulse: figure {name}": _of_all(functools.partial(kpi_row, name=name)) for name in parse_spec(ASKED).kpis},
     **{
         f"Explore: {name}, {whom}": _of_all(functools.partial(read, cohort=cohort, **more))
         for whom, cohort in (("everyone", EVERYONE), ("a cohort", BUYERS))
@@ -85,7 +109,7 @@ READS: dict[str, Read] = {
     "Profile: a user's history": _someone(reads.history),
     "Profile: an item's events": _something(reads.item_events),
     "Profile: an item's facts": _something(reads.item_facts),
-    "Profile: an item by week": _something(functools.partial(reads.item_activity, tz=ZONE)),
+    "Profile: an item by week": _something(functools.partial(periods.item_activity, tz=ZONE)),
 }
 
 
@@ -120,7 +144,7 @@ def measured(folder: Path, n_events: int, *, times: int) -> dict[str, dict[str, 
     """p50_ms and p95_ms of each read, over a fresh build of so many events."""
     write_log(folder / "events.csv", n_events)
     write_catalogue(folder, n_events)
-    made = ingest(parse_spec(SPEC), base=folder, home=folder / "home", now=datetime(2025, 1, 1, tzinfo=UTC))
+    made = ingest(parse_spec(ASKED), base=folder, home=folder / "home", now=datetime(2025, 1, 1, tzinfo=UTC))
     rng = np.random.default_rng(0)
     found = {}
     with Warehouse.open(made.path) as warehouse:

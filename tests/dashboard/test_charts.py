@@ -1,6 +1,7 @@
 """Figures say what their tables say: sums, orders, intervals and n; and no title of an item becomes markup."""
 
 import math
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,40 @@ def test_activity_of_nothing_is_no_error() -> None:
     assert len(charts.activity(empty, title="t", look=LOOK, tz="UTC").data) == 1
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_who_is_lost_stands_below_the_axis_and_the_rest_adds_up_above(look: Look) -> None:
+    days = list(pd.date_range("2025-01-06", periods=3, freq="7D").date)
+    moves = {"users": [5, 6, 2], "new": [5, 2, 0], "retained": [0, 3, 1], "back": [0, 1, 1], "lost": [0, 2, 5]}
+    figure = charts.growth(pa.table({"period": days, **moves}), title="t", look=look, tz="UTC", grain="week")
+    bars = {bar.name: list(bar.y) for bar in figure.data}
+    assert np.sum([counts for counts in bars.values() if min(counts) >= 0], axis=0).tolist() == moves["users"]
+    assert bars[look.t("growth.lost")][1:] == [-2, -5]
+    assert all(not text.startswith(("-", "−")) for text in figure.layout.yaxis.ticktext), "people are no debt"
+    nobody = pa.table({"period": days, **moves}).slice(0, 0)
+    assert len(charts.growth(nobody, title="t", look=look, tz="UTC", grain="month").data) == 4
+
+
+def test_stickiness_tells_whose_share_it_is() -> None:
+    table = pd.DataFrame({"period": [date(2025, 1, 6)], "users": [12], "daily": [2.0], "share": [2 / 12]})
+    (line,) = charts.stickiness(table, title="t", look=LOOK, tz="UTC", grain="week").data
+    assert list(line.y) == [2 / 12] and list(line.customdata[0]) == ["6 Jan 2025", "2.00", "12"]
+
+
 def test_the_long_tail_starts_at_nothing_and_ends_at_all() -> None:
     table = pd.DataFrame({"rank": [1, 2, 3, 4], "cumulative": [0.7, 0.85, 0.95, 1.0]})
     curve = charts.long_tail(table, title="t", look=LOOK).data[1]
     assert (curve.x[0], curve.y[0]) == (0, 0)
     assert (curve.x[-1], curve.y[-1]) == (1, 1)
     assert list(curve.y) == sorted(curve.y)
+
+
+def test_a_long_tail_of_many_items_is_drawn_by_few_points_and_stays_itself() -> None:
+    events = np.sort(1e6 / np.arange(1, 100_001) ** 1.1)[::-1]
+    table = pd.DataFrame({"rank": np.arange(1, 100_001), "cumulative": np.cumsum(events) / events.sum()})
+    curve = charts.long_tail(table, title="t", look=LOOK).data[1]
+    assert len(curve.x) <= 500 and (curve.x[0], curve.y[0], curve.x[-1]) == (0, 0, 1)
+    drawn = np.interp(table["rank"] / 100_000, curve.x, curve.y)
+    assert np.abs(drawn - table["cumulative"]).max() < 0.003
 
 
 def test_the_week_starts_on_monday_and_empty_hours_are_zero() -> None:

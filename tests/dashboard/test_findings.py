@@ -1,7 +1,7 @@
 """Findings by hand: what titles and sentences claim is what the tables hold."""
 
 import math
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,29 @@ def test_the_grain_keeps_a_line_readable() -> None:
     assert findings.grain(start, datetime(2020, 8, 1, tzinfo=UTC)) == "day"
     assert findings.grain(start, datetime(2022, 8, 1, tzinfo=UTC)) == "week"
     assert findings.grain(start, datetime(2026, 8, 1, tzinfo=UTC)) == "month"
+
+
+def test_only_periods_that_the_log_covers_are_whole() -> None:
+    weeks = pd.DataFrame({"period": [date(2025, 1, 6) + timedelta(weeks=n) for n in range(4)]})
+    kept = findings.whole(weeks, first=date(2025, 1, 7), last=date(2025, 1, 26), grain="week")
+    assert kept["period"].tolist() == [date(2025, 1, 13), date(2025, 1, 20)]
+    assert len(findings.whole(weeks, first=date(2025, 1, 6), last=date(2025, 2, 1), grain="week")) == 3
+    months = pd.DataFrame({"period": [date(2025, 1, 1), date(2025, 2, 1)]})
+    assert findings.whole(months, first=date(2025, 1, 1), last=date(2025, 2, 27), grain="month")["period"].tolist() == [
+        date(2025, 1, 1)
+    ]
+    assert len(findings.whole(months, first=date(2025, 1, 1), last=date(2025, 2, 28), grain="month")) == 2
+
+
+def test_stickiness_is_the_mean_day_among_the_whole_periods_people() -> None:
+    days = pd.DataFrame({"period": [date(2025, 1, 6), date(2025, 1, 8), date(2025, 1, 20)], "users": [10, 4, 3]})
+    weeks = pd.DataFrame({"period": [date(2025, 1, 6), date(2025, 1, 13), date(2025, 1, 20)], "users": [12, 0, 3]})
+    found = findings.stickiness(days, weeks, grain="week")
+    assert found["period"].tolist() == [date(2025, 1, 6), date(2025, 1, 20)], "nobody is no share"
+    assert found["daily"].tolist() == [14 / 7, 3 / 7]
+    assert found["share"].tolist() == [2 / 12, 1 / 7]
+    months = pd.DataFrame({"period": [date(2025, 1, 1)], "users": [17]})
+    assert findings.stickiness(days, months, grain="month")["daily"].tolist() == [17 / 31]
 
 
 def test_the_peak_is_the_busiest_period() -> None:

@@ -1,13 +1,15 @@
 """Each read against the shop of conftest, whose five events can be counted by hand."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from data import reads
+from data import periods, reads
 from data.errors import DamagedArtefact, UnknownBuild, UnknownItem, UnknownUser
 from data.ingest import IngestResult, ingest
 from data.spec import parse_spec
@@ -43,7 +45,7 @@ def test_categories_count_items_and_events(shop: Warehouse) -> None:
 
 def test_activity_is_local_and_shows_quiet_days(shop: Warehouse) -> None:
     def days(tz: str) -> list[tuple[object, ...]]:
-        return [tuple(row.values()) for row in reads.activity(shop, tz=tz).to_pylist()]
+        return [tuple(row.values()) for row in periods.activity(shop, tz=tz).to_pylist()]
 
     assert days("UTC") == [
         (date(2023, 12, 31), 1, 1),
@@ -53,12 +55,12 @@ def test_activity_is_local_and_shows_quiet_days(shop: Warehouse) -> None:
     ]
     # Half past eleven at night in London is the next morning in Shanghai.
     assert days("Asia/Shanghai")[1:3] == [(date(2024, 1, 1), 2, 1), (date(2024, 1, 2), 1, 1)]
-    assert reads.activity(shop, tz="UTC", grain="month")["events"].to_pylist() == [1, 4]
-    assert reads.activity(shop, tz="UTC", grain="week").to_pylist() == [
+    assert periods.activity(shop, tz="UTC", grain="month")["events"].to_pylist() == [1, 4]
+    assert periods.activity(shop, tz="UTC", grain="week").to_pylist() == [
         {"period": date(2023, 12, 25), "events": 1, "users": 1},
         {"period": date(2024, 1, 1), "events": 4, "users": 2},
     ]
-    assert reads.item_activity(shop, TEA, tz="UTC").to_pylist()[1] == {
+    assert periods.item_activity(shop, TEA, tz="UTC").to_pylist()[1] == {
         "period": date(2024, 1, 1),
         "events": 2,
         "users": 2,
@@ -74,7 +76,7 @@ def test_the_long_tail_reaches_one_and_holds_items_nobody_met(shop: Warehouse) -
 
 
 def test_hour_by_weekday_has_every_cell(shop: Warehouse) -> None:
-    cells = reads.hour_weekday(shop, tz="UTC").to_pylist()
+    cells = periods.hour_weekday(shop, tz="UTC").to_pylist()
     assert len(cells) == 168
     assert {(cell["weekday"], cell["hour"]): cell["events"] for cell in cells if cell["events"]} == {
         (1, 10): 2,
@@ -186,7 +188,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     """Two years of people who come back at all distances, across the changes of clocks."""
     folder = tmp_path_factory.mktemp("busy")
     rng = np.random.default_rng(5)
-    gaps = rng.choice([60, 1_800, 3_600, 40_000, 86_400, 700_000, 2_600_000, 2_700_000], 4_000)
+    gaps = rng.choice([60, 1_800, 3_600, 40_000, 86_400, 700_000, 2_600_000, 2_700_000, 4_800_000], 4_000)
     lines = ["user,item,ts,kind,value"]
     clock = dict.fromkeys(range(40), 1_640_000_000)
     for gap in gaps:
@@ -206,14 +208,38 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
 
 @pytest.mark.parametrize("tz", ZONES)
 @pytest.mark.parametrize("grain", ["day", "week", "month"])
-def test_what_was_counted_beforehand_is_what_the_events_say(busy: Warehouse, tz: str, grain: reads.Grain) -> None:
+def test_what_was_counted_beforehand_is_what_the_events_say(busy: Warehouse, tz: str, grain: periods.Grain) -> None:
     counted = busy.run(
         "SELECT CAST(date_trunc($grain, timezone($tz, ts)) AS DATE) AS period, count(*) AS events,"
         " count(DISTINCT user_id) AS users FROM events GROUP BY ALL ORDER BY period",
         tz=tz,
         grain=grain,
     ).to_pylist()
-    assert [row for row in reads.activity(busy, tz=tz, grain=grain).to_pylist() if row["events"]] == counted
+    assert [row for row in periods.activity(busy, tz=tz, grain=grain).to_pylist() if row["events"]] == counted
+
+
+@pytest.mark.parametrize("tz", ZONES)
+@pytest.mark.parametrize("grain", ["week", "month"])
+def test_growth_tells_who_is_new_stays_comes_back_and_is_lost(
+    busy: Warehouse, tz: str, grain: Literal["week", "month"]
+) -> None:
+    there: dict[date, set[int]] = defaultdict(set)
+    for row in busy.run(
+        "SELECT DISTINCT user_id, CAST(date_trunc($grain, timezone($tz, ts)) AS DATE) AS period FROM events",
+        tz=tz,
+        grain=grain,
+    ).to_pylist():
+        there[row["period"]].add(row["user_id"])
+    seen, before = set[int](), set[int]()
+    expected = []
+    for period in periods.activity(busy, tz=tz, grain=grain)["period"].to_pylist():
+        users = there[period]
+        parts = (len(users - seen), len(users & before), len((users & seen) - before), len(before - users))
+        expected.append((period, len(users), *parts))
+        seen, before = seen | users, users
+    found = [tuple(row.values()) for row in periods.growth(busy, tz=tz, grain=grain).to_pylist()]
+    assert found == expected
+    assert all(sum(row[part] for row in found) > 20 for part in (2, 3, 4, 5)), "each happens"
 
 
 @pytest.mark.parametrize("tz", ZONES)
@@ -223,7 +249,7 @@ def test_the_hours_of_the_week_are_those_of_the_zone(busy: Warehouse, tz: str) -
         " GROUP BY ALL ORDER BY ALL",
         tz=tz,
     ).to_pylist()
-    assert [row for row in reads.hour_weekday(busy, tz=tz).to_pylist() if row["events"]] == counted
+    assert [row for row in periods.hour_weekday(busy, tz=tz).to_pylist() if row["events"]] == counted
 
 
 def test_counts_of_kinds_items_and_users_are_those_of_the_events(busy: Warehouse) -> None:

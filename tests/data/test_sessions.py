@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data import reads
+from data import periods, reads
 from data.errors import InvalidSpec
 from data.extend import extend
 from data.ingest import IngestResult, ingest
@@ -86,29 +86,29 @@ def test_sessions_are_counted_by_the_local_day_on_which_they_begin(tmp_path: Pat
     night = 13 * 3600 + 1740  # 23:29 UTC
     acts = [("u", 0), ("v", 0), ("u", night), ("u", night + 1800), ("u", 2 * 86_400)]
     with Warehouse.open(made(tmp_path, acts, 30).path) as warehouse:
-        days = reads.session_activity(warehouse, tz="UTC").to_pylist()
+        days = periods.session_activity(warehouse, tz="UTC").to_pylist()
         assert days == [
             {"period": date(2024, 1, 1), "sessions": 3, "users": 2},
             {"period": date(2024, 1, 2), "sessions": 0, "users": 0},
             {"period": date(2024, 1, 3), "sessions": 1, "users": 1},
         ]
-        shanghai = reads.session_activity(warehouse, tz="Asia/Shanghai")
+        shanghai = periods.session_activity(warehouse, tz="Asia/Shanghai")
         assert dict(zip(shanghai["period"].to_pylist(), shanghai["sessions"].to_pylist(), strict=True)) == {
             date(2024, 1, 1): 2,
             date(2024, 1, 2): 1,
             date(2024, 1, 3): 1,
         }
-        assert reads.session_activity(warehouse, tz="UTC", grain="month")["sessions"].to_pylist() == [4]
+        assert periods.session_activity(warehouse, tz="UTC", grain="month")["sessions"].to_pylist() == [4]
 
 
 @pytest.mark.parametrize("grain", ["day", "week", "month"])
 @pytest.mark.parametrize("tz", ["UTC", "America/New_York", "Asia/Kolkata"])  # the last is no whole hours off
-def test_what_was_counted_beforehand_is_what_the_sessions_say(tmp_path: Path, tz: str, grain: reads.Grain) -> None:
+def test_what_was_counted_beforehand_is_what_the_sessions_say(tmp_path: Path, tz: str, grain: periods.Grain) -> None:
     rng = random.Random(5)
     acts = [(f"u{rng.randrange(9)}", 60 * rng.randrange(200_000)) for _ in range(900)]
     with Warehouse.open(made(tmp_path, acts, 60).path) as warehouse:
         began = warehouse.run("SELECT user_id, timezone($tz, first_ts) AS local FROM sessions", tz=tz).to_pylist()
-        told = reads.session_activity(warehouse, tz=tz, grain=grain).to_pylist()
+        told = periods.session_activity(warehouse, tz=tz, grain=grain).to_pylist()
 
     def period(local: datetime) -> date:
         day = local.date()

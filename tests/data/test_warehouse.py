@@ -7,7 +7,7 @@ import pytest
 
 from data.errors import DamagedArtefact, InvalidConfig, SchemaMismatch, UnknownBuild
 from data.ingest import IngestResult
-from data.reads import activity
+from data.periods import activity
 from data.warehouse import SCHEMA_VERSION, Warehouse, build_connection, remove_build, verify_build
 
 
