@@ -31,10 +31,10 @@ def test_pulse_tells_of_the_sessions_that_a_build_has(pulse: Opened, tmp_path: P
     text = said(test).replace("\\", "")
     assert f"### {t('sessions.section')}" in text and t("sessions.gap", gap=3000) in text
     assert t.count(n) in text and t("sessions.peak_day", top=most["day"], n=most["n"]) in text
-    assert len(test.get("plotly_chart")) == 4
+    assert "sessions" in [chart.key for chart in test.get("plotly_chart")]
 
 
 def test_a_build_without_sessions_opens_as_before(pulse: Opened, store: Store) -> None:
     test = pulse(store.home)
     assert not test.exception and Words("en")("sessions.section") not in said(test)
-    assert len(test.get("plotly_chart")) == 3
+    assert "sessions" not in [chart.key for chart in test.get("plotly_chart")]
