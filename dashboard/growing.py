@@ -32,8 +32,9 @@ def section(s: Scene) -> None:
             before=int(before["users"]),
         )
         parts.figure(charts.growth(told, title=title, look=s.look, tz=s.tz, grain=grain), key="growth")
-    with right:
-        row = often.iloc[-1]
-        title = t(f"growth.often_{grain}", period=row["period"], share=row["share"], users=int(row["users"]))
-        parts.figure(charts.stickiness(often, title=title, look=s.look, tz=s.tz, grain=grain), key="stickiness")
+    if len(often):  # else nobody came in any whole one
+        with right:
+            row = often.iloc[-1]
+            title = t(f"growth.often_{grain}", period=row["period"], share=row["share"], users=int(row["users"]))
+            parts.figure(charts.stickiness(often, title=title, look=s.look, tz=s.tz, grain=grain), key="stickiness")
     parts.note(t(f"growth.method_{grain}", n=len(told)))

@@ -34,7 +34,7 @@ def given(*words: str, **environment: str) -> Ended:
             patched.setenv(name, value)
         main()
     code = ended.value.code
-    return Ended(code if isinstance(code, int) else 0, said.getvalue(), complained.getvalue())
+    return Ended(code if isinstance(code, int) else int(code is not None), said.getvalue(), complained.getvalue())
 
 
 @contextmanager

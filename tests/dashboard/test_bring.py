@@ -173,7 +173,7 @@ def test_what_cannot_be_guessed_is_said_and_can_be_chosen_by_hand(opened: Opened
     assert EN("bring.no_guess") in said(test)
     assert not [button for button in test.button if button.key == "bring-commit"]
     test = opened(tmp_path, upload=one.upload_id, lang="zh")
-    assert ZH("bring.no_guess") in said(test) and "请" in said(test)
+    assert ZH("bring.no_guess") in said(test) and "请提供" in said(test)
     assert "bring" not in said(test) and "encoding" not in said(test)
 
 

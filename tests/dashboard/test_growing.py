@@ -48,3 +48,9 @@ def test_too_short_a_log_says_so(browse: Opened, tmp_path: Path) -> None:
     test = opened(browse, tmp_path, [("a", 0), ("b", 3), ("a", 8)])
     assert not test.exception
     assert Words("en")("growth.few_week", n=1, least=2) in said(test)
+
+
+def test_a_log_whose_whole_weeks_are_all_quiet_is_no_error(browse: Opened, tmp_path: Path) -> None:
+    test = opened(browse, tmp_path, [("a", 2), ("b", 2), ("a", 44)])
+    assert not test.exception
+    assert [chart.key for chart in test.get("plotly_chart")] == ["activity", "growth", "tail", "hours"]
