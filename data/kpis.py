@@ -1,8 +1,8 @@
 """The figures of a domain, each a mean over units that belong to users: events, visits, baskets, or an item of a user.
 
-A measure is one statement that gives its units as rows (user_id, ts, part, whole); a figure is sum(part) / sum(whole),
-overall and period by period. Users are what is sampled: the interval is that of a ratio of sums over independent users
-(linearised, Cochran, "Sampling Techniques", 1977, 6.3), and does not narrow when one user does more.
+A measure is one statement that gives its units as rows (user_id, part, whole); a figure is sum(part) / sum(whole).
+Users are what is sampled: the interval is that of a ratio of sums over independent users (linearised, Cochran,
+"Sampling Techniques", 1977, 6.3), and does not narrow when one user does more.
 
     engagement    weight of a visit's events (spec's `weights`; an event without one counts one); a visit ends after
                   half an hour without an event
@@ -16,73 +16,72 @@ overall and period by period. Users are what is sampled: the interval is that of
     item_age      hours since an item's first event of any kind
     mean_value    mean of the values
 
-Where no kinds are named, a measure is of all events. Where there are more than MOST_USERS users, so many are looked at,
-drawn by a hash of their numbers and the same ones each time: the interval is of the users that were drawn.
+Where no kinds are named, a measure is of all events. Of a large log some users are looked at, drawn by a hash of their
+numbers and the same ones each time, so that a figure takes as long whatever the log: MOST_USERS, or fewer where those
+would have more than MOST_EVENTS on average, but no fewer than FEWEST_USERS. The interval is of the users that were
+drawn.
 """
 
+import re
 from typing import Any
 
 import pyarrow as pa
 
-from data.periods import Grain
 from data.spec import Kpi
 from data.warehouse import Warehouse
 
-MOST_USERS = 10_000
+MOST_USERS, MOST_EVENTS, FEWEST_USERS = 10_000, 250_000, 1_000
 UNITS = {
     **dict.fromkeys(("conversion", "rate", "completion", "repeats", "returning"), "share"),
     **dict.fromkeys(("engagement", "basket_size"), "number"),
     **dict.fromkeys(("basket_value", "mean_value"), "value"),
     "item_age": "hours",
 }
-_OF = "(len(CAST($of AS VARCHAR[])) = 0 OR kind IN (SELECT unnest(CAST($of AS VARCHAR[]))))"
-_TO = "kind IN (SELECT unnest(CAST($to AS VARCHAR[])))"
+_OF = "(len(CAST($of AS VARCHAR[])) = 0 OR list_contains(CAST($of AS VARCHAR[]), kind))"
+_TO = "list_contains(CAST($to AS VARCHAR[]), kind)"
+_NAMED = re.compile(r"\$(of|to|min_value)\b")  # what a figure says for itself
 _UNITS_OF = {
-    "engagement": (
-        "WITH gaps AS (SELECT user_id, ts, kind, epoch_us(ts) AS us,"  # a row an event; the first of a visit counts it
-        " us - lag(us) OVER (PARTITION BY user_id ORDER BY ts) <= 1800000000 IS NOT TRUE AS begins"
-        " FROM events WHERE {of})"
-        " SELECT user_id, max(ts) FILTER (begins) OVER (PARTITION BY user_id ORDER BY ts) AS ts,"
-        " coalesce(list_extract(CAST($weights AS DOUBLE[]), list_position(CAST($weighed AS VARCHAR[]), kind)), 1.0)"
-        " AS part, CAST(begins AS DOUBLE) AS whole FROM gaps"
+    "engagement": (  # rows with what the events are worth, and rows with a visit for its first event
+        "SELECT user_id, count(*) * coalesce(list_extract(CAST($weights AS DOUBLE[]),"
+        " list_position(CAST($weighed AS VARCHAR[]), kind)), 1.0) AS part, 0.0 AS whole"
+        " FROM events WHERE {of} GROUP BY user_id, kind UNION ALL SELECT user_id, 0.0, 1.0 FROM"
+        " (SELECT user_id, us - lag(us) OVER (PARTITION BY user_id ORDER BY us) <= 1800000000 IS NOT TRUE AS begins"
+        " FROM (SELECT user_id, epoch_us(ts) AS us FROM events WHERE {of})) WHERE begins"
     ),
     "conversion": (
-        "WITH first AS (SELECT user_id, item_id, min(ts) AS ts FROM events WHERE {of} GROUP BY ALL),"
-        " last AS (SELECT user_id, item_id, max(ts) AS after FROM events WHERE {to} GROUP BY ALL)"
-        " SELECT user_id, ts, CAST(coalesce(after >= ts, false) AS DOUBLE) AS part, 1.0 AS whole"
-        " FROM first LEFT JOIN last USING (user_id, item_id)"
+        "SELECT user_id, CAST(coalesce(max(ts) FILTER ({to}) >= min(ts) FILTER ({of}), false) AS DOUBLE) AS part,"
+        " 1.0 AS whole FROM events WHERE {of} OR {to} GROUP BY user_id, item_id HAVING bool_or({of})"
     ),
     "rate": (
-        "SELECT user_id, ts, CAST({to} AS DOUBLE) AS part, CAST({of} AS DOUBLE) AS whole FROM events WHERE {of} OR {to}"
+        "SELECT user_id, CAST({to} AS DOUBLE) AS part, CAST({of} AS DOUBLE) AS whole FROM events WHERE {of} OR {to}"
     ),
     "completion": (
-        "SELECT user_id, ts, CAST(value >= $min_value AS DOUBLE) AS part, 1.0 AS whole"
+        "SELECT user_id, CAST(value >= $min_value AS DOUBLE) AS part, 1.0 AS whole"
         " FROM events WHERE {of} AND value IS NOT NULL"
     ),
     "basket_value": (
-        "SELECT user_id, ts, sum(value) AS part, 1.0 AS whole"
+        "SELECT user_id, sum(value) AS part, 1.0 AS whole"
         " FROM events WHERE {of} AND value IS NOT NULL GROUP BY user_id, ts"
     ),
     "basket_size": (
-        "SELECT user_id, ts, CAST(count(DISTINCT item_id) AS DOUBLE) AS part, 1.0 AS whole"
+        "SELECT user_id, CAST(count(DISTINCT item_id) AS DOUBLE) AS part, 1.0 AS whole"
         " FROM events WHERE {of} GROUP BY user_id, ts"
     ),
     "repeats": (
         "WITH first AS (SELECT user_id, item_id, min(ts) AS first FROM events WHERE {of} GROUP BY ALL)"
-        " SELECT user_id, ts, CAST(ts > first AS DOUBLE) AS part, 1.0 AS whole"
+        " SELECT user_id, CAST(ts > first AS DOUBLE) AS part, 1.0 AS whole"
         " FROM events JOIN first USING (user_id, item_id) WHERE {of}"
     ),
     "returning": (
-        "SELECT user_id, min(ts) AS ts, 1.0 AS whole,"
-        " CAST(CAST(max(ts) AS DATE) > CAST(min(ts) AS DATE) AS DOUBLE) AS part"
+        "SELECT user_id, CAST(CAST(max(ts) AS DATE) > CAST(min(ts) AS DATE) AS DOUBLE) AS part, 1.0 AS whole"
         " FROM events WHERE {of} GROUP BY user_id"
     ),
     "item_age": (
         "WITH born AS (SELECT item_id, first_ts AS first FROM item_counts)"
-        " SELECT user_id, ts, epoch(ts - first) / 3600 AS part, 1.0 AS whole"
+        " SELECT user_id, (epoch_us(ts) - epoch_us(first)) / 3.6e9 AS part, 1.0 AS whole"
         " FROM events JOIN born USING (item_id) WHERE {of}"
     ),
-    "mean_value": "SELECT user_id, ts, value AS part, 1.0 AS whole FROM events WHERE {of} AND value IS NOT NULL",
+    "mean_value": "SELECT user_id, value AS part, 1.0 AS whole FROM events WHERE {of} AND value IS NOT NULL",
 }
 _DRAWN = (  # what the measures call events
     "drawn AS MATERIALIZED (SELECT user_id FROM people ORDER BY hash(user_id), user_id LIMIT $most),"
@@ -90,18 +89,13 @@ _DRAWN = (  # what the measures call events
     " WHERE user_id IN (SELECT user_id FROM drawn))"
 )
 _ESTIMATE = (
-    "WITH {drawn}, units AS ({units}),"
-    " users AS (SELECT user_id, sum(part) AS a, sum(whole) AS b FROM units GROUP BY user_id),"
-    " ratio AS (SELECT sum(a) / nullif(sum(b), 0) AS r, sum(b) AS units, count(*) AS n FROM users)"
-    " SELECT r AS estimate, CASE WHEN n > 1"
-    " THEN 1.959964 * sqrt(n / (n - 1) * (SELECT sum((a - r * b) ** 2) FROM users)) / units END AS half,"
-    " CASE WHEN r IS NULL THEN 0 ELSE n END AS n,"
-    " CAST(coalesce(units, 0) AS BIGINT) AS units FROM ratio"
+    "SELECT {place} AS place, r AS estimate, CASE WHEN n > 1"
+    " THEN 1.959964 * sqrt(n / (n - 1) * (SELECT sum((a - r * b) ** 2) FROM users_{place})) / units END AS half,"
+    " CASE WHEN r IS NULL THEN 0 ELSE n END AS n, CAST(coalesce(units, 0) AS BIGINT) AS units"
+    " FROM (SELECT sum(a) / nullif(sum(b), 0) AS r, sum(b) AS units, count(*) AS n FROM users_{place})"
 )
-_LINE = (
-    "WITH {drawn}, units AS ({units}) SELECT CAST(date_trunc($grain, timezone($tz, ts)) AS DATE) AS period,"
-    " sum(part) / nullif(sum(whole), 0) AS estimate, count(DISTINCT user_id) AS n"
-    " FROM units GROUP BY ALL ORDER BY period"
+_USERS = (
+    "users_{place} AS MATERIALIZED (SELECT user_id, sum(part) AS a, sum(whole) AS b FROM ({units}) GROUP BY user_id)"
 )
 _SCHEMA = pa.schema(
     [
@@ -120,49 +114,45 @@ _SCHEMA = pa.schema(
 def kpis(warehouse: Warehouse) -> pa.Table:
     """The figures that the build's spec names, in its order: name, measure, unit (share, number, value, hours),
     estimate with low and high of its 95% interval, n users, and units of what the mean is over. Nulls where there is
-    nothing to measure; no interval below two users."""
-    rows = [kpi_row(warehouse, name) for name in warehouse.facts.spec.kpis]
-    return pa.Table.from_pylist(rows, schema=_SCHEMA)
+    nothing to measure; no interval below two users. One statement asks for all, so that the events of those drawn are
+    read once.
+    """
+    spec = warehouse.facts.spec
+    if not spec.kpis:
+        return _SCHEMA.empty_table()
+    steps, estimates = [_DRAWN], []
+    params: dict[str, Any] = {"most": _most_users(warehouse)}
+    for place, kpi in enumerate(spec.kpis.values()):
+        units = _UNITS_OF[kpi.measure].format(of=_OF, to=_TO)
+        named = _NAMED.sub(rf"$\1_{place}", units)
+        steps.append(_USERS.format(place=place, units=named))
+        estimates.append(_ESTIMATE.format(place=place))
+        told = {"of": list(kpi.of), "to": list(kpi.to), "min_value": kpi.min_value}
+        params |= {f"{name}_{place}": told[name] for name in _NAMED.findall(units)}
+        if kpi.measure == "engagement":
+            params |= {"weighed": list(spec.weights), "weights": list(spec.weights.values())}
+    statement = f"WITH {', '.join(steps)} {' UNION ALL '.join(estimates)} ORDER BY place"
+    rows = zip(spec.kpis.items(), warehouse.run(statement, **params).to_pylist(), strict=True)
+    return pa.Table.from_pylist([_row(name, kpi, found) for (name, kpi), found in rows], schema=_SCHEMA)
 
 
-def kpi_row(warehouse: Warehouse, name: str) -> dict[str, Any]:
-    """The row of one figure, as `kpis` has it. KeyError for a name that the spec does not have."""
-    kpi = warehouse.facts.spec.kpis[name]
-    (found,) = warehouse.run(_ESTIMATE.format(drawn=_DRAWN, units=_units(kpi)), **_params(warehouse, kpi)).to_pylist()
-    estimate, half = found["estimate"], found.pop("half")
+def _most_users(warehouse: Warehouse) -> int:
+    facts = warehouse.facts
+    return min(MOST_USERS, max(FEWEST_USERS, MOST_EVENTS * facts.n_users // max(facts.n_events, 1)))
+
+
+def _row(name: str, kpi: Kpi, found: dict[str, Any]) -> dict[str, Any]:
+    """One figure with its interval, which a share's ends at 0 and 1."""
+    estimate, half = found["estimate"], found["half"]
     most = 1.0 if UNITS[kpi.measure] == "share" and kpi.measure != "rate" else float("inf")
     inside = estimate is not None and half is not None
     return {
-        **found,
         "name": name,
         "measure": kpi.measure,
         "unit": UNITS[kpi.measure],
+        "estimate": estimate,
         "low": max(estimate - half, 0.0 if estimate >= 0 else float("-inf")) if inside else None,
         "high": min(estimate + half, most) if inside else None,
+        "n": found["n"],
+        "units": found["units"],
     }
-
-
-def kpi_line(warehouse: Warehouse, name: str, *, tz: str, grain: Grain = "week") -> pa.Table:
-    """One of the spec's figures in time, a row for each period that has a unit: period date (local), estimate, n users.
-    A unit lies where it begins. KeyError for a name that the spec does not have."""
-    kpi = warehouse.facts.spec.kpis[name]
-    return warehouse.run(_LINE.format(drawn=_DRAWN, units=_units(kpi)), tz=tz, grain=grain, **_params(warehouse, kpi))
-
-
-def _units(kpi: Kpi) -> str:
-    """The statement of a measure's units; what is put in is this module's own."""
-    return _UNITS_OF[kpi.measure].format(of=_OF, to=_TO)
-
-
-def _params(warehouse: Warehouse, kpi: Kpi) -> dict[str, Any]:
-    """Of all parameters those that the measure's statement names."""
-    weights = warehouse.facts.spec.weights
-    every: dict[str, Any] = {
-        "of": list(kpi.of),
-        "to": list(kpi.to),
-        "min_value": kpi.min_value,
-        "weighed": list(weights),
-        "weights": list(weights.values()),
-    }
-    named = _units(kpi)
-    return {"most": MOST_USERS} | {name: value for name, value in every.items() if f"${name}" in named}

@@ -23,8 +23,8 @@ from core.trust.unusual import unusual_days
 from dashboard.terminal import table
 from data import explore, periods, reads
 from data.explore import EVERYONE, Cohort
-from data.ingest import ingest
-from data.kpis import kpi_row
+from data.ingest import IngestResult, ingest
+from data.kpis import kpis
 from data.spec import parse_spec
 from data.warehouse import Warehouse
 from tests.bench.__main__ import matmul_seconds
@@ -92,7 +92,7 @@ READS: dict[str, Read] = {
     "Pulse: drift": _drift,
     "Pulse: sessions": _of_all(reads.session_facts),
     "Pulse: sessions by day": _of_all(functools.partial(periods.session_activity, tz=ZONE)),
-    **{f"Pulse: figure {name}": _of_all(functools.partial(kpi_row, name=name)) for name in parse_spec(ASKED).kpis},
+    "Pulse: ten figures of a domain": _of_all(kpis),
     **{
         f"Explore: {name}, {whom}": _of_all(functools.partial(read, cohort=cohort, **more))
         for whom, cohort in (("everyone", EVERYONE), ("a cohort", BUYERS))
@@ -140,11 +140,16 @@ def main() -> None:
         asked.out.write_text(json.dumps({str(size): found for size, found in told.items()}, indent=1))
 
 
-def measured(folder: Path, n_events: int, *, times: int) -> dict[str, dict[str, float]]:
-    """p50_ms and p95_ms of each read, over a fresh build of so many events."""
+def made_of(folder: Path, n_events: int) -> IngestResult:
+    """A build under `home` of `folder` with all that Pulse can show of a log: sessions and figures, too."""
     write_log(folder / "events.csv", n_events)
     write_catalogue(folder, n_events)
-    made = ingest(parse_spec(ASKED), base=folder, home=folder / "home", now=datetime(2025, 1, 1, tzinfo=UTC))
+    return ingest(parse_spec(ASKED), base=folder, home=folder / "home", now=datetime(2025, 1, 1, tzinfo=UTC))
+
+
+def measured(folder: Path, n_events: int, *, times: int) -> dict[str, dict[str, float]]:
+    """p50_ms and p95_ms of each read, over a fresh build of so many events."""
+    made = made_of(folder, n_events)
     rng = np.random.default_rng(0)
     found = {}
     with Warehouse.open(made.path) as warehouse:

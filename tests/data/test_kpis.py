@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.ingest import IngestResult
-from data.kpis import UNITS, kpi_line, kpis
+from data.kpis import UNITS, kpis
 from data.spec import parse_spec
 from data.warehouse import Warehouse
 
@@ -110,16 +110,21 @@ def test_what_nobody_did_has_no_figure_and_one_user_no_interval(measured: Callab
     assert (alone["estimate"], alone["low"], alone["high"], alone["n"]) == (0.0, None, None, 1)
 
 
-def test_a_figure_in_time_lies_where_its_units_begin(bring: Ingest) -> None:
-    made = bring(EVENTS, spec=parse_spec(f'{SPEC}[kpis.sold]\nmeasure = "basket_value"\nof = "buy"\n'))
-    with Warehouse.open(made.path) as warehouse:
-        line = kpi_line(warehouse, "sold", tz="UTC", grain="week").to_pylist()
-        assert [(str(row["period"]), row["estimate"], row["n"]) for row in line] == [
-            ("2024-01-01", 6.0, 1),
-            ("2024-01-08", 8.0, 1),
-        ]
-        with pytest.raises(KeyError):
-            kpi_line(warehouse, "lost", tz="UTC")
+def test_figures_asked_together_are_those_asked_alone(
+    bring: Ingest, measured: Callable[[str], dict[str, object]]
+) -> None:
+    told = (
+        'measure = "basket_value"\nof = "buy"',
+        'measure = "rate"\nof = "view"\nto = "buy"',
+        'measure = "engagement"',
+        'measure = "rate"\nof = "view"\nto = "cart"',
+        'measure = "completion"\nmin_value = 5',
+    )
+    named = "\n".join(f"[kpis.figure_{place}]\n{one}" for place, one in enumerate(told))
+    with Warehouse.open(bring(EVENTS, spec=parse_spec(f"{SPEC}{named}")).path) as warehouse:
+        together = kpis(warehouse).to_pylist()
+    assert [row.pop("name") for row in together] == [f"figure_{place}" for place in range(len(told))]
+    assert together == [{name: value for name, value in measured(one).items() if name != "name"} for one in told]
 
 
 def test_a_build_without_figures_has_an_empty_table(bring: Ingest, tmp_path: Path) -> None:
