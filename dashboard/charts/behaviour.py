@@ -1,13 +1,16 @@
 """Figures of what people did: activity in time, the long tail, the hours of the week, one person's events."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboard.charts.axes import count_axis, date_axis, margins, share_axis
 from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, upright
-from dashboard.charts.time_axis import date_axis
 
 _CURVE_POINTS = 200
+_COLOURBAR_PX = 70
 
 
 def activity(table: Table, *, title: str, look: Look, tz: str, grain: str = "day") -> go.Figure:
@@ -24,31 +27,37 @@ def _over_time(table: Table, what: str, *, title: str, look: Look, tz: str, grai
     """A line of the column `what` by period; each point tells its users, too."""
     data = frame(table)
     t, c = look.t, look.c
-    figure = canvas(look, title=title, height=260)
-    figure.add_scatter(
-        x=data["period"],
-        y=data[what],
-        mode="lines",
-        line={"color": c.accent, "width": 2},
-        fill="tozeroy",
-        fillcolor=c.band,
-        customdata=np.stack([[t.day(p) for p in data["period"]], [t.count(u) for u in data["users"]]], axis=-1),
-        hovertemplate="%{customdata[0]}<br>"
-        + plain(t(f"chart.hover_{what}_users", **{what: "%{y:,}"}, users="%{customdata[1]}"))
-        + "<extra></extra>",
-    )
+    said = plain(t(f"chart.hover_{what}_users", **{what: "%{y:,}"}, users="%{customdata[1]}"))
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "x": data["period"],
+            "y": data[what],
+            "mode": "lines",
+            "line": {"color": c.accent, "width": 2},
+            "fill": "tozeroy",
+            "fillcolor": c.band,
+            "customdata": np.stack([[t.day(p) for p in data["period"]], [t.count(u) for u in data["users"]]], axis=-1),
+            "hovertemplate": f"%{{customdata[0]}}<br>{said}<extra></extra>",
+        }
+    ]
+    notes: list[dict[str, Any]] = []
+    most = 1
     if len(data):
         top = data.loc[data[what].idxmax()]
-        _point(
-            figure,
-            look,
-            x=top["period"],
-            y=top[what],
-            text=f"{t.day(top['period'])} · {t.count(top[what])}",
-        )
-    date_axis(figure, data["period"], look=look, tz=tz)
-    figure.update_yaxes(title_text=plain(t(f"chart.{what}_per_{grain}")), rangemode="tozero", nticks=5)
-    return figure
+        most = int(top[what])
+        text = f"{t.day(top['period'])} · {t.count(most)}"
+        traces.append(_point(look, x=top["period"], y=most))
+        notes.append(_note(look, x=top["period"], y=most, text=text))
+    return canvas(
+        look,
+        title=title,
+        height=260,
+        data=traces,
+        annotations=notes,
+        **date_axis(data["period"], look=look, tz=tz),
+        **count_axis(most, title=t(f"chart.{what}_per_{grain}"), look=look),
+    )
 
 
 def long_tail(table: Table, *, title: str, look: Look) -> go.Figure:
@@ -57,34 +66,25 @@ def long_tail(table: Table, *, title: str, look: Look) -> go.Figure:
     """
     data = frame(table).sort_values("rank")
     t, c = look.t, look.c
-    figure = canvas(look, title=title, height=320)
     items = data["rank"].to_numpy(dtype=float) / max(len(data), 1)
     taken = data["cumulative"].to_numpy(dtype=float)
     x, y = np.concatenate([[0.0], items]), np.concatenate([[0.0], taken])
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        line={"color": c.reference, "width": 1.5, "dash": "dot"},
-        hoverinfo="skip",
-    )
     seen = _steps_of(x, y)
-    figure.add_scatter(
-        x=x[seen],
-        y=y[seen],
-        mode="lines",
-        line={"color": c.accent, "width": 2},
-        hovertemplate=plain(t("chart.hover_long_tail", items="%{x:.1%}", events="%{y:.1%}")) + "<extra></extra>",
-    )
-    figure.add_annotation(
-        x=1, y=0.3, text=plain(t("chart.even")), showarrow=False, font={"size": 12, "color": c.muted}, xanchor="right"
-    )
+    said = plain(t("chart.hover_long_tail", items="%{x:.1%}", events="%{y:.1%}"))
+    lines = {"type": "scatter", "mode": "lines"}
+    even = lines | {"x": [0, 1], "y": [0, 1], "line": {"color": c.reference, "width": 1.5, "dash": "dot"}}
+    curve = lines | {"x": x[seen], "y": y[seen], "line": {"color": c.accent, "width": 2}}
+    traces = [even | {"hoverinfo": "skip"}, curve | {"hovertemplate": f"{said}<extra></extra>"}]
+    muted = {"font": {"size": 12, "color": c.muted}, "showarrow": False, "xanchor": "right"}
+    notes = [muted | {"x": 1, "y": 0.3, "text": plain(t("chart.even"))}]
     if len(data):
         share = float(np.interp(0.2, x, y))
-        _point(figure, look, x=0.2, y=share, text=t("chart.top_fifth", share=share), anchor="left")
-    figure.update_xaxes(title_text=plain(t("chart.items_axis")), tickformat=".0%", range=[0, 1.02], nticks=6)
-    figure.update_yaxes(title_text=plain(t("chart.events_share_axis")), tickformat=".0%", range=[0, 1.04], nticks=6)
-    return figure
+        traces.append(_point(look, x=0.2, y=share))
+        notes.append(_note(look, x=0.2, y=share, text=t("chart.top_fifth", share=share), anchor="left"))
+    layout = share_axis(1.0, title=t("chart.events_share_axis"))
+    layout["yaxis"] |= {"range": [0, 1.04]}
+    across = {"title": {"text": plain(t("chart.items_axis"))}, "tickformat": ".0%", "range": [0, 1.02], "nticks": 6}
+    return canvas(look, title=title, height=320, data=traces, annotations=notes, xaxis=across, **layout)
 
 
 def _steps_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -106,32 +106,37 @@ def hour_weekday(table: Table, *, title: str, look: Look, tz: str) -> go.Figure:
         dtype=float
     )
     names = [t(f"weekday.{day}") for day in range(1, 8)]
-    figure = canvas(look, title=title, height=320)
-    figure.add_heatmap(
-        z=grid,
-        x=list(range(24)),
-        y=names,
-        xgap=2,
-        ygap=2,
-        colorscale=[[i / 6, tone] for i, tone in enumerate(c.sequential)],
-        zmin=0,
-        hovertemplate="%{y} %{x}:00<br>" + plain(t("chart.hover_events", events="%{z:,}")) + "<extra></extra>",
-        colorbar={
+    small = {"size": 11, "color": c.muted}
+    cells = {
+        "type": "heatmap",
+        "z": grid,
+        "x": list(range(24)),
+        "y": names,
+        "xgap": 2,
+        "ygap": 2,
+        "colorscale": [[i / 6, tone] for i, tone in enumerate(c.sequential)],
+        "zmin": 0,
+        "zmax": max(float(grid.max()), 1.0),
+        "hovertemplate": f"%{{y}} %{{x}}:00<br>{plain(t('chart.hover_events', events='%{z:,}'))}<extra></extra>",
+        "colorbar": {
             "thickness": 8,
             "len": 0.9,
             "outlinewidth": 0,
             "nticks": 4,
-            "tickfont": {"size": 11, "color": c.muted},
-            "title": {
-                "text": plain(t("chart.events")),
-                "font": {"size": 12, "color": c.muted},
-                "side": "top",
-            },
+            "tickfont": small,
+            "title": {"text": plain(t("chart.events")), "font": small | {"size": 12}, "side": "top"},
         },
+    }
+    across = {"title": {"text": plain(t("chart.hour_axis", tz=tz))}, "tickvals": [0, 4, 8, 12, 16, 20], "ticks": ""}
+    return canvas(
+        look,
+        title=title,
+        height=320,
+        data=[cells],
+        xaxis=across,
+        yaxis={"autorange": "reversed", "ticks": ""},
+        **margins(names, right_px=_COLOURBAR_PX),
     )
-    figure.update_xaxes(title_text=plain(t("chart.hour_axis", tz=tz)), tickvals=[0, 4, 8, 12, 16, 20], ticks="")
-    figure.update_yaxes(autorange="reversed", ticks="", title_text="")
-    return figure
 
 
 def timeline(table: Table, *, title: str, look: Look, tz: str, unit: str) -> go.Figure:
@@ -193,16 +198,23 @@ def _spaced(ticks: list[int], *, total: int, at_most: int = 4) -> list[int]:
     return kept
 
 
-def _point(figure: go.Figure, look: Look, *, x: object, y: float, text: str, anchor: str = "auto") -> None:
-    figure.add_scatter(x=[x], y=[y], mode="markers", marker={"color": look.c.accent, "size": 8}, hoverinfo="skip")
-    figure.add_annotation(
-        x=x,
-        y=y,
-        text=plain(text),
-        showarrow=False,
-        xanchor=anchor,
-        yanchor="bottom" if anchor == "auto" else "top",
-        xshift=0 if anchor == "auto" else 8,
-        yshift=6 if anchor == "auto" else -4,
-        font={"size": 12, "color": look.c.text},
-    )
+def _point(look: Look, *, x: object, y: float) -> dict[str, Any]:
+    """The mark of one place of a line."""
+    marker = {"color": look.c.accent, "size": 8}
+    return {"type": "scatter", "x": [x], "y": [y], "mode": "markers", "marker": marker, "hoverinfo": "skip"}
+
+
+def _note(look: Look, *, x: object, y: float, text: str, anchor: str = "auto") -> dict[str, Any]:
+    """What is written at such a mark: above it, or beside it where it has an anchor."""
+    beside = anchor != "auto"
+    return {
+        "x": x,
+        "y": y,
+        "text": plain(text),
+        "showarrow": False,
+        "xanchor": anchor,
+        "yanchor": "top" if beside else "bottom",
+        "xshift": 8 if beside else 0,
+        "yshift": -4 if beside else 6,
+        "font": {"size": 12, "color": look.c.text},
+    }

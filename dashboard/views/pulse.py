@@ -90,7 +90,7 @@ def details(s: Scene) -> None:
                     "source": st.column_config.TextColumn(t("column.file")),
                     "reason": st.column_config.TextColumn(t("column.reason")),
                     "column": st.column_config.TextColumn(t("column.column")),
-                    "n": st.column_config.NumberColumn(t("column.rows"), width="small"),
+                    "n": st.column_config.NumberColumn(t("column.rows"), format="localized", width="small"),
                 },
             )
 

@@ -116,7 +116,7 @@ def running(home: Path) -> Iterator[str]:
     try:
         assert app.stdout is not None
         assert "Lodestar is at" in app.stdout.readline()
-        time.sleep(10)  # the scorer loads the champion meanwhile, as it has by the time that anyone comes
+        time.sleep(20)  # meanwhile the scorer loads the champion and the spare imports, as they have when anyone comes
         yield f"http://localhost:{port}/"
     finally:
         app.terminate()

@@ -302,6 +302,28 @@ def ask(page: Page, statement: str) -> None:
     editor.press("Control+Enter")
 
 
+# What is written in figures and stands out of its figure, with how far.
+CUT = """() => [...document.querySelectorAll(".js-plotly-plot")].flatMap(figure => {
+    const room = figure.getBoundingClientRect();
+    return [...figure.querySelectorAll("text")].filter(text => text.textContent).map(text => {
+        const box = text.getBoundingClientRect();
+        const sides = [room.left - box.left, box.right - room.right, room.top - box.top, box.bottom - room.bottom];
+        return [text.textContent, Math.round(Math.max(...sides))];
+    });
+}).filter(([, px]) => px > 1)"""
+
+
+@pytest.mark.parametrize(("language", "width_px"), [("en", 1440), ("zh", 800)])
+def test_nothing_that_is_written_in_a_figure_is_cut(console: str, page: Page, language: str, width_px: int) -> None:
+    page.set_viewport_size({"width": width_px, "height": 900})
+    page.goto(f"{console}/pulse?lang={language}")
+    expect(page.locator(".js-plotly-plot")).to_have_count(5, timeout=30_000)
+    settled(page)
+    assert page.evaluate(CUT) == []
+    page.evaluate("document.querySelector('.js-plotly-plot .ytick text').textContent = '1,000,000,000,000'")
+    assert page.evaluate(CUT) != [], "it sees what is cut"
+
+
 def test_a_messy_file_becomes_a_build_that_is_shown(console: str, page: Page, home: Path) -> None:
     """Semicolons, a German date, a beacon for a title, and four rows of no use."""
     page.goto(f"{console}/datasets?lang=en")

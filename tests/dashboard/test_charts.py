@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from dashboard import charts
+from dashboard.charts.axes import count_axis, share_axis, steps
 from dashboard.charts.evidence import gap_rows
 from dashboard.charts.frame import Look, columns, label
 from dashboard.words import Words
@@ -54,6 +55,35 @@ def test_who_is_lost_stands_below_the_axis_and_the_rest_adds_up_above(look: Look
     assert all(not text.startswith(("-", "−")) for text in figure.layout.yaxis.ticktext), "people are no debt"
     nobody = pa.table({"period": days, **moves}).slice(0, 0)
     assert len(charts.growth(nobody, title="t", look=look, tz="UTC", grain="month").data) == 4
+
+
+@pytest.mark.parametrize(
+    ("most", "about", "told"),
+    [
+        (0, 4, [0]),
+        (1, 4, [0, 0.5, 1]),
+        (70_367, 4, [0, 20_000, 40_000, 60_000]),
+        (1, 5, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (0.215, 5, [0, 0.05, 0.1, 0.15, 0.2]),
+    ],
+)
+def test_ticks_are_round_and_start_at_zero(most: float, about: int, told: list[float]) -> None:
+    assert steps(most, about=about) == pytest.approx(told)
+
+
+def test_ticks_of_counts_are_whole_and_those_of_shares_differ() -> None:
+    for most in (1, 2, 3, 7, 15, 1e12):
+        shown = count_axis(int(most), title="events", look=LOOK)["yaxis"]
+        assert [float(text.replace(",", "")) for text in shown["ticktext"]] == list(shown["tickvals"])
+    for share in (0.0004, 0.003, 0.04, 0.5, 1.0):
+        texts_ = share_axis(share, title="share")["yaxis"]["ticktext"]
+        assert len(set(texts_)) == len(texts_) > 1
+
+
+def test_a_figure_leaves_room_for_its_own_labels() -> None:
+    few, many = (count_axis(most, title="events", look=LOOK)["margin"] for most in (5, 5_000_000))
+    assert many["l"] - few["l"] > 40
+    assert not many["autoexpand"], "else a browser draws the figure, measures it, and draws it again"
 
 
 def test_stickiness_tells_whose_share_it_is() -> None:
