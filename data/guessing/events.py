@@ -12,11 +12,13 @@ import numpy as np
 
 from data.guessing.lexicon import SENSITIVE, is_called, kind_of_name, kind_strength, stem_of, strength, words_of
 from data.guessing.log import Log, Told, could_be_key, fitness, of_files
-from data.guessing.profile import Column, File, Ints, about, determines, pairs
+from data.guessing.profile import Column, File, Ints, about, determines, likely_key, pairs
 from data.phrases import Phrase, Said, clauses, listed, phrase, quoted
 
 _REPEATS, _BASKETS = 0.1, 0.3
 _MOST_CONTEXT = 8
+_ROW_NUMBERS = {"row", "line", "index", "unnamed"}  # what begins the name of a count of a file's lines
+_LEAST_UNIQUE = 20  # rows that tell that values never come again
 
 
 def decide_keys(log: Log, told: Told) -> None:
@@ -181,6 +183,23 @@ def _like_ratings(column: Column) -> bool:
     steps = np.diff(halves)
     regular = len(steps) >= 2 and bool((halves == np.floor(halves)).all()) and float(steps.max()) <= 2
     return regular and 0 <= low <= 1 and 3 <= high <= 10 and column.n > 3 * column.distinct
+
+
+def decide_id(left: Sequence[Column], told: Told) -> list[Column]:
+    """events.id, which is offered and not taken: that a later row with the same id corrects the earlier one is more
+    than values can tell. What else there is of the event."""
+    own = [one for one in left if _differs_everywhere(one)]
+    offered = [one for one in own if not _ROW_NUMBERS & set(words_of(one.name)[:1])]
+    if offered:
+        told.decide("events.id", None, phrase("id.offered", name=quoted(offered[0].name)), *map(about, offered[1:4]))
+    return [one for one in left if one not in own]
+
+
+def _differs_everywhere(column: Column) -> bool:
+    """Whether a column could be the events' own number: it says nothing of an event that goes along with it."""
+    key = column.unique and likely_key(column) and column.time is None and not column.free
+    other = is_called(column.name, "session", "identity", *SENSITIVE) > 0.6
+    return key and column.n >= _LEAST_UNIQUE and not other
 
 
 def decide_context(log: Log, left: Sequence[Column], told: Told) -> None:

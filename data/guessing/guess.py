@@ -20,6 +20,7 @@ from data.guessing.catalogue import decide_items, decide_users
 from data.guessing.events import (
     decide_context,
     decide_habits,
+    decide_id,
     decide_keys,
     decide_positive,
     decide_traits,
@@ -64,7 +65,7 @@ def guess(samples: Mapping[str, pa.Table], *, name: str, unread: Sequence[Phrase
     traits = decide_traits(log, told)
     of_item, of_user, of_event = rest_of(traits, log)
     items, users = _catalogues(log, files, told)
-    decide_context(log, of_event, told)
+    decide_context(log, decide_id(of_event, told), told)
     decide_habits(log, traits, told)
     decide_items(log, items, of_item, told)
     decide_users(log, users, of_user, told)

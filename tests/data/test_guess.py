@@ -296,6 +296,22 @@ def test_one_denormalised_file(tmp_path: Path) -> None:
     assert brought(found, tmp_path).accepted == len(rows)
 
 
+@pytest.mark.parametrize(
+    ("name", "offered"), [("event_id", True), ("Beleg", True), ("row_id", False), ("Unnamed: 0", False)]
+)
+def test_what_differs_in_every_row_is_offered_as_an_id_and_goes_along_with_none(
+    tmp_path: Path, name: str, offered: bool
+) -> None:
+    rows = [
+        (f"e{n}", u, i, f"{t:%Y-%m-%dT%H:%M:%SZ}", ("web", "app")[(u + i) % 2]) for n, (u, i, t) in enumerate(met())
+    ]
+    found = guessed(write(tmp_path / "log.csv", (name, "user", "item", "at", "device"), rows))
+    assert (found.spec.events.id, found.spec.events.context) == (None, ("device",))
+    reasons = [one.reason for one in found.decisions if one.field == "events.id"]
+    assert [f"'{name}' differs in every row" in str(reason) for reason in reasons] == [True] * offered
+    assert ("# No id: " in found.toml) == offered
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
 def test_names_that_say_nothing(tmp_path: Path, order: Sequence[int]) -> None:
     rng = random.Random(6)
