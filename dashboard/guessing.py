@@ -103,7 +103,7 @@ def _as_domain(
         pass
     headers = {file: sample.column_names for file, sample in samples.items() if sample.num_rows}
     text = describe(headers, preset, dataset={"name": dataset_name(name)}, guessed=guessed)
-    parse_spec(text, origin="the spec")
+    parse_spec(text)
     told = [
         f"Columns found for the preset {preset} by their names, and by a guess where no name told.",
         "What else the preset says (task, kinds, weights, positive rule, figures) can be overruled here.",

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.errors import InvalidSpec
+from data.phrases import listed, phrase, quoted
 
 
 class _Told(BaseModel):
@@ -103,7 +104,9 @@ def domain_names() -> list[str]:
 def domain(name: str) -> Domain:
     """A known domain. Raises InvalidSpec for any other name."""
     if name not in (known := domain_names()):
-        raise InvalidSpec(f"there is no domain {name!r}", remedy=f"known are {', '.join(known)}")
+        raise InvalidSpec(
+            phrase("spec.no_domain", name=quoted(name)), remedy=phrase("do.known", names=listed(known, most=20))
+        )
     text = domain_text(name)
     return Domain.model_validate(tomllib.loads(text))
 

@@ -56,6 +56,11 @@ class LodestarError(Exception):
         return (_rebuild, (type(self), *self._said))
 
     @property
+    def parts(self) -> tuple[Said, Said]:
+        """Message and remedy, as they were given."""
+        return self._said
+
+    @property
     def said(self) -> Phrase:
         """What `str()` says, as part of another sentence."""
         return clauses(self._said)

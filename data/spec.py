@@ -29,7 +29,7 @@ import re
 import string
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import available_timezones
 
 import tomli_w
@@ -45,6 +45,8 @@ from pydantic import (
 
 from data.domains import meaning
 from data.errors import InvalidSpec
+from data.phrases import Said, phrase, quoted
+from data.spec_fault import SpecFault, invalid
 
 Task = Literal["next-new", "next-any", "repurchase"]
 Measure = Literal[
@@ -60,7 +62,7 @@ Measure = Literal[
     "mean_value",
 ]
 TimeUnit = Literal["s", "ms", "us", "iso"]
-_GIVE_A_PATH = "give the path of a dataset's TOML file"
+THE_SPEC: Final = phrase("spec.itself")
 _FORM = re.compile(r"(?:[^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*")  # of strptime
 _NO_ENCODINGS = frozenset({"unicode_escape", "raw_unicode_escape", "punycode", "idna", "undefined"})
 _MOST_SECONDS = 366 * 86_400
@@ -78,7 +80,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{twice[0]!r} is named twice")
+        raise SpecFault(phrase("field.twice", name=quoted(twice[0])))
     return names
 
 
@@ -117,22 +119,22 @@ class _Rows(_Section):
         except (LookupError, ValueError):
             known = False
         if not known or (name or "").replace("-", "_").lower() in _NO_ENCODINGS:
-            raise ValueError(f"{name!r} is no encoding of text: utf-8, utf-16, gb18030, cp1252 are some")
+            raise SpecFault(phrase("field.encoding", name=quoted(name or "")))
         return name
 
     @field_validator("delimiter")
     @classmethod
     def _delimiter_of_text(cls, mark: str | None) -> str | None:
         if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in '"\r\n\0' or mark.isalnum()):
-            raise ValueError(f"{mark!r} is no delimiter: it is one mark such as , ; | or a tab")
+            raise SpecFault(phrase("field.delimiter", mark=quoted(mark)))
         return mark
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.database is None) != (self.query is None):
-            raise ValueError("database and query stand together")
+            raise SpecFault(phrase("field.with_query"))
         if self.files and self.database:
-            raise ValueError("name files or a database, not both")
+            raise SpecFault(phrase("field.one_place"))
         return self
 
     @property
@@ -161,10 +163,8 @@ class EventsSection(_Rows):
     @field_validator("ts_format")
     @classmethod
     def _form_of_times(cls, form: str | None) -> str | None:
-        if form is not None and not (
-            form.strip() and re.fullmatch(r"(?:[^%]|%-?[aAbBcdfgGHIjmMnpSuUVwWxXyYzZ%])*", form)
-        ):
-            raise ValueError(f"{form!r} is no form of times: write it as strptime takes it, such as %d/%m/%Y %H:%M")
+        if form is not None and not (form.strip() and _FORM.fullmatch(form)):
+            raise SpecFault(phrase("field.form_of_times", form=quoted(form)))
         return form
 
     @field_validator("context")
@@ -176,13 +176,13 @@ class EventsSection(_Rows):
     @classmethod
     def _zone_there_is(cls, name: str) -> str:
         if name not in available_timezones():
-            raise ValueError(f"there is no time zone {name!r}: use a name such as Europe/Berlin")
+            raise SpecFault(phrase("field.zone", name=quoted(name)))
         return name
 
     @model_validator(mode="after")
     def _has_rows(self) -> Self:
         if not self.named:
-            raise ValueError("events.files, or events.database with events.query, must say where the events are")
+            raise SpecFault(phrase("field.no_rows"))
         return self
 
 
@@ -238,13 +238,13 @@ class CleanSection(_Section):
     @classmethod
     def _kinds_that_can_be(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if any(not name.strip() for name in names):
-            raise ValueError("a kind needs a name")
+            raise SpecFault(phrase("field.kind_name"))
         return _once(tuple(name.strip() for name in names))
 
     @model_validator(mode="after")
     def _rounds_of_something(self) -> Self:
         if self.core_rounds is not None and not (self.least_events_per_user or self.least_events_per_item):
-            raise ValueError("core_rounds stands with least_events_per_user, least_events_per_item or both")
+            raise SpecFault(phrase("field.core_rounds"))
         return self
 
 
@@ -273,11 +273,9 @@ class Kpi(_Section):
     @model_validator(mode="after")
     def _told_what_of(self) -> Self:
         if (self.measure in ("conversion", "rate")) != bool(self.to) or (self.to and not self.of):
-            raise ValueError(
-                "conversion and rate are from kinds `of` to kinds `to`, the other measures are of kinds alone"
-            )
+            raise SpecFault(phrase("field.measure_kinds"))
         if (self.measure == "completion") != (self.min_value is not None):
-            raise ValueError("min_value says when an event counts as completed: completion needs it, no other measure")
+            raise SpecFault(phrase("field.measure_value"))
         return self
 
 
@@ -293,9 +291,9 @@ class Binning(_Section):
     @model_validator(mode="after")
     def _one_label_more(self) -> Self:
         if len(self.labels) != len(self.edges) + 1:
-            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} labels")
+            raise SpecFault(phrase("field.labels", n=len(self.edges), more=len(self.edges) + 1))
         if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
-            raise ValueError("edges must rise")
+            raise SpecFault(phrase("field.edges"))
         return self
 
     def label_of(self, text: str | None) -> str:
@@ -336,21 +334,21 @@ class DatasetSpec(_Section):
             {n for n in known if folded.count(n.casefold()) > 1 or n.casefold() in _RESERVED_USER_COLUMNS}
         )
         if repeated:
-            raise ValueError(f"user attribute {repeated[0]!r} is named twice or reserved")
+            raise SpecFault(phrase("field.attribute_twice", name=quoted(repeated[0])))
         for name in known:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ]{0,62}", name):
-                raise ValueError(f"user attribute {name!r}: use letters, digits, spaces and _ alone")
+                raise SpecFault(phrase("field.attribute_letters", name=quoted(name)))
         missing = [name for name in self.sensitive if name not in known]
         if missing:
-            raise ValueError(f"sensitive attribute {missing[0]!r} is neither in users.attributes nor derived")
+            raise SpecFault(phrase("field.sensitive", name=quoted(missing[0])))
         if any(weight < 0 or weight != weight for weight in self.weights.values()):
-            raise ValueError("weights must be 0 or more")
+            raise SpecFault(phrase("field.weights"))
         return self
 
     @model_validator(mode="after")
     def _kinds_have_names(self) -> Self:
         if bad := [word for word, kind in self.kinds.items() if not word.strip() or not kind.strip()]:
-            raise ValueError(f"kinds: {bad[0]!r} needs a word on both sides")
+            raise SpecFault(phrase("field.kinds", name=quoted(bad[0])))
         return self
 
     @property
@@ -386,26 +384,25 @@ def load_spec(path: Path) -> DatasetSpec:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise InvalidSpec(f"there is no spec at {path}", remedy=_GIVE_A_PATH) from error
+        raise InvalidSpec(phrase("spec.absent", path=str(path)), remedy=phrase("do.give_a_path")) from error
     except (OSError, ValueError) as error:  # no text, or a path that holds a NUL
-        raise InvalidSpec(f"{path} cannot be read as text", remedy=_GIVE_A_PATH) from error
+        raise InvalidSpec(phrase("spec.unreadable", path=str(path)), remedy=phrase("do.give_a_path")) from error
     return parse_spec(text, origin=path.name)
 
 
-def parse_spec(text: str, *, origin: str = "the spec") -> DatasetSpec:
-    """A spec from TOML text. Raises InvalidSpec, which names the field at fault."""
+def parse_spec(text: str, *, origin: Said = THE_SPEC) -> DatasetSpec:
+    """A spec from TOML text. origin: what errors call it. Raises InvalidSpec, which names the field at fault."""
     try:
         return DatasetSpec.model_validate(_with_preset(tomllib.loads(text), origin))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidSpec(f"{origin} is not TOML: {error}", remedy="mend that line") from error
+        raise InvalidSpec(
+            phrase("spec.no_toml", origin=origin, why=str(error)), remedy=phrase("do.mend_line")
+        ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "spec"
-        what = first["msg"].removeprefix("Value error, ")
-        raise InvalidSpec(f"{origin}: {field}: {what}", remedy=_remedy(first["type"], field)) from error
+        raise invalid(error, origin=origin) from error
 
 
-def _with_preset(told: dict[str, Any], origin: str) -> dict[str, Any]:
+def _with_preset(told: dict[str, Any], origin: Said) -> dict[str, Any]:
     """What a spec says, over what its preset says."""
     name = told.pop("preset", None)
     if name is None:
@@ -413,7 +410,8 @@ def _with_preset(told: dict[str, Any], origin: str) -> dict[str, Any]:
     try:
         return _over(meaning(name), _over({"dataset": {"domain": name}}, told))
     except InvalidSpec as error:
-        raise InvalidSpec(f"{origin}: preset: {error.message}", remedy=error.remedy) from error
+        what, remedy = error.parts
+        raise InvalidSpec(phrase("field.at", origin=origin, field="preset", what=what), remedy=remedy) from error
 
 
 def _over(under: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
@@ -432,14 +430,6 @@ def template_fields(template: str) -> list[str]:
         if name is None:
             continue
         if form or conversion or not re.fullmatch(r"[\w -]+", name):
-            raise ValueError(f"text template {template!r}: write plain {{column}} placeholders")
+            raise SpecFault(phrase("field.template", template=quoted(template)))
         names.append(name)
     return names
-
-
-def _remedy(kind: str, field: str) -> str:
-    if kind == "missing":
-        return f"add `{field.rpartition('.')[2]}`" + (f" under [{field.rpartition('.')[0]}]" if "." in field else "")
-    if kind == "extra_forbidden":
-        return f"remove `{field}`, or move it to its section (`sensitive` stands above them all)"
-    return "mend that field"

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from data.errors import DamagedArtefact, InvalidConfig, SchemaMismatch, UnknownBuild
 from data.free_sql.files import FOLDER as SNAPSHOTS
+from data.phrases import phrase
 from data.publish import sha256_of
 from data.spec import DatasetSpec, parse_spec
 
@@ -251,7 +252,7 @@ def _facts(connection: Connection, path: Path) -> BuildFacts:
     row = {name: rows[0][name] for name in BuildFacts.__dataclass_fields__}
     for name in ("created", "first_ts", "last_ts"):
         row[name] = row[name].astimezone(UTC)
-    row["spec"] = parse_spec(row["spec"], origin=f"the spec in build {path.stem}")
+    row["spec"] = parse_spec(row["spec"], origin=phrase("spec.of_build", build=path.stem))
     return BuildFacts(**row)
 
 

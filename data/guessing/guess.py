@@ -151,4 +151,4 @@ def _guessed(told: Told, samples: Mapping[str, pa.Table]) -> Guess:
         *(f"To look at: {warning}." for warning in told.warnings),
     ]
     text = annotated(decisions, heading=heading)
-    return Guess(parse_spec(text, origin="the guess"), text, tuple(decisions), tuple(told.warnings))
+    return Guess(parse_spec(text, origin=phrase("spec.of_guess")), text, tuple(decisions), tuple(told.warnings))

@@ -3,6 +3,7 @@ known of whole domains (`data/domains.py`)."""
 
 from importlib import resources
 
+from data.phrases import phrase
 from data.spec import DatasetSpec, parse_spec
 
 
@@ -19,4 +20,4 @@ def preset_text(name: str) -> str:
 
 def preset(name: str) -> DatasetSpec:
     """The spec of a known dataset; `name` is one of `preset_names()`."""
-    return parse_spec(preset_text(name), origin=f"preset {name}")
+    return parse_spec(preset_text(name), origin=phrase("spec.of_preset", name=name))

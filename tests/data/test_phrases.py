@@ -26,7 +26,7 @@ FAMILIES = {  # whose names are data
 }
 TECHNICAL = {
     *("ISO", "CSV", "TSV", "JSON", "Lines", "Parquet", "UTF", "SQLite", "SELECT", "PDF", "Arrow", "Avro", "ORC", "MB"),
-    *("LODESTAR", "UNPACKED", "UPLOAD", "most", "refused", "cp", "shift", "jis", "big"),
+    *("TOML", "strptime", "LODESTAR", "UNPACKED", "UPLOAD", "most", "refused", "cp", "shift", "jis", "big"),
     *("zip", "gzip", "bzip", "xz", "zstd", "z", "rar", "tar"),
 }
 

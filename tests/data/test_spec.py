@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_the_known_datasets_are_the_promised_ones() -> None:
         (MINIMAL + '[users]\n[derive.age]\nfrom = "age"\nedges = [10]\nlabels = ["a"]\n', "derive.age"),
         (MINIMAL + '[derive.age]\nfrom = "age"\nedges = [20, 10]\nlabels = ["a", "b", "c"]\n', "edges must rise"),
         (MINIMAL + "[weights]\nview = -1.0\n", "weights"),
+        (MINIMAL + "most_refused = 1.5\n", "events.most_refused: it has to be 1 or less"),
+        (MINIMAL + "drop_duplicates = 7\n", "true or false"),
+        (MINIMAL + "value = 7\n", "events.value: a text"),
+        (MINIMAL + "[clean]\nleast_value = 'x'\n", "clean.least_value: a number"),
+        (MINIMAL + "[clean]\nmost_events_per_user = 2.5\n", "clean.most_events_per_user: a whole number"),
+        (MINIMAL + "context = 7\n", "events.context"),
+        (MINIMAL + "[kpis]\nsold = 7\n", "kpis.sold: a section"),
+        (MINIMAL + '[kpis.sold]\nmeasure = "rate"\nof = "view"\n', "kpis.sold"),
+        ('preset = "{n}"\n' + MINIMAL, "preset: there is no domain '{n}'"),
         ("[dataset\n", "not TOML"),
     ],
 )
@@ -54,6 +64,9 @@ def test_a_fault_names_its_field_in_one_line(text: str, named: str) -> None:
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.remedy
+    message, remedy = caught.value.told("zh")
+    assert re.search("[\u4e00-\u9fff]", message) and re.search("[\u4e00-\u9fff]", remedy)
+    assert not re.search("Input|should|valid|must", message), "pydantic's own words"
 
 
 def test_a_missing_or_binary_spec_is_a_stated_error(tmp_path: Path) -> None:
