@@ -99,12 +99,13 @@ def returned(retention: pd.DataFrame, *, age: int = 1) -> tuple[int, int] | None
     return (int(rows["users"].sum()), int(rows["size"].sum())) if len(rows) else None
 
 
-def busiest_hour(hours: pd.DataFrame) -> tuple[int, int] | None:
-    """The ISO weekday and hour with the most events; None without any."""
-    if hours.empty:
+def busiest_hour(hours: pd.DataFrame) -> tuple[int, int, float] | None:
+    """The ISO weekday and hour with the most events, and how many times the mean of all 168 hours that is; None without
+    any."""
+    if not hours["events"].sum():
         return None
     row = hours.loc[hours["events"].idxmax()]
-    return int(row["weekday"]), int(row["hour"])
+    return int(row["weekday"]), int(row["hour"]), float(row["events"] / hours["events"].mean())
 
 
 def verdict(m: Mapping[str, Any]) -> str:

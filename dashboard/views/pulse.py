@@ -46,7 +46,10 @@ def main() -> None:
     with left:
         parts.figure(charts.long_tail(tail, title=t("pulse.tail", share=head), look=s.look), key="tail")
     with right:
-        said = t("pulse.hours", day=t(f"weekday.{busiest[0]}"), hour=busiest[1]) if busiest else t("pulse.no_hours")
+        said = t("pulse.no_hours")
+        if busiest is not None:
+            weekday, hour, times = busiest
+            said = t("pulse.hours", day=t(f"weekday.{weekday}"), hour=hour, times=times)
         parts.figure(charts.hour_weekday(hours, title=said, look=s.look, tz=s.tz), key="hours")
     kpi_cards.section(s)
     sessioning.section(s)

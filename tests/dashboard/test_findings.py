@@ -45,6 +45,14 @@ def test_the_peak_is_the_busiest_period() -> None:
     assert findings.peak(table.head(0)) == (None, 0)
 
 
+def test_the_busiest_hour_tells_how_much_busier_it_is() -> None:
+    hours = pd.DataFrame([{"weekday": d, "hour": h, "events": 2} for d in range(1, 8) for h in range(24)])
+    assert findings.busiest_hour(hours) == (1, 0, 1.0), "all alike, and the title says so"
+    hours.loc[(hours["weekday"] == 5) & (hours["hour"] == 20), "events"] = 170
+    assert findings.busiest_hour(hours) == (5, 20, 170 * 168 / (2 * 167 + 170))
+    assert findings.busiest_hour(hours.assign(events=0)) is None
+
+
 def test_the_top_fifth_by_hand() -> None:
     table = pd.DataFrame({"rank": [1, 2, 3, 4, 5], "cumulative": [0.6, 0.8, 0.9, 0.95, 1.0]})
     assert findings.head_share(table) == 0.6
