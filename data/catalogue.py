@@ -35,7 +35,7 @@ _OTHERS = (
     " concat_ws(chr(9), coalesce(f0, ''){cells}) AS raw"
     " FROM {table} WHERE rowid NOT IN (SELECT first FROM firsts) ORDER BY rowid"
 )
-_NO = frozenset({"0", "false", "f", "no", "n"})
+_NO = frozenset({"0", "0.0", "false", "f", "no", "n", "off"})
 _ITEMS_SCHEMA = pa.schema(
     [
         ("item_id", pa.int64()),
@@ -245,9 +245,17 @@ def _categories(listed: str, separator: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
+def unread_prices(spec: DatasetSpec, listing: Listing) -> tuple[int, int] | None:
+    """How many of the prices that are told are no numbers, and how many are told; None without such a column."""
+    if spec.items is None or spec.items.price is None:
+        return None
+    told = [text for text in listing.column(spec.items.price).to_pylist() if text]
+    return sum(_number(text) is None for text in told), len(told)
+
+
 def _number(text: str) -> float | None:
     try:
-        number = float(text)
+        number = float(text if "_" not in text else "")  # Python's own way to write 1_000
     except ValueError:
         return None
     return number if math.isfinite(number) else None

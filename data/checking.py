@@ -67,7 +67,7 @@ def check_events(
     params = {
         "has_kind": section.kind is not None,
         "kind_value": section.kind_value,
-        "kind_words": [word.strip().lower() for word in spec.kinds],
+        "kind_words": [word.strip() for word in spec.kinds],
         "kind_names": [kind.strip() for kind in spec.kinds.values()],
         "us_per_unit": _MICROSECONDS.get(unit),
         "latest": now + timedelta(days=1),

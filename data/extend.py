@@ -111,7 +111,8 @@ def _make(
     known = _counted(connection, facts, before, fed=feedback.num_rows, refused=refused)
     found = checks(connection, spec=facts.spec, counted=known)
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
-    quality = report(found, files, cleaned=before.get("cleaned", ()), ts_unit=before.get("ts_unit"))
+    kept = {name: before.get(name) for name in ("ts_unit", "lists")}
+    quality = report(found, files, cleaned=before.get("cleaned", ()), **kept)
     connection.execute("CHECKPOINT build; DETACH build; DETACH old")
     refusals = pa.table(
         {name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA
@@ -137,7 +138,9 @@ def _counted(
         "clock-changes": events,
     }
     counted = {
-        name: (known[name][0], of.get(name, known[name][1])) for name in (*of, "refused-listings") if name in known
+        name: (known[name][0], of.get(name, known[name][1]))
+        for name in (*of, "refused-listings", "unread-prices")
+        if name in known
     }
     if "refused-rows" in counted:
         counted["refused-rows"] = (counted["refused-rows"][0] + faulty, read)

@@ -107,7 +107,8 @@ def ingest(  # noqa: PLR0913 - each is a caller's to set
     else:
         refused_before = home / "quarantine" / f"{onto.stem}.parquet"
         of = onward(onto, spec, base, feedback, quarantine=refused_before)
-        if not of.sources and (feedback is None or not feedback.num_rows):
+        told = of.sources or (feedback is not None and feedback.num_rows)
+        if not told and of.onto is not None and of.onto.alike:
             return _result(onto, refused_before, pq.read_table(refused_before), quality=quality_of(onto), seconds=0.0)
     with full_disk_reported(home), temporary_folder(home / "warehouse", birth.build_id) as folder:
         made = folder / f"{birth.build_id}.duckdb"

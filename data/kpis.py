@@ -49,7 +49,7 @@ _UNITS_OF = {
         " FROM (SELECT user_id, epoch_us(ts) AS us FROM events WHERE {of})) WHERE begins"
     ),
     "conversion": (
-        "SELECT user_id, CAST(coalesce(max(ts) FILTER ({to}) >= min(ts) FILTER ({of}), false) AS DOUBLE) AS part,"
+        "SELECT user_id, CAST(coalesce(max(ts) FILTER ({to}) {later} min(ts) FILTER ({of}), false) AS DOUBLE) AS part,"
         " 1.0 AS whole FROM events WHERE {of} OR {to} GROUP BY user_id, item_id HAVING bool_or({of})"
     ),
     "rate": (
@@ -123,7 +123,8 @@ def kpis(warehouse: Warehouse) -> pa.Table:
     steps, estimates = [_DRAWN], []
     params: dict[str, Any] = {"most": _most_users(warehouse)}
     for place, kpi in enumerate(spec.kpis.values()):
-        units = _UNITS_OF[kpi.measure].format(of=_OF, to=_TO)
+        later = ">" if set(kpi.of) & set(kpi.to) else ">="  # what is of both kinds leads not to itself
+        units = _UNITS_OF[kpi.measure].format(of=_OF, to=_TO, later=later)
         named = _NAMED.sub(rf"$\1_{place}", units)
         steps.append(_USERS.format(place=place, units=named))
         estimates.append(_ESTIMATE.format(place=place))
@@ -142,8 +143,10 @@ def _most_users(warehouse: Warehouse) -> int:
 
 
 def _row(name: str, kpi: Kpi, found: dict[str, Any]) -> dict[str, Any]:
-    """One figure with its interval, which a share's ends at 0 and 1."""
+    """One figure with its interval, which ends where the figure itself does: a share's at 0 and 1, counts and hours at
+    0; values may be negative."""
     estimate, half = found["estimate"], found["half"]
+    least = float("-inf") if UNITS[kpi.measure] == "value" else 0.0
     most = 1.0 if UNITS[kpi.measure] == "share" and kpi.measure != "rate" else float("inf")
     inside = estimate is not None and half is not None
     return {
@@ -151,7 +154,7 @@ def _row(name: str, kpi: Kpi, found: dict[str, Any]) -> dict[str, Any]:
         "measure": kpi.measure,
         "unit": UNITS[kpi.measure],
         "estimate": estimate,
-        "low": max(estimate - half, 0.0 if estimate >= 0 else float("-inf")) if inside else None,
+        "low": max(estimate - half, least) if inside else None,
         "high": min(estimate + half, most) if inside else None,
         "n": found["n"],
         "units": found["units"],

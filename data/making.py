@@ -6,7 +6,7 @@ has not read are read, and those that have changed since take the place of what 
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalogue import Listing, items_table, list_items, list_users, users_table
+from data.catalogue import Listing, items_table, list_items, list_users, unread_prices, users_table
 from data.checking import by_file, check_events, clock_changes
 from data.cleaning import REASONS, reasons_of, tally, without_gone
-from data.errors import Conflict, InvalidSpec
+from data.errors import Conflict, InvalidSpec, UnreadableFile
 from data.phrases import file_called, phrase, quoted
 from data.quality import checks, report
 from data.quarantine import SCHEMA, SOUND, Refusals, event_refusals, listing_refusals
-from data.reading.places import digests_of, sources_of
+from data.reading.places import digests_of, lists_of, sources_of
 from data.reading.rows import FEEDBACK
 from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec, ItemsSection, UsersSection
@@ -49,19 +49,27 @@ _GONE = (  # the places of sources that are read anew
     "CREATE TEMP TABLE gone AS SELECT source, place, place + staged AS beyond FROM old.files"
     " WHERE sha256 IS NOT NULL AND list_contains(CAST($replaced AS VARCHAR[]), source)"  # feedback is no file
 )
+_RENAMED = "UPDATE build.files SET source = $new WHERE source = $old AND sha256 IS NOT NULL AND place < $places"
 _CONTEXT, _NO_CONTEXT = "map(CAST($context_names AS VARCHAR[]), rest)", "CAST(MAP {} AS MAP(VARCHAR, VARCHAR))"
 _SWAP_MARGIN = 0.2  # by how much the crosswise match must be the better one
+_FEW_KNOWN = 0.25
 
 
 @dataclass(frozen=True)
 class Onto:
     """An older build that a new one goes on from: its file, its refused rows (the quarantine's SCHEMA), the number of
-    its places, the names of those of its sources that are read anew, and how it read times, where that is kept."""
+    its places, the names of those of its sources that are read anew, and how it read times, where that is kept.
+
+    renamed: what names of its sources are now; order: the places of all present ones among one another; alike: whether
+    the spec, the lists of items and users and all names are those that it was made with."""
 
     path: Path
     refused: pa.Table
     places: int
     replaced: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    order: Mapping[str, int] = field(default_factory=dict)
+    alike: bool = False
     ts_unit: str | None = None
 
 
@@ -119,7 +127,7 @@ def _make(
         goes_on=of.onto is not None,
         ts_unit=of.onto.ts_unit if of.onto else None,
     )
-    _refuse_older_corrections(connection, of)
+    _refuse_older_corrections(connection, of, staged)
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, of.base, sources), scratch=scratch)
     users = list_users(connection, spec, _listed(spec.users, of.base, sources), scratch=scratch)
@@ -145,6 +153,8 @@ def _make(
     tell(0.65, "writing events")
     _write_events(connection, of)
     _write_places(connection, of, staged, of.digests or digests.result(), changes=changes, build_id=made.stem)
+    if not count_of(connection, "SELECT count(*) FROM build.events"):
+        raise UnreadableFile(phrase("onward.nothing_left"), remedy=phrase("do.export_events"))
     tell(0.8, "counting for the pages")
     summarise(connection, spec)
     tell(0.9, "looking at the whole")
@@ -154,25 +164,44 @@ def _make(
     found = checks(connection, spec=spec, counted=known)
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
     connection.execute("CHECKPOINT build; DETACH build")
-    return refused, report(found, files, cleaned=tally(connection, spec).as_json(), ts_unit=staged.ts_unit)
+    cleaned = tally(connection, spec).as_json()
+    return refused, report(found, files, cleaned=cleaned, ts_unit=staged.ts_unit, lists=lists_of(spec, of.base))
 
 
-def _refuse_older_corrections(connection: Connection, of: Materials) -> None:
+def _refuse_older_corrections(connection: Connection, of: Materials, staged: Staged) -> None:
     """Raise Conflict where files that are read anew have ids of events of others: which of them is the later row is
-    not told by what is read when."""
-    if of.onto is not None and of.onto.replaced and (n := count_of(connection, "SELECT count(*) FROM outdated")):
+    not told by what is read when; and where a file has ids of events of files that stand after it."""
+    if of.onto is None or of.spec.events.id is None:
+        return
+    again = connection.sql(
+        "SELECT source, raw_events.file, count(*) AS n FROM outdated JOIN raw_events ON raw_events.rowid = by_row"
+        " GROUP BY ALL ORDER BY ALL"
+    ).to_arrow_table()
+    for one in again.to_pylist():
+        new, old = staged.files[one["file"] - 1].name, of.onto.renamed.get(one["source"], one["source"])
+        if of.onto.order.get(old, -1) > of.onto.order[new] and not of.onto.replaced:
+            raise Conflict(
+                phrase("onward.ids_later", file=file_called(new), other=file_called(old), n=one["n"]),
+                remedy=phrase("do.ingest_anew"),
+            )
+    if of.onto.replaced and (n := count_of(connection, "SELECT count(*) FROM outdated")):
         raise Conflict(
             phrase("onward.ids_elsewhere", file=file_called(of.onto.replaced[0]), n=n), remedy=phrase("do.ingest_anew")
         )
 
 
 def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
-    """Raise InvalidSpec when the events' users are known as items and their items as users."""
+    """Raise InvalidSpec when the events' users are known as items and their items as users. Plain numbers are known as
+    both: where one list alone is there, few of the keys that it should know may be in it, too."""
     row = row_of(connection, sql("swapped"))
     if None in row.values():  # a file without a usable row
         return
-    straight = row["users_in_users"] + row["items_in_items"]
-    if row["users_in_items"] + row["items_in_users"] > straight + _SWAP_MARGIN:
+    straight, crosswise = (
+        sum(row[name] for name in names)
+        for names in (("users_in_users", "items_in_items"), ("users_in_items", "items_in_users"))
+    )
+    both = all(section is not None and section.named for section in (spec.users, spec.items))
+    if crosswise > straight + _SWAP_MARGIN and (both or straight < _FEW_KNOWN):
         user, item = quoted(spec.events.user), quoted(spec.events.item)
         raise InvalidSpec(phrase("spec.swapped", user=user), remedy=phrase("do.swap", user=item, item=user))
 
@@ -260,6 +289,8 @@ def _write_places(
     _create(connection, "lines", pa.table(lines))
     if of.onto is not None:
         connection.execute(sql("join_files"))
+        for old, new in of.onto.renamed.items():
+            connection.execute(_RENAMED, {"old": old, "new": new, "places": of.onto.places})
         connection.execute(sql("left_of_files"))
 
 
@@ -279,7 +310,18 @@ def _all_refused(connection: Connection, of: Materials, fresh: pa.Table) -> pa.T
         " ORDER BY event_id",
         params={"column": of.spec.events.id},
     ).to_arrow_table()
-    return pa.concat_tables([kept.filter(pc.invert(stale)), outdated.cast(SCHEMA), fresh])
+    before = pa.concat_tables([kept.filter(pc.invert(stale)), outdated.cast(SCHEMA)])
+    return pa.concat_tables([_renamed(before, of.onto.renamed), fresh])
+
+
+def _renamed(refused: pa.Table, renamed: Mapping[str, str]) -> pa.Table:
+    """Refused rows of events under the names that their files have now."""
+    if not renamed:
+        return refused
+    pairs = zip(refused["table"].to_pylist(), refused["source"].to_pylist(), strict=True)
+    sources = [renamed.get(source, source) if table == "events" else source for table, source in pairs]
+    place = refused.column_names.index("source")
+    return refused.set_column(place, SCHEMA.field("source"), pa.array(sources, pa.string()))
 
 
 def _counted(
@@ -300,6 +342,8 @@ def _counted(
         "refused-listings": (sum(len(it.refused) for it in listings), sum(it.read for it in listings)),
         "times-without-zone": (files["unzoned"], events),
     }
+    if (prices := unread_prices(spec, listings[0])) is not None and prices[1]:
+        counted["unread-prices"] = prices
     if reasons_of(spec):
         counted["cleaned-rows"] = (pc.sum(pc.is_in(of_events["reason"], pa.array(REASONS))).as_py() or 0, files["read"])
     if spec.events.id is not None:

@@ -1,11 +1,11 @@
 """What an older build of a data set leaves to read: sources of events that it has not, and those that have changed.
 
 A source is known by its name and by its bytes. One of another name with the same bytes was only renamed; one of the
-same name with other bytes was corrected, and takes the place of what the build has of it. A source that is gone stays
-in the build: whoever brings a file a day need not keep them all.
+same name with other bytes was corrected, and takes the place of what the build has of it, unless its bytes are there
+under another name, as where logs are rotated. A source that is gone stays in the build: whoever brings a file a day
+need not keep them all.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from data.making import Materials, Onto
 from data.phrases import file_called, phrase
 from data.quality import quality_of
 from data.quarantine import SCHEMA
-from data.reading.places import digests_of, sources_of
+from data.reading.places import digests_of, lists_of, sources_of
 from data.reading.staging import Source
 from data.spec import DatasetSpec
 from data.warehouse import Warehouse, verify_build
@@ -44,33 +44,47 @@ def onward(path: Path, spec: DatasetSpec, base: Path, feedback: pa.Table | None,
     sources = sources_of(spec.events, base)
     digests = digests_of(sources)
     with Warehouse.open(path) as warehouse:
-        _refuse_other(spec, warehouse.facts.spec)
-        _refuse_rules(spec, warehouse.facts.spec)
+        before = warehouse.facts.spec
+        _refuse_other(spec, before)
+        _refuse_rules(spec, before)
         files = reads.files(warehouse).to_pylist()
-    fresh, replaced = _unread(sources, digests, files)
+    fresh, replaced, renamed = _unread(sources, digests, files)
     refused = pq.read_table(quarantine).cast(SCHEMA)
     if replaced and (n := _came_again_elsewhere(refused, replaced)):
         raise Conflict(phrase("onward.came_again", file=file_called(replaced[0]), n=n), remedy=phrase("do.ingest_anew"))
-    places = max((one["place"] + one["staged"] for one in files), default=0)
-    onto = Onto(path, refused, places, tuple(replaced), quality_of(path).get("ts_unit"))
+    quality, lists = quality_of(path), lists_of(spec, base)
+    onto = Onto(
+        path,
+        refused,
+        max((one["place"] + one["staged"] for one in files), default=0),
+        tuple(replaced),
+        renamed,
+        order={source.name: place for place, source in enumerate(sources)},
+        alike=spec == before and not renamed and lists is not None and lists == quality.get("lists"),
+        ts_unit=quality.get("ts_unit"),
+    )
     return Materials(spec, base, fresh, digests, feedback, onto)
 
 
 def _unread(
     sources: Sequence[Source], digests: dict[str, str], files: Sequence[dict[str, Any]]
-) -> tuple[list[Source], list[str]]:
-    """The sources that have to be read, and the names of those among them that the build has otherwise."""
+) -> tuple[list[Source], list[str], dict[str, str]]:
+    """The sources that have to be read; the names of those among them that the build has otherwise; and what names
+    that it has are now."""
     known = {one["source"]: one["sha256"] for one in files if one["sha256"] is not None}
     others = [source for source in sources if known.get(source.name) != digests[source.name]]
     kept = {source.name for source in sources} - {source.name for source in others}
-    renamed = Counter(sha256 for name, sha256 in known.items() if name not in kept)
-    fresh = []
+    gone = {name: sha256 for name, sha256 in known.items() if name not in kept}
+    fresh, renamed = list[Source](), dict[str, str]()
     for source in others:
-        if source.name not in known and renamed[digests[source.name]]:
-            renamed[digests[source.name]] -= 1
+        same = [name for name, sha256 in gone.items() if sha256 == digests[source.name]]
+        if source.name not in known and same:
+            renamed[same[0]] = source.name
+            del gone[same[0]]
         else:
             fresh.append(source)
-    return fresh, [source.name for source in fresh if source.name in known]
+    replaced = [source.name for source in fresh if source.name in known and source.name not in renamed]
+    return fresh, replaced, renamed
 
 
 def _refuse_other(spec: DatasetSpec, before: DatasetSpec) -> None:

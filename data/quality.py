@@ -30,12 +30,14 @@ GRADED: Mapping[str, tuple[float, float]] = {  # shares above which a check is a
     "colliding-users": (0.0, 0.01),
     "colliding-items": (0.0, 0.01),
     "midnight": (0.5, 0.95),
+    "early-times": (0.0, 0.0),  # 0 for no time, or seconds among milliseconds
     "untitled-items": (0.0, 0.2),
     "same-titles": (0.0, 0.2),
     "unlisted-items": (0.0, 0.05),
     "unlisted-users": (0.0, 0.05),
     "refused-rows": (0.0, 0.05),
     "refused-listings": (0.0, 0.05),
+    "unread-prices": (0.0, 0.05),
     "cleaned-rows": (0.0, 0.5),  # of a spec with cleaning rules
     "superseded-rows": (0.05, 0.5),  # of events with ids: a column that tells no event apart takes nearly all
     "clock-changes": (0.0, 0.05),
@@ -76,12 +78,19 @@ def checks(connection: Connection, *, spec: DatasetSpec, counted: Mapping[str, t
 
 
 def report(
-    found: Sequence[Check], files: pa.Table, *, cleaned: Sequence[Mapping[str, Any]] = (), ts_unit: str | None
+    found: Sequence[Check],
+    files: pa.Table,
+    *,
+    cleaned: Sequence[Mapping[str, Any]] = (),
+    ts_unit: str | None,
+    lists: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     """What a build's manifest keeps: the checks, how each source was read, and what each cleaning rule removed, where
-    there were rules. files: those of the build; ts_unit: how times were read, by which later days are."""
+    there were rules. files: those of the build; ts_unit: how times were read, by which later days are; lists: the
+    sha256 of the files of items and users by their names, None where some are no files."""
     return {
         "ts_unit": ts_unit,
+        "lists": None if lists is None else dict(lists),
         "checks": [asdict(one) for one in found],
         "sources": [
             {

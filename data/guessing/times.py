@@ -27,6 +27,7 @@ _DATES = {  # form -> its pattern; those after the first need a `ts_format`
     "words": rf"^(?P<d>\d{{1,2}})[- .]+[^\W\d_]{{3,9}}\.?[- ,]+(?P<y>\d{{4}})(?:,?[T ]{_CLOCK})?$",
     "other": rf"^(?P<y>\d{{4}})[.年](?P<m>\d{{1,2}})[.月](?P<d>\d{{1,2}})日?(?:[T ]?{_CLOCK})?$",
 }
+_DOTTED_HALF = re.compile(r"[AaPp]\.[Mm]\.?$|[AaPp][Mm]\.$")  # which no format reads
 _EARLIEST_S, _LATEST_S = 3.15e8, 2.4e9  # 1980 to 2046
 _EPOCHS: tuple[tuple[Literal["s", "ms", "us"], float], ...] = (("s", 1.0), ("ms", 1e3), ("us", 1e6))
 
@@ -94,6 +95,8 @@ def _dated(form: str, texts: Sequence[str], parts: pa.Array) -> TimeForm:
         every = [np.isfinite(at[name][known]) for name in ("H", "S")]
         if not all(there.all() or not there.any() for there in every):
             doubt = phrase("time.uneven")
+    if any(_DOTTED_HALF.search(text) for text in texts[:MOST_LOOKED_AT]):
+        doubt, written = phrase("time.dotted_half"), None
     return TimeForm("iso" if form == "iso" else None, words, rough, clock, doubt, written)
 
 

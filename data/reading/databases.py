@@ -11,12 +11,12 @@ from urllib.parse import unquote, urlsplit
 
 import adbc_driver_postgresql.dbapi as postgresql
 import adbc_driver_sqlite.dbapi as sqlite
-import numpy as np
 import pyarrow as pa
 from adbc_driver_manager import Error as DriverError
 
 from data.errors import InvalidSpec, UnreadableFile
 from data.phrases import file_called, phrase, quoted
+from data.reading.badtext import apart
 from data.reading.staging import Source, StagedFile, Target, text_of
 from data.reading.textfile import check_columns
 from data.warehouse import DatabaseError
@@ -63,7 +63,11 @@ def stage_query(target: Target, source: Source, start: int) -> StagedFile:
             reader = cursor.fetch_record_batch()
             check_columns(source.name, reader.schema.names, target.wanted)
             _refuse_foreign(source.name, reader.schema, target)
-            file.count = sum(_insert(target, batch) for batch in reader)
+            places = target.places(reader.schema.names)
+            for batch in reader:
+                kept, rejects = apart(batch, places, first=file.count + len(file.rejects) + 1)
+                file.rejects += rejects
+                file.count += insert_batch(target, kept)
     except (DriverError, OSError, pa.ArrowException, DatabaseError) as error:
         if "No space left" in str(error):
             raise
@@ -71,7 +75,6 @@ def stage_query(target: Target, source: Source, start: int) -> StagedFile:
             phrase("file.query_failed", name=file_called(source.name), error=str(error).strip().splitlines()[0]),
             remedy=phrase("do.try_query"),
         ) from error
-    file.lines = np.arange(1, file.count + 1, dtype=np.int64)
     return file
 
 
@@ -98,15 +101,16 @@ def _refuse_foreign(name: str, schema: pa.Schema, target: Target) -> None:
             )
 
 
-def _insert(target: Target, batch: pa.RecordBatch) -> int:
+def insert_batch(target: Target, batch: pa.RecordBatch) -> int:
+    """Stage the rows of a batch, whatever their types; how many."""
     if not batch.num_rows:
         return 0
     columns = [f"c{number}" for number in range(batch.num_columns)]
     texts = [text_of(column, field.type) for column, field in zip(columns, batch.schema, strict=True)]
     lists = any("$separator" in texts[number] for number in target.places(batch.schema.names))
     target.connection.register("incoming", pa.Table.from_batches([batch]).rename_columns(columns))
-    more = {"separator": target.list_separator} if lists else {}
-    count = target.insert("incoming", batch.schema.names, texts, **more)
+    separator = {"separator": target.list_separator} if lists else {}
+    count = target.insert("incoming", batch.schema.names, texts, **separator)
     target.connection.unregister("incoming")
     return count
 

@@ -1,5 +1,7 @@
 """Where a spec's rows lie: its paths, patterns, folders and databases as a list of sources in a fixed order."""
 
+import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +17,14 @@ from data.reading.staging import Source
 from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
 
 _KINDS = frozenset({".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".dat", ".data"})
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what writers of partitions call a folder of rows without a value
 _PACKED = frozenset({".gz", ".zst", ".bz2"})
 
 
 def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path) -> list[Source]:
     """The sources of a section, relative to the folder `base`: a pattern stands for its sorted matches, a folder for
-    every file below it. A file is known by its path from `base`, whatever others there are, so that it is the same one
-    in a later build; one that lies elsewhere by its name, or, where two have the same, by its whole path. Raises
+    every file below it, numbers in names by their size. A file is known by its path from `base`, whatever others there
+    are, so that it is the same one in a later build; by its whole path where the spec names it so. Raises
     UnreadableFile and InvalidSpec."""
     if section.database is not None:
         return [_query(section.database, section.query, base)]
@@ -37,10 +40,9 @@ def sources_of(section: EventsSection | ItemsSection | UsersSection, base: Path)
         raise InvalidSpec(phrase("file.named_twice", file=file_called(again[0].name)), remedy=phrase("do.name_once"))
     if odd:
         raise UnreadableFile(phrase("file.no_file", file=file_called(str(odd[0]))), remedy=phrase("do.check_path"))
-    twice = Counter(path.name for path in paths if _inside(path, base) is None)
     return [
         Source(
-            _inside(path, base) or (path.name if twice[path.name] == 1 else path.resolve().as_posix()),
+            _known_by(path, base),
             path,
             section.encoding,
             _partitions(path, base),
@@ -64,6 +66,15 @@ def fingerprints(spec: DatasetSpec, base: Path) -> list[dict[str, Any]]:
 def digests_of(sources: Sequence[Source]) -> dict[str, str]:
     """The sha256 of each file by the name of its source. Raises UnreadableFile."""
     return {source.name: _told_of(source)["sha256"] for source in sources if source.query is None}
+
+
+def lists_of(spec: DatasetSpec, base: Path) -> dict[str, str] | None:
+    """The sha256 of the files of items and users by their names; None where a database is asked for some, which tells
+    not whether it has changed. Raises UnreadableFile and InvalidSpec."""
+    sections = [one for one in (spec.items, spec.users) if one is not None and one.named]
+    if any(section.database is not None for section in sections):
+        return None
+    return {name: told for section in sections for name, told in digests_of(sources_of(section, base)).items()}
 
 
 def _told_of(source: Source) -> dict[str, Any]:
@@ -90,7 +101,11 @@ def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
             found += _below(place)
         elif any(mark in pattern for mark in "*?[") and not place.exists():
             root = Path(place.anchor) if Path(pattern).is_absolute() else base
-            matches = [match for match in sorted(root.glob(pattern.removeprefix(place.anchor))) if not match.is_dir()]
+            matches = [
+                match
+                for match in sorted(root.glob(pattern.removeprefix(place.anchor)), key=_by_size)
+                if not match.is_dir()
+            ]
             found += matches
             if not matches:
                 raise UnreadableFile(
@@ -104,7 +119,7 @@ def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
 
 def _below(folder: Path) -> list[Path]:
     """Every file below a folder, hidden ones and marks of other programs (_SUCCESS) aside."""
-    every = [path for path in sorted(folder.rglob("*")) if not _aside(path.relative_to(folder))]
+    every = [path for path in sorted(folder.rglob("*"), key=_by_size) if not _aside(path.relative_to(folder))]
     for path in every:
         if path.is_symlink() and not path.is_file():
             raise UnreadableFile(phrase("file.link", file=file_called(str(path))), remedy=phrase("do.name_target"))
@@ -131,10 +146,16 @@ def _partitions(path: Path, base: Path) -> tuple[tuple[str, str], ...]:
     """key=value in the names of folders between `base` and the file."""
     inside = path.relative_to(base).parts[:-1] if path.is_relative_to(base) else ()
     pairs = (part.partition("=") for part in inside if "=" in part)
-    return tuple((key, unquote(value)) for key, _, value in pairs if key)
+    return tuple((key, "" if value == _NO_VALUE else unquote(value)) for key, _, value in pairs if key)
 
 
-def _inside(path: Path, base: Path) -> str | None:
-    """The way from `base` to a file below it; None where it lies elsewhere."""
-    inside = path.relative_to(base) if path.is_relative_to(base) else None
-    return None if inside is None or ".." in inside.parts else inside.as_posix()
+def _known_by(path: Path, base: Path) -> str:
+    """The way from `base` to a file, which may lead up; the whole path of one that was named by it."""
+    written = path.relative_to(base) if path.is_relative_to(base) else path
+    return Path(os.path.normpath(written)).as_posix()
+
+
+def _by_size(path: Path) -> list[list[str | int]]:
+    """What sorts day9 before day10: parts of a path, each as text and numbers in turn."""
+    pieces = ([*re.split(r"([0-9]+)", part)] for part in path.parts)
+    return [[int(piece) if place % 2 else piece for place, piece in enumerate(inside)] for inside in pieces]

@@ -8,7 +8,7 @@ it is no format for uploads.
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from data.errors import UnreadableFile
 from data.phrases import file_called, phrase, quoted
-from data.reading.databases import stage_query
+from data.reading.badtext import apart
+from data.reading.databases import insert_batch, stage_query
 from data.reading.decoding import decode, is_parquet
 from data.reading.faults import no_parquet
 from data.reading.jsonlines import is_json_lines, stage_json_lines
@@ -192,9 +193,26 @@ def _stage_parquet(target: Target, source: Source, start: int) -> StagedFile:
         if any("$separator" in text for text in used):
             more["separator"] = target.list_separator
         table = f"read_parquet($path, hive_partitioning = false) AS t({', '.join(names)})"
-        file.count = target.insert(table, header, texts, path=str(path), **more)
+        try:
+            file.count = target.insert(table, header, texts, path=str(path), **more)
+        except DatabaseError as error:
+            if not any(sign in str(error).lower() for sign in ("unicode", "utf8", "utf-8")):
+                raise
+            _stage_texts_apart(target, file, path, told)
     except (DatabaseError, pa.ArrowException, OSError) as error:
-        if "No space left" in str(error):
+        if "No space left" in str(error) or "Out of Memory" in str(error):
             raise
         raise no_parquet(source.name) from error
     return file
+
+
+def _stage_texts_apart(target: Target, file: StagedFile, path: Path, told: Mapping[str, str]) -> None:
+    """A Parquet file with texts that are none: their rows are refused. told: what its folders say of every row."""
+    with pq.ParquetFile(path) as rows:
+        for batch in rows.iter_batches(_BATCH_ROWS):
+            for name, value in told.items():
+                batch = batch.append_column(name, pa.array([value] * batch.num_rows, pa.string()))
+            places = target.places(batch.schema.names)
+            kept, rejects = apart(batch, places, first=file.count + len(file.rejects) + 1)
+            file.rejects += rejects
+            file.count += insert_batch(target, kept)

@@ -234,7 +234,8 @@ def exact_rows(
     """(line, cells) of each record below the header; what cannot be split goes to `rejects`.
 
     Blank lines are no records. A quoted value may run over several lines; when it does not close within
-    MAX_LINES_IN_QUOTES, or closes badly, only its first line is rejected and reading goes on with the next.
+    MAX_LINES_IN_QUOTES, or closes badly, only its first line is rejected and reading goes on with the next. What is
+    wrong with one line of several is wrong with the record.
     """
     waiting: list[bytes] = []  # lines looked at in vain, to be read again
     source = iter(stream)
@@ -256,11 +257,13 @@ def exact_rows(
             taken = 0
         else:
             cells, taken = _quoted(text, delimiter, columns, waiting, source)
-        if cells is None:
-            rejects.append(Reject(number, "bad-quotes", shown(text)))
+        fault = next(filter(None, map(_fault, waiting[:taken])), None)
+        if cells is None or fault is not None:
+            reason = fault if fault is not None and cells is not None else "bad-quotes"
+            rejects.append(Reject(number, reason, shown(text)))
             for after, line in enumerate(waiting[:taken], start=number + 1):
                 if line.strip():
-                    rejects.append(Reject(after, "bad-quotes", shown(line.decode("utf-8", errors="replace"))))
+                    rejects.append(Reject(after, reason, shown(line.decode("utf-8", errors="replace"))))
         elif len(cells) != columns:
             rejects.append(Reject(number, "ragged-row", shown(text)))
         else:

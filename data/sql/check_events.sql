@@ -2,7 +2,7 @@
 -- raw_events: f0 user, f1 item, f2 time, f3 kind, f4 value, rest context, file the source's number; rowid is the place in
 -- the files. Texts that come often are looked at once: user_keys, item_keys and kind_keys hold each that there is (raw),
 -- trimmed (key), with its fault and, of users and items, in how many rows it is (n). A kind that is there is taken also where the files have no column of kinds: feedback
--- brings its own. The files' words for kinds, $kind_words in small letters, are called by the $kind_names at their places.
+-- brings its own. The files' words for kinds, $kind_words, whatever their letters' size, are called by the $kind_names at their places.
 -- All is in temporary tables, which are not compressed: that alone would take longer than the rest.
 -- A superseded or a duplicate row is sound, too. A fault that begins with clean- is none: a rule of the spec removed a sound row. These come last, in the rules' order.
 CREATE TYPE fault AS ENUM (
@@ -46,7 +46,8 @@ named AS (
         CASE WHEN fed THEN word
             ELSE coalesce(
                 list_extract(
-                    CAST($kind_names AS VARCHAR[]), list_position(CAST($kind_words AS VARCHAR[]), lower(word))
+                    CAST($kind_names AS VARCHAR[]),
+                    list_position(list_transform(CAST($kind_words AS VARCHAR[]), lambda told: lower(told)), lower(word))
                 ),
                 word
             )
@@ -87,13 +88,17 @@ numbered AS (
         CASE WHEN NOT contains(value_text, '_') THEN try_cast(value_text AS DOUBLE) END AS value
     FROM trimmed
 ),
-zoned AS (  -- whether a time tells its zone, by what follows the date
+zoned AS (  -- whether a time tells its zone: by its format, where there is one, else by what follows the date
     SELECT
         *,
-        CASE WHEN $us_per_unit IS NULL AND ts_text <> '' THEN NOT (
-            suffix(ts_text, 'Z') OR contains(substr(ts_text, 11), '+') OR contains(substr(ts_text, 11), '-')
-            OR regexp_matches(substr(ts_text, 9), '[0-9]\s*[A-Za-z][A-Za-z_/]+$')
-        ) ELSE false END AS unzoned
+        CASE
+            WHEN $format IS NOT NULL AND NOT fed THEN NOT (contains(lower($format), '%z') OR suffix($format, 'Z'))
+            WHEN $us_per_unit IS NULL AND ts_text <> '' THEN NOT (
+                suffix(ts_text, 'Z') OR contains(substr(ts_text, 11), '+') OR contains(substr(ts_text, 11), '-')
+                OR regexp_matches(substr(ts_text, 9), '[0-9]\s*[A-Za-z][A-Za-z_/]+$')
+            )
+            ELSE false
+        END AS unzoned
     FROM numbered
 ),
 timed AS (
@@ -101,7 +106,7 @@ timed AS (
         *,
         CASE
             WHEN $format IS NOT NULL AND NOT fed
-            THEN timezone(CASE WHEN contains(lower($format), '%z') THEN 'UTC' ELSE $tz END, try_strptime(ts_text, $format))
+            THEN timezone(CASE WHEN unzoned THEN $tz ELSE 'UTC' END, try_strptime(ts_text, $format))
             WHEN $us_per_unit IS NULL AND lower(ts_text) = 'epoch' THEN NULL  -- a word of DuckDB's for 1970
             WHEN $us_per_unit IS NULL AND unzoned AND $tz <> 'UTC' THEN timezone($tz, try_cast(ts_text AS TIMESTAMP))
             WHEN $us_per_unit IS NULL THEN try_cast(ts_text AS TIMESTAMPTZ)

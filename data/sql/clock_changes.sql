@@ -8,4 +8,5 @@ WITH told AS (
 SELECT file, count(*) AS n
 FROM told
 WHERE timezone($tz, ts) <> here OR timezone($tz, ts - INTERVAL 1 HOUR) = here OR timezone($tz, ts + INTERVAL 1 HOUR) = here
+    OR timezone($tz, ts - INTERVAL 30 MINUTE) = here OR timezone($tz, ts + INTERVAL 30 MINUTE) = here  -- Lord Howe
 GROUP BY file;

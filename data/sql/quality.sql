@@ -77,6 +77,11 @@ SELECT 'midnight', count(*) FILTER (epoch_us(timezone($tz, ts)) % 86400000000 = 
     (SELECT events FROM usual)::BIGINT, NULL
 FROM quarters
 UNION ALL
+SELECT 'early-times',  -- of a log that goes on in our days
+    count(*) FILTER (ts < TIMESTAMPTZ '1971-01-01 00:00:00+00' AND (SELECT max(ts) FROM build.events) >= TIMESTAMPTZ '1980-01-01 00:00:00+00'),
+    (SELECT events FROM usual)::BIGINT, NULL
+FROM build.events
+UNION ALL
 SELECT 'placeholder-keys', count(*), (SELECT events FROM usual)::BIGINT,
     (SELECT min(key) FROM (SELECT key FROM nobody UNION ALL SELECT key FROM nothing)) FROM build.events
 WHERE user_id IN (SELECT user_id FROM nobody) OR item_id IN (SELECT item_id FROM nothing)

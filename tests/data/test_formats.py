@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data import reads
 from data.errors import InvalidSpec, LodestarError, MissingColumn, UnreadableFile
 from data.ingest import IngestResult, ingest
 from data.reading import decoding, jsonlines
@@ -297,6 +298,53 @@ def test_a_cell_of_many_characters_is_read_quoted_or_not(tmp_path: Path) -> None
     for cell in (f'"{long}"', long, f'"{long}\n"'):
         (tmp_path / "events.csv").write_text(f"user,item,ts,value,note\na,b,2024-01-01,1,{cell}\n")
         assert events(made(tmp_path)) == [("a", "b", 1.0)]
+
+
+def test_bytes_that_are_no_text_refuse_their_record_on_whichever_of_its_lines(tmp_path: Path) -> None:
+    head = "note,user,item,ts,value\nplain,安娜,绿茶,2024-01-01,5\n".encode()
+    other = b"".join(b'"two\nlines",u' + byte + b"1,x,2024-01-02,1\n" for byte in (b"\xff", b"\xfe"))
+    (tmp_path / "events.csv").write_bytes(head + other + b'"two\nlines",bob,x,2024-01-03,2\n')
+    result = made(tmp_path, 'files = "events.csv"\nencoding = "utf-8"')
+    assert events(result) == [("安娜", "绿茶", 5.0), ("bob", "x", 2.0)]
+    assert result.reasons == {"bad-encoding": 4}
+    assert [row[1] for row in refused(result)] == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.large_string()])
+def test_a_text_of_parquet_that_is_none_refuses_its_row_alone(tmp_path: Path, kind: pa.DataType) -> None:
+    keys = pa.array([b"u1", b"\xff\xfe", b"u3", b"u4"], pa.large_binary() if kind == pa.large_string() else pa.binary())
+    users = keys if kind == pa.binary() else pa.Array.from_buffers(kind, len(keys), keys.buffers())
+    (tmp_path / "day=2024-01-01").mkdir()
+    rest = {"item": list("abcd"), "value": [1.0, 2.0, None, 4.0]}
+    pq.write_table(pa.table({"user": users, **rest}), tmp_path / "day=2024-01-01" / "events.parquet")
+    where = 'files = "day=2024-01-01/events.parquet"'
+    spec = parse_spec(SPEC.format(where=where).replace('ts = "ts"', 'ts = "day"'))
+    result = ingest(spec, base=tmp_path, home=tmp_path / "home", now=NOW)
+    assert events(result) == [("u1", "a", 1.0), ("u3", "c", None), ("u4", "d", 4.0)]
+    assert [row[1:3] for row in refused(result)] == [(2, "bad-encoding")]
+    with Warehouse.open(result.path) as warehouse:
+        assert [reads.lineage(warehouse, number)["line"][0].as_py() for number in (0, 1, 2)] == [1, 3, 4]
+
+
+def test_a_text_of_sqlite_that_is_none_refuses_its_row_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
+        connection.execute("CREATE TABLE log (user, item, ts, value)")
+        rows = [(b"\xff\xfe" if n == 2 else f"u{n}", "a", "2024-01-01", n) for n in range(5)]
+        connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?)", rows)
+    result = made(tmp_path, 'database = "sqlite:///shop.db"\nquery = "SELECT * FROM log"')
+    assert [row[0] for row in events(result)] == ["u0", "u1", "u3", "u4"]
+    assert [row[1:3] for row in refused(result)] == [(3, "bad-encoding")]
+
+
+@pytest.mark.parametrize(("column", "reason"), [("user", "missing-user"), ("kind", "missing-kind")])
+def test_a_folder_of_rows_without_a_value_has_none(tmp_path: Path, column: str, reason: str) -> None:
+    for value in ("u1", "__HIVE_DEFAULT_PARTITION__"):
+        folder = tmp_path / "log" / f"{column}={value}"
+        folder.mkdir(parents=True)
+        rest = {name: ["x"] for name in ("user", "item", "kind") if name != column}
+        pq.write_table(pa.table({**rest, "ts": ["2024-01-01"], "value": [1.0]}), folder / "part.parquet")
+    result = made(tmp_path, 'files = "log"\nkind = "kind"')
+    assert (result.accepted, result.reasons) == (1, {reason: 1})
 
 
 def test_a_file_that_only_the_exact_reader_sees_right_is_read_again_alone(tmp_path: Path) -> None:

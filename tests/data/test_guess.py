@@ -24,6 +24,7 @@ from data.guessing.profile import column_of
 from data.guessing.samples import LATER_ROWS, SAMPLE_ROWS, rows_of, sample_of
 from data.ingest import IngestResult, ingest
 from data.spec import parse_spec
+from data.warehouse import Warehouse
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = datetime(2024, 3, 1, 8, tzinfo=UTC)
@@ -294,6 +295,18 @@ def test_one_denormalised_file(tmp_path: Path) -> None:
     assert (spec.items.categories, spec.items.categories_separator, spec.items.price) == ("tags", "|", "price")
     assert spec.users and (spec.users.files, spec.users.attributes, spec.sensitive) == ((), ("region",), ("region",))
     assert brought(found, tmp_path).accepted == len(rows)
+
+
+@pytest.mark.parametrize(("half", "read"), [("PM", True), ("p.m.", False), ("P.M", False), ("pm.", False)])
+def test_halves_of_a_day_with_dots_are_not_taken_for_text(tmp_path: Path, half: str, read: bool) -> None:
+    rows = [(u, i, f"{t:%d/%m/%Y %I:%M} {half}") for u, i, t in met()]
+    path = write(tmp_path / "log.csv", ("user", "item", "at"), rows)
+    found = guessed(path)
+    assert found.spec.events.ts_format == ("%d/%m/%Y %I:%M %p" if read else None)
+    assert told(found, "write AM and PM") != read
+    if read:
+        with Warehouse.open(brought(found, tmp_path).path) as warehouse:
+            assert min(warehouse.run("SELECT hour(ts) AS hour FROM events")["hour"].to_pylist()) >= 12
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,24 @@ def test_impossible_dates_of_a_calendar(bring: Ingest) -> None:
     assert set(result.reasons) == {"unreadable-time", "impossible-time"}
 
 
+def test_plain_numbers_on_both_sides_are_not_the_wrong_way_round(tmp_path: Path, bring: Ingest) -> None:
+    """Users 1 to 50 are all in a list of items that knows 130 of the 200 that the log has."""
+    rows = "".join(f"{1 + n % 50},{1 + n % 200},{1704103200 + n}\n" for n in range(400))
+    (tmp_path / "events.csv").write_text("who,what,t\n" + rows)
+    (tmp_path / "items.csv").write_text("i\n" + "".join(f"{n}\n" for n in range(1, 131)))
+    text = (
+        '[dataset]\nname = "d"\n[events]\nfiles = "events.csv"\nuser = "{}"\nitem = "{}"\nts = "t"\n'
+        '[items]\nfiles = "items.csv"\nkey = "i"\n'
+    )
+    straight, crosswise = (parse_spec(text.format(*names)) for names in (("who", "what"), ("what", "who")))
+    assert bring(spec=straight).accepted == 400
+    named = "".join(f"{n % 50},sku{n % 20},{1704103200 + n}\n" for n in range(400))
+    (tmp_path / "events.csv").write_text("who,what,t\n" + named)
+    (tmp_path / "items.csv").write_text("i\n" + "".join(f"sku{n}\n" for n in range(20)))
+    with pytest.raises(InvalidSpec, match="look swapped"):
+        bring(spec=crosswise)
+
+
 def test_user_and_item_the_wrong_way_round(tmp_path: Path, bring: Ingest) -> None:
     (tmp_path / "events.csv").write_text("who,what,t\n" + "".join(f"{n % 3},{n},1704103200\n" for n in range(9)))
     (tmp_path / "items.csv").write_text("i\n" + "".join(f"{n}\n" for n in range(9)))

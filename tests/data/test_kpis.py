@@ -90,6 +90,27 @@ def test_the_interval_is_that_of_a_ratio_over_users(measured: Callable[[str], di
     assert (row["low"], row["high"]) == (pytest.approx(5 - half), pytest.approx(5 + half))
 
 
+def test_an_interval_of_values_may_reach_below_zero(
+    measured: Callable[[str], dict[str, object]], bring: Ingest
+) -> None:
+    refunds = "who,what,at,kind,value\n" + "".join(
+        f"{who},tea,2024-01-0{n + 1}T10:00:00Z,buy,{value}\n"
+        for n, (who, value) in enumerate(zip("aabbc", (100, -90, 80, -85, 5), strict=True))
+    )
+    spec = parse_spec(f'{SPEC}[kpis.value]\nmeasure = "mean_value"\n[kpis.size]\nmeasure = "basket_size"\n')
+    with Warehouse.open(bring(refunds, spec=spec).path) as warehouse:
+        value, size = kpis(warehouse).to_pylist()
+    assert value["low"] < 0 < value["estimate"] == 2.0
+    assert size["low"] >= 0
+
+
+def test_what_is_of_both_kinds_leads_not_to_itself(measured: Callable[[str], dict[str, object]]) -> None:
+    # ann bought tea twice, and jam once; bob jam
+    assert measured('measure = "conversion"\nof = "buy"\nto = "buy"')["estimate"] == pytest.approx(1 / 3)
+    # ann put tea into the cart and bought it; an item seen and put there at one moment counts
+    assert measured('measure = "conversion"\nof = ["cart", "buy"]\nto = ["buy"]')["estimate"] == pytest.approx(1 / 3)
+
+
 def test_of_many_users_some_are_drawn_but_an_item_is_as_old_as_it_is(
     measured: Callable[[str], dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import reads
-from data.errors import Conflict, InvalidSpec, MissingColumn, UnknownEvent
+from data.errors import Conflict, InvalidSpec, MissingColumn, UnknownEvent, UnreadableFile
 from data.extend import extend
 from data.ingest import IngestResult, ingest
 from data.spec import DatasetSpec, parse_spec
@@ -323,6 +323,126 @@ def test_a_day_that_is_gone_stays_and_one_that_was_renamed_is_not_read_twice(tmp
     write_day(base, "day2.csv", ["u2,i2,1700000002,view,1,"])
     after = made(shop(), base, home, onto=before.path)
     assert (after.read, after.accepted) == (3, 3)
+
+
+def test_a_file_beside_the_specs_folder_is_known_by_its_way(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    spec = parse_spec(SPEC.format(distinct="false").replace("day*.csv", "../days/*/log.csv"))
+
+    def write(day: int, rows: Sequence[str]) -> None:
+        (tmp_path / "days" / f"d{day}").mkdir(parents=True, exist_ok=True)
+        write_day(tmp_path / "days" / f"d{day}", "log.csv", rows)
+
+    write(1, ["u1,i1,1700000000,view,1,", "u1,i2,1700000001,view,1,"])
+    one = made(spec, base, home)
+    write(2, ["u2,i2,1700000002,view,1,"])
+    two = made(spec, base, home, onto=one.path)
+    write(1, ["u1,i1,1700000000,view,5,"])
+    corrected = made(spec, base, home, onto=two.path)
+    assert told(corrected)["events"] == told(made(spec, base, home))["events"]
+    (tmp_path / "days" / "d1" / "log.csv").unlink()
+    write(3, ["u3,i3,1700000003,view,1,"])
+    assert made(spec, base, home, onto=corrected.path).accepted == 3, "a file that is gone stays"
+
+
+def test_a_file_that_was_renamed_is_known_by_its_new_name(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,", "u1,i1,soon,view,1,"])
+    before = made(shop(), base, home)
+    (base / "day0.csv").rename(base / "day1.csv")
+    renamed = made(shop(), base, home, onto=before.path)
+    whole = told(made(shop(), base, home))
+    assert {name: told(renamed)[name] for name in ("events", "refused")} == {
+        name: whole[name] for name in ("events", "refused")
+    }
+    assert made(shop(), base, home, onto=renamed.path).build_id == renamed.build_id
+    write_day(base, "day1.csv", ["u1,i1,1700000000,view,2,"])
+    assert told(made(shop(), base, home, onto=renamed.path))["events"] == told(made(shop(), base, home))["events"]
+
+
+def test_logs_that_are_rotated_lose_nothing(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    write_day(base, "day.csv", ["u1,i1,1700000000,view,1,", "u1,i1,soon,view,1,"])
+    before = made(shop(), base, home)
+    for day in range(1, 4):
+        for old in range(day - 1, 0, -1):
+            (base / f"day.{old}.csv").rename(base / f"day.{old + 1}.csv")
+        (base / "day.csv").rename(base / "day.1.csv")
+        write_day(base, "day.csv", [f"u{day},i2,170000090{day},view,1,"])
+        before = made(shop(), base, home, onto=before.path)
+    here, whole = told(before), told(made(shop(), base, home))
+    assert {name: here[name] for name in ("events", "refused", "counts")} == {
+        name: whole[name] for name in ("events", "refused", "counts")
+    }
+
+
+def test_items_and_users_that_changed_alone_are_something_new(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    before = made(shop(), base, home)
+    (base / "items.csv").write_text("what,title\ni1,Another title\n")
+    items = made(shop(), base, home, onto=before.path)
+    assert told(items)["items"][0]["title"] == "The 0"  # type: ignore[index] - what is no longer listed stays
+    assert told(items)["items"][1]["title"] == "Another title"  # type: ignore[index]
+    write_lists(base, items=8, plans=("gold",))
+    users = made(shop(), base, home, onto=items.path)
+    assert told(users)["users"][1]["plan"] == "gold"  # type: ignore[index]
+
+
+def test_a_spec_that_changed_alone_is_something_new(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    before = made(shop(), base, home)
+    spec = parse_spec('sensitive = ["plan"]\n' + SPEC.format(distinct="false") + "[sessions]\ngap_minutes = 30\n")
+    after = made(spec, base, home, onto=before.path)
+    assert (after.facts.spec.sensitive, after.facts.spec.sessions) == (("plan",), spec.sessions)
+    assert made(spec, base, home, onto=after.path).build_id == after.build_id
+
+
+def test_of_files_numbers_go_by_their_size(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    spec = parse_spec(IDS.format(distinct="false"))
+    write_acts(base, "day9.csv", ["u1,i1,1700000000,view,1,,a1"])
+    before = made(spec, base, home)
+    write_acts(base, "day10.csv", ["u1,i1,1700000000,view,2,,a1"])
+    for result in (made(spec, base, home, onto=before.path), made(spec, base, home)):
+        assert [event["value"] for event in told(result)["events"]] == [2.0]  # type: ignore[attr-defined]
+
+
+def test_a_late_file_with_ids_of_those_behind_it_asks_for_everything(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    spec = parse_spec(IDS.format(distinct="false"))
+    write_acts(base, "day2.csv", ["u1,i1,1700000000,view,1,,a1"])
+    before = made(spec, base, home)
+    write_acts(base, "day1.csv", ["u1,i1,1700000000,view,2,,a2"])
+    late = made(spec, base, home, onto=before.path)
+    write_acts(base, "day0.csv", ["u1,i1,1700000000,view,3,,a1"])
+    with pytest.raises(Conflict, match=r"1 events of day2\.csv, which stands after day0\.csv"):
+        made(spec, base, home, onto=late.path)
+    with Warehouse.open(made(spec, base, home).path) as warehouse:
+        assert sorted(warehouse.run("SELECT value FROM events")["value"].to_pylist()) == [1.0, 2.0]
+
+
+def test_what_a_corrected_file_tells_of_its_items_is_told_anew(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    text = SPEC.format(distinct="false").partition("[items]")[0] + '[items]\ntitle = "page"\n'
+    spec = parse_spec(text.replace('context = ["page"]\n', ""))
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,Wrnog", "u1,i2,1700000001,view,1,Two"])
+    write_day(base, "day1.csv", ["u1,i3,1700000002,view,1,Three", "u1,i2,1700000003,view,1,Not the first"])
+    before = made(spec, base, home)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,Right", "u1,i2,1700000001,view,1,Two"])
+    after = made(spec, base, home, onto=before.path)
+    assert told(after)["items"] == told(made(spec, base, home))["items"]
+    assert [item["title"] for item in told(after)["items"]] == ["Right", "Two", "Three"]  # type: ignore[attr-defined]
+
+
+def test_a_correction_that_leaves_no_event_is_refused(tmp_path: Path) -> None:
+    base, home = begun(tmp_path)
+    write_day(base, "day0.csv", ["u1,i1,1700000000,view,1,"])
+    before = made(shop(), base, home)
+    write_day(base, "day0.csv", [])
+    with pytest.raises(UnreadableFile, match="no event would be left"):
+        made(shop(), base, home, onto=before.path)
 
 
 def test_a_day_on_which_nothing_happened_is_a_day(tmp_path: Path) -> None:

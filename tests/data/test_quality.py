@@ -42,6 +42,33 @@ def check(result: IngestResult, name: str) -> tuple[int, int, str, str | None]:
     return one["n"], one["of"], one["grade"], one["example"]
 
 
+def test_times_of_1970_in_a_log_of_our_days_are_told(tmp_path: Path) -> None:
+    ms = [(f"u{n}", "i", str(1_700_000_000_000 + n)) for n in range(8)]
+    assert check(made(tmp_path, [*ms, ("a", "i", "1700000000"), ("b", "i", "0")]), "early-times")[:3] == (
+        2,
+        10,
+        "warning",
+    )
+    old = [(f"u{n}", "i", f"1970-01-0{n}") for n in range(1, 5)]
+    assert check(made(tmp_path, old), "early-times")[:2] == (0, 4), "a log of then"
+
+
+def test_prices_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    prices = {"a": "12.50", "b": "12,50", "c": "€5", "d": "1_000", "e": ""}
+    (tmp_path / "items.csv").write_text("item\tprice\n" + "".join(f"{k}\t{v}\n" for k, v in prices.items()), "utf-8")
+    more = '[items]\nfiles = "items.csv"\nkey = "item"\nprice = "price"\n'
+    result = made(tmp_path, [("u", "a", at(0))], more)
+    assert check(result, "unread-prices")[:3] == (3, 4, "warning")
+    assert "unread-prices" not in {one["check"] for one in made(tmp_path, [("u", "a", at(0))]).quality["checks"]}
+
+
+def test_words_for_kinds_are_found_whatever_the_size_of_their_letters(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("user,item,ts,kind\nu,i,2024-01-01,ΑΓΟΡΕΣ\nu,i,2024-01-02,İzle\n", "utf-8")
+    spec = parse_spec(SPEC + 'kind = "kind"\n[kinds]\n"ΑΓΟΡΕΣ" = "purchase"\n"İzle" = "watch"\n')
+    with Warehouse.open(ingest(spec, base=tmp_path, home=tmp_path / "home", now=NOW).path) as warehouse:
+        assert warehouse.run("SELECT kind FROM events ORDER BY ts")["kind"].to_pylist() == ["purchase", "watch"]
+
+
 PEOPLE = [(f"u{n}", f"i{n % 7}", at(1000 * n + 60 * k)) for n in range(50) for k in range(2)]
 
 
