@@ -282,11 +282,12 @@ def figure(s: Scene, statement_id: str, table: pa.Table, choice: querying.Axes) 
         )
         x = st.selectbox(t("sql.x"), choice.x, index=choice.x.index(choice.first_x), key=f"sql-x-{statement_id}")
         y = st.selectbox(t("sql.y"), choice.y, index=choice.y.index(choice.first_y), key=f"sql-y-{statement_id}")
-    data, n = querying.points(table, x, y, kind)
+    data, every = querying.points(table, x, y, kind)
+    n = len(every)
     if data.empty:
         parts.note(t("sql.nothing_to_draw"))
         return
-    title = finding(s, data, x=x, y=y, kind=kind)
+    title = finding(s, every, x=x, y=y, kind=kind)
     parts.figure(charts.result(data, kind=kind, x=x, y=y, title=title, look=s.look), key=f"sql-figure-{statement_id}")
     if len(data) < n:
         parts.note(t("sql.drawn", n=len(data), m=n))
@@ -295,7 +296,7 @@ def figure(s: Scene, statement_id: str, table: pa.Table, choice: querying.Axes) 
 
 
 def finding(s: Scene, data: pd.DataFrame, *, x: str, y: str, kind: str) -> str:
-    """What a figure of (x, y) shows, in words."""
+    """What (x, y) of all rows shows, in words."""
     t = s.t
     x, y = querying.first_line(x, limit=60), querying.first_line(y, limit=60)
     if kind == "scatter":

@@ -93,7 +93,7 @@ def result(here: Place, job: JobRow) -> None:
             Card(t("datasets.accepted"), t.count(facts.accepted), t("pulse.of_read", n=facts.read)),
             Card(t("pulse.rejected"), t.count(facts.quarantined), t("datasets.share", share=facts.refused_share)),
             Card(t("pulse.users"), t.count(facts.n_users), t("datasets.items", n=facts.n_items)),
-            Card(t("datasets.until"), t("value.date", day=facts.last_ts), t("datasets.since", day=facts.first_ts)),
+            Card(t("datasets.until"), t("value.date", day=s.span[1]), t("datasets.since", day=s.span[0])),
         ],
         name="made",
     )

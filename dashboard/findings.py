@@ -175,9 +175,9 @@ def share(part: float | None, whole: float | None) -> float | None:
 
 
 def overall_mean(kinds: pd.DataFrame) -> float | None:
-    """The mean value over all events that have one, from (kind, events, mean_value); None where none has."""
+    """The mean value over all events that have one, from (kind, valued, mean_value); None where none has."""
     valued = kinds.dropna(subset=["mean_value"])
-    return float(np.average(valued["mean_value"], weights=valued["events"])) if len(valued) else None
+    return float(np.average(valued["mean_value"], weights=valued["valued"])) if len(valued) else None
 
 
 def in_order(names: Sequence[str]) -> list[str] | None:

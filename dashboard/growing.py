@@ -1,7 +1,5 @@
 """Pulse's growth and stickiness: who comes, stays, comes back and goes, and how often people are there."""
 
-from zoneinfo import ZoneInfo
-
 from dashboard import charts, findings, loaders, parts
 from dashboard.scene import Scene
 
@@ -11,7 +9,7 @@ LEAST = 2  # whole periods: one before, and one that can be compared with it
 def section(s: Scene) -> None:
     """Both figures, of whole weeks or months alone, or how many the log has where these are too few."""
     t, path = s.t, s.build.path
-    first, last = (moment.astimezone(ZoneInfo(s.tz)).date() for moment in (s.facts.first_ts, s.facts.last_ts))
+    first, last = (moment.date() for moment in s.span)
     grain = findings.slow_grain(s.facts.first_ts, s.facts.last_ts)
     moves = loaders.growth(path, s.tz, grain)
     told = findings.whole(moves, first=first, last=last, grain=grain)

@@ -199,8 +199,8 @@ def user_events(path: Path, user: int, limit: int) -> pd.DataFrame:
 
 
 @st.cache_data(**_ANSWERS)
-def user_facts(path: Path, user: int) -> dict[str, Any]:
-    return dict(reads.user_facts(warehouse(path), user).to_pylist()[0])
+def user_facts(path: Path, user: int, tz: str) -> dict[str, Any]:
+    return dict(reads.user_facts(warehouse(path), user, tz=tz).to_pylist()[0])
 
 
 @st.cache_data(**_ANSWERS)

@@ -50,7 +50,7 @@ def filled_in(form: Form) -> Values:
         with st.container(border=True, key=f"map-{section}"):
             _section(form, section)
     _rules(form)
-    form.values |= {name: value for name, value in form.begun.items() if name in ("derive", "weights")}
+    form.values |= {"weights": form.begins("weights"), "derive": _derive(form)}
     return form.values
 
 
@@ -178,7 +178,11 @@ def _section(form: Form, section: str) -> None:
     for name in mapping.COLUMNS[section]:
         _several(form, f"{section}.{name}", list(columns))
     if section == "users":
-        _several(form, "sensitive", [*form.values["users.attributes"], *form.begins("derive", {})])
+        _several(form, "sensitive", [*form.values["users.attributes"], *_derive(form)])
+
+
+def _derive(form: Form) -> dict[str, Any]:
+    return mapping.derivable(form.begins("derive", {}), form.columns.get("users", {}))
 
 
 def _columns(form: Form, section: str, files: Sequence[str]) -> dict[str, Column] | None:

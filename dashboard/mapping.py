@@ -4,7 +4,7 @@ The form's values are flat (`events.user`), since a page has one widget for each
 of each field what is wrong with it. It draws nothing and reads nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from dashboard.words import Words, escape
 from data.guessing.profile import Column, column_of
+from data.phrases import Said
 from data.spec import DatasetSpec
+from data.spec_fault import fault_said
 
 SECTIONS: Final = ("events", "items", "users")
 COLUMN: Final = {  # fields that name one column
@@ -45,11 +47,11 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one field: `kind` as pydantic calls it, and its own words."""
+    """What is wrong with one field: `kind` as pydantic calls it, and what."""
 
     field: str
     kind: str
-    message: str
+    message: Said
 
 
 def values_of(spec: DatasetSpec) -> Values:
@@ -77,12 +79,15 @@ def spec_of(values: Mapping[str, Any]) -> tuple[DatasetSpec | None, list[Fault]]
         else:
             tree[field] = plain
     tree.setdefault("events", {})
-    if "users" not in tree:
-        tree.pop("derive", None)
     try:
         return DatasetSpec.model_validate(tree), []
     except ValidationError as error:
         return None, [_fault(one) for one in error.errors()]
+
+
+def derivable(derive: Mapping[str, Any], columns: Collection[str]) -> dict[str, Any]:
+    """What can still be derived of users whose columns are these."""
+    return {name: told for name, told in derive.items() if told.get("from") in columns}
 
 
 def faults_of(faults: Sequence[Fault], field: str) -> list[Fault]:
@@ -95,7 +100,8 @@ def said(t: Words, fault: Fault) -> str:
     key = f"mapping_fault.{fault.field.replace('.', '_')}"
     if fault.kind == "missing":
         return t("mapping_fault.missing")
-    return t(key) if t.has(key) else escape(fault.message)
+    message = fault.message if isinstance(fault.message, str) else fault.message.said(t.language)
+    return t(key) if t.has(key) else escape(message)
 
 
 def shown(t: Words, column: Column | None) -> str:
@@ -130,7 +136,7 @@ def _short(text: str) -> str:
 
 def _fault(error: Any) -> Fault:
     where = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
-    message = error["msg"].removeprefix("Value error, ")
+    message = fault_said(error)
     if where in SECTIONS:  # of a section as a whole
         where += ".files"
     elif where == "dataset":
@@ -138,5 +144,5 @@ def _fault(error: Any) -> Fault:
     elif where == "clean":
         where += ".core_rounds"
     elif not where:
-        where = "sensitive" if "sensitive" in message else "users.attributes"
+        where = "sensitive" if "sensitive" in str(message) else "users.attributes"
     return Fault(where, error["type"], message)

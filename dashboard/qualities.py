@@ -74,7 +74,8 @@ def differences(before: BuildFacts, now: BuildFacts, words: Words) -> pd.DataFra
         )
     for name in ("first_ts", "last_ts"):
         then, here = getattr(before, name), getattr(now, name)
-        moved = words("differs.days", n=(here - then).days) if here != then else "–"
+        days = (here.date() - then.date()).days  # as they are shown
+        moved = words("differs.days", n=days) if days else "–"
         rows.append((words(f"differs.{name}"), words("value.date", day=then), words("value.date", day=here), moved))
     same = words(f"differs.{'same' if before.spec == now.spec else 'other'}")
     rows.append((words("differs.spec"), "", same, ""))
@@ -111,7 +112,7 @@ def said_otherwise(found: Differences, words: Words) -> str:
     for table in ("users", "items"):
         rows = [row for row in found.fields.to_pylist() if row["table"] == table and row["changed"]]
         if rows:
-            changed = words.listing([_changed(row, words) for row in rows])
+            changed = words("came.between").join(_changed(row, words) for row in rows)
             told = {"of": rows[0]["of"], "what": words(f"came.what_{table}"), "changed": changed}
             lines.append(f"- {words.md('came.said', **told)}")
     return "\n".join(lines) or f"- {words('came.nothing')}"

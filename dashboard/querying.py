@@ -159,9 +159,9 @@ def axes(table: pa.Table) -> Axes | None:
     return None
 
 
-def points(table: pa.Table, x: str, y: str, kind: str) -> tuple[pd.DataFrame, int]:
-    """(x, y) of the rows that a figure draws, and of how many: y is a finite float, x not null, and only the first
-    MOST_POINTS of them, in their order; a line goes through moments and numbers in theirs."""
+def points(table: pa.Table, x: str, y: str, kind: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(x, y) of the rows that a figure draws, and of all that it could: y is a finite float, x not null. Drawn are only
+    the first MOST_POINTS of them, in their order; a line goes through moments and numbers in theirs."""
     plain = legible(table.select([x, y] if x != y else [x]))
     heights = plain[y].cast(pa.float64()).to_pandas().to_numpy(dtype=float, na_value=math.nan)
     across = plain[x]
@@ -176,7 +176,7 @@ def points(table: pa.Table, x: str, y: str, kind: str) -> tuple[pd.DataFrame, in
     first = drawn.head(MOST_POINTS[kind])
     if kind == "line" and not pd.api.types.is_string_dtype(first["x"]):
         first = first.sort_values("x", kind="stable")
-    return first.reset_index(drop=True), len(drawn)
+    return first.reset_index(drop=True), drawn
 
 
 def first_line(text: str, *, limit: int = 90) -> str:

@@ -8,7 +8,9 @@ that changes that.
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -57,6 +59,15 @@ class Scene(Place):
     @property
     def facts(self) -> BuildFacts:
         return loaders.build_facts(self.build.path)
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """The first and the last event's moment, on the clocks that the pages show."""
+        return self.local(self.facts.first_ts), self.local(self.facts.last_ts)
+
+    def local(self, moment: datetime) -> datetime:
+        """A moment on the clocks that the pages show."""
+        return moment.astimezone(ZoneInfo(self.tz))
 
     def finished_runs(self) -> list[RunRow]:
         """Finished runs of this dataset, newest first."""

@@ -17,7 +17,7 @@ from dashboard.words import LANGUAGES, Words
 
 NAMES: Final = (
     *("dataset", "lang", "subject", "user", "item", "run", "target", "metric", "attribute"),
-    *("whom", "cohort", "saved", "upload", "spec"),
+    *("whom", "cohort", "saved", "upload", "spec", "before"),
 )
 
 

@@ -171,8 +171,8 @@ def retention(
     most: int = MOST_USERS,
 ) -> pa.Table:
     """One row a period in which users came first and an age in periods: started date (local), age from 0 to MOST_AGES,
-    users who had an event then, size (who came first then), n (looked at). Ages that the log does not reach yet are
-    left out; those that it reaches and nobody came are zero."""
+    users who had an event then, size (who came first then), n (looked at). Ages that the log does not reach to their
+    end are left out; those that it reaches and nobody came are zero."""
     members, params = _members(warehouse, cohort)
     return warehouse.run(
         f"WITH {members}, {_drawn('ts')},"  # noqa: S608
@@ -184,7 +184,8 @@ def retention(
         " sizes AS (SELECT started, count(*) AS size FROM begun GROUP BY started),"
         " came AS (SELECT started, date_diff($grain, started, period) AS age, count(*) AS users"
         " FROM periods JOIN begun USING (user_id) GROUP BY ALL),"
-        " last AS (SELECT CAST(date_trunc($grain, timezone($tz, $last)) AS DATE) AS last),"
+        " last AS (SELECT CAST(date_trunc($grain, timezone($tz, $last) + INTERVAL 1 DAY)"
+        " - CAST($step AS INTERVAL) AS DATE) AS last),"
         " cells AS (SELECT started, size, unnest(range(0, least(date_diff($grain, started, last), $ages) + 1)) AS age"
         " FROM sizes, last)"
         " SELECT started, age, coalesce(users, 0) AS users, size, (SELECT count(*) FROM drawn) AS n"
@@ -204,8 +205,9 @@ def transitions(
     warehouse: Warehouse, cohort: Cohort = EVERYONE, *, categories: int = MOST_CATEGORIES, most: int = MOST_USERS
 ) -> pa.Table:
     """One row a pair of categories, most moves first: category and following (null: any other than the `categories`
-    most frequent, or none), moves, n (users looked at). A move is from an event to the user's next one where that has
-    another item; an item counts by its first category."""
+    most frequent, or none), moves, known (of these, between items that both have a category) and stayed (within one), n
+    (users looked at). A move is from an event to the user's next one where that has another item; an item counts by its
+    first category."""
     members, params = _members(warehouse, cohort)
     return warehouse.run(
         f"WITH {members}, {_drawn('item_id', 'rowid AS place')},"  # noqa: S608
@@ -213,12 +215,15 @@ def transitions(
         " CAST(dense_rank() OVER (ORDER BY categories[1]) AS INTEGER) AS code FROM items),"
         " codes AS (SELECT DISTINCT code, category FROM named),"
         " moved AS (SELECT item_id, lag(item_id) OVER (PARTITION BY user_id ORDER BY place) AS came_from FROM acts),"
-        " pairs AS (SELECT a.code AS came_from, b.code AS code, count(*) AS moves FROM moved"
+        " pairs AS (SELECT a.code AS came_from, b.code AS code, count(*) AS moves,"
+        " a.category IS NOT NULL AND b.category IS NOT NULL AS known FROM moved"
         " JOIN named AS a ON a.item_id = came_from JOIN named AS b ON b.item_id = moved.item_id"
         " WHERE came_from <> moved.item_id GROUP BY ALL),"
         " frequent AS (SELECT code, category FROM pairs JOIN codes USING (code) WHERE category IS NOT NULL"
         " GROUP BY ALL ORDER BY sum(moves) DESC, category LIMIT $apart)"
         " SELECT a.category AS category, b.category AS following, CAST(sum(moves) AS BIGINT) AS moves,"
+        " CAST(coalesce(sum(moves) FILTER (known), 0) AS BIGINT) AS known,"
+        " CAST(coalesce(sum(moves) FILTER (known AND came_from = pairs.code), 0) AS BIGINT) AS stayed,"
         " (SELECT count(*) FROM drawn) AS n FROM pairs LEFT JOIN frequent AS a ON a.code = came_from"
         " LEFT JOIN frequent AS b ON b.code = pairs.code GROUP BY ALL ORDER BY moves DESC, category, following",
         apart=categories,

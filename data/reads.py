@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from rapidfuzz import fuzz, process
 
 from data.errors import DamagedArtefact, UnknownBuild, UnknownEvent, UnknownItem, UnknownUser
+from data.phrases import Phrase, listed, phrase, quoted
 from data.warehouse import Warehouse
 
 _LIKED = (
@@ -104,7 +105,7 @@ def user_by_key(warehouse: Warehouse, key: str) -> int:
     found = warehouse.run("SELECT user_id FROM users WHERE key = $key", key=str(key))["user_id"].to_pylist()
     if not found:
         near = _nearest(warehouse.run("SELECT key FROM users ORDER BY user_id"), str(key))
-        raise UnknownUser(f"no user has the key {key!r}", remedy=f"there are {near}")
+        raise UnknownUser(phrase("find.no_user", key=quoted(key)), remedy=phrase("do.there_are", names=near))
     return int(found[0])
 
 
@@ -113,7 +114,7 @@ def item_by_key(warehouse: Warehouse, key: str) -> int:
     found = warehouse.run("SELECT item_id FROM items WHERE key = $key", key=str(key))["item_id"].to_pylist()
     if not found:
         near = _nearest(warehouse.run("SELECT key FROM items ORDER BY item_id"), str(key))
-        raise UnknownItem(f"no item has the key {key!r}", remedy=f"there are {near}")
+        raise UnknownItem(phrase("find.no_item", key=quoted(key)), remedy=phrase("do.there_are", names=near))
     return int(found[0])
 
 
@@ -147,10 +148,12 @@ def session_facts(warehouse: Warehouse) -> pa.Table:
 
 
 def kind_counts(warehouse: Warehouse) -> pa.Table:
-    """One row a kind of behaviour, most frequent first: kind, events, users, mean_value (null: none)."""
+    """One row a kind of behaviour, most frequent first: kind, events, users, valued (events with a value),
+    mean_value (null: none)."""
     return warehouse.run(
         "SELECT kind, CAST(sum(events) AS BIGINT) AS events, count(*) AS users,"
-        " sum(total_value) / nullif(sum(valued), 0) AS mean_value FROM user_kinds GROUP BY kind"
+        " CAST(sum(valued) AS BIGINT) AS valued, sum(total_value) / nullif(sum(valued), 0) AS mean_value"
+        " FROM user_kinds GROUP BY kind"
         " ORDER BY events DESC, kind"
     )
 
@@ -213,13 +216,14 @@ def user_events(warehouse: Warehouse, user_id: int, *, limit: int = 200) -> pa.T
     )
 
 
-def user_facts(warehouse: Warehouse, user_id: int) -> pa.Table:
-    """One row: events, items, likes, first_ts, last_ts, active_days (UTC), mean_value; nulls for none."""
+def user_facts(warehouse: Warehouse, user_id: int, *, tz: str = "UTC") -> pa.Table:
+    """One row: events, items, likes, first_ts, last_ts, active_days (in `tz`), mean_value; nulls for none."""
     return warehouse.run(
         f"SELECT count(*) AS events, count(DISTINCT item_id) AS items, count(*) FILTER ({_LIKED}) AS likes,"  # noqa: S608
-        " min(ts) AS first_ts, max(ts) AS last_ts, count(DISTINCT CAST(ts AS DATE)) AS active_days,"
+        " min(ts) AS first_ts, max(ts) AS last_ts, count(DISTINCT CAST(timezone($tz, ts) AS DATE)) AS active_days,"
         " avg(value) AS mean_value FROM events WHERE user_id = $user_id",
         user_id=user_id,
+        tz=tz,
         **_positive_rule(warehouse),
     )
 
@@ -329,8 +333,9 @@ def _positive_rule(warehouse: Warehouse) -> dict[str, Any]:
     return {"min_value": rule.min_value, "kinds": list(rule.kinds)}
 
 
-def _nearest(keys: pa.Table, key: str) -> str:
+def _nearest(keys: pa.Table, key: str) -> Phrase:
     known = keys["key"].to_pylist()
     alike = process.extract(key, known, scorer=fuzz.ratio, processor=None, limit=3, score_cutoff=50)
     near = [name for name, _, _ in alike] or known[:3]
-    return ", ".join(repr(name) for name in near) + (" and others" if len(known) > len(near) else "")
+    names = listed(quoted(name) for name in near)
+    return phrase("find.and_others", names=names) if len(known) > len(near) else names

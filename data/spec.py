@@ -326,6 +326,12 @@ class DatasetSpec(_Section):
     derive: dict[str, Binning] = Field(default_factory=dict)
     sensitive: Names = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _derived_of_users(cls, told: Any) -> Any:
+        """What is derived, is of users: of those that the events name, where nothing else is said of them."""
+        return {"users": {}, **told} if isinstance(told, dict) and told.get("derive") else told
+
     @model_validator(mode="after")
     def _attributes_agree(self) -> Self:
         known = self.user_attributes

@@ -41,11 +41,12 @@ def invalid(error: ValidationError, *, origin: Said) -> InvalidSpec:
     """The first fault as an error that names its field. origin: what the spec is called."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "spec"
-    what = phrase("field.at", origin=origin, field=field, what=_what(first))
+    what = phrase("field.at", origin=origin, field=field, what=fault_said(first))
     return InvalidSpec(what, remedy=_remedy(str(first["type"]), field))
 
 
-def _what(fault: Mapping[str, Any]) -> Said:
+def fault_said(fault: Mapping[str, Any]) -> Said:
+    """What is wrong, of one of pydantic's `errors()`."""
     kind, told = str(fault["type"]), fault.get("ctx", {})
     if isinstance(told.get("error"), SpecFault):
         said: Phrase = told["error"].said

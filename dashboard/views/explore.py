@@ -25,7 +25,7 @@ def main() -> None:
     state.link(dataset=state.chosen("dataset"), cohort=named.saved_id if named else None, whom=exploring.as_text(asked))
     parts.heading(
         t.md("explore.title", dataset=s.dataset),
-        t.md("pulse.context", n=s.facts.n_events, first=s.facts.first_ts, last=s.facts.last_ts, tz=s.tz),
+        t.md("pulse.context", n=s.facts.n_events, first=s.span[0], last=s.span[1], tz=s.tz),
     )
     form(s, asked)
     if not asked.of_everyone:
@@ -97,9 +97,9 @@ def what_follows(s: Scene, cohort: Cohort) -> None:
     rows = loaders.transitions(s.build.path, cohort)
     if not rows[["category", "following"]].notna().to_numpy().any():
         return
-    whole = float(rows["moves"].sum())
-    same = float(rows.loc[rows["category"] == rows["following"], "moves"].sum())
-    parts.figure(charts.transitions(rows, title=t("explore.stayed", share=same / whole), look=s.look), key="moves")
+    known, stayed = int(rows["known"].sum()), int(rows["stayed"].sum())
+    title = t("explore.stayed", share=stayed / known) if known else t("explore.no_moves_known")
+    parts.figure(charts.transitions(rows, title=title, look=s.look), key="moves")
     looked_at(s, rows, cohort)
     parts.downloads(rows, t=t, name=f"{s.dataset}-moves")
 

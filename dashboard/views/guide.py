@@ -19,7 +19,7 @@ def main() -> None:
     user = state.chosen("user") or loaders.first(s.build.path, "user")
     target = state.chosen("target") or guiding.first_target(s, run.run_id, categories)
     state.link(dataset=state.chosen("dataset"), user=user, target=target, run=state.chosen("run"))
-    n = loaders.user_facts(s.build.path, loaders.user_id(s.build.path, user))["events"]
+    n = loaders.user_facts(s.build.path, loaders.user_id(s.build.path, user), s.tz)["events"]
     parts.heading(t.md("guide.title", user=user, target=target), t.md("guide.context", run=run.run_id, n=n))
     with st.container(horizontal=True, gap="small"):
         with st.container(width=picking.WIDTH_PX):

@@ -45,7 +45,7 @@ def user_profile(s: Scene) -> None:
     key = pickers(s, subject="user")
     state.link(dataset=state.chosen("dataset"), user=key, item=state.chosen("item"), run=state.chosen("run"))
     user, run = loaders.user_id(path, key), s.run_if_any()
-    facts, events = loaders.user_facts(path, user), loaders.user_events(path, user, loaders.EVERYTHING)
+    facts, events = loaders.user_facts(path, user, s.tz), loaders.user_events(path, user, loaders.EVERYTHING)
     if run is None:
         with place:
             context = t("profile.context_bare", **span(s, facts))
@@ -110,7 +110,11 @@ def history(s: Scene, key: str, events: pd.DataFrame) -> None:
 
 def span(s: Scene, facts: dict[str, Any]) -> dict[str, Any]:
     """How much is known of the user, for the line under the title."""
-    return {"n": facts["events"], "first": facts["first_ts"], "last": facts["last_ts"], "tz": s.tz}
+    return {
+        "n": facts["events"],
+        "tz": s.tz,
+        **{name: facts[f"{name}_ts"] and s.local(facts[f"{name}_ts"]) for name in ("first", "last")},
+    }
 
 
 def user_title(s: Scene, key: str, picked: dict[str, Any] | None) -> str:
@@ -128,7 +132,11 @@ def user_cards(s: Scene, facts: dict[str, Any]) -> list[Card]:
         Card(t("profile.events"), t.count(facts["events"]), t("profile.items", n=facts["items"])),
         Card(t("profile.liked"), t.percent(findings.share(facts["likes"], facts["events"])), liked_rule(s)),
         value_card(s, facts),
-        Card(t("profile.last"), t.day(facts["last_ts"]), t("profile.days", n=facts["active_days"])),
+        Card(
+            t("profile.last"),
+            t.day(facts["last_ts"] and s.local(facts["last_ts"])),
+            t("profile.days", n=facts["active_days"]),
+        ),
     ]
 
 
@@ -176,7 +184,7 @@ def item_profile(s: Scene) -> None:
     parts.figure(
         charts.activity(
             over_time,
-            title=t(f"pulse.peak_{grain}", top=top, n=most),
+            title=t(f"pulse.peak_{grain}", top=top, n=most) if most else t("profile.item_untouched"),
             look=s.look,
             tz=s.tz,
             grain=grain,

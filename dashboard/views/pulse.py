@@ -7,15 +7,17 @@ import streamlit as st
 from dashboard import charts, drifting, findings, growing, kpi_cards, loaders, parts, sessioning, state, unusual
 from dashboard.parts import Card
 from dashboard.scene import Scene, scene
+from data.explore import EVERYONE
 
 
 def main() -> None:
     s = scene()
     t, facts = s.t, s.facts
     state.link(dataset=state.chosen("dataset"))
+    first, last = s.span
     parts.heading(
         t.md("pulse.title", dataset=s.dataset),
-        t.md("pulse.context", n=facts.n_events, first=facts.first_ts, last=facts.last_ts, tz=s.tz),
+        t.md("pulse.context", n=facts.n_events, first=first, last=last, tz=s.tz),
     )
     grain = findings.grain(facts.first_ts, facts.last_ts)
     activity = loaders.activity(s.build.path, s.tz, grain)
@@ -24,14 +26,19 @@ def main() -> None:
     top, events = findings.peak(activity)
     busiest = findings.busiest_hour(hours)
     head = findings.head_share(tail)
+    active = loaders.cohort_size(s.build.path, EVERYONE)["users"]  # of the listed, those with an event
     parts.cards(
         [
             Card(
                 t("pulse.events"),
                 t.count(facts.n_events),
-                t("pulse.per_user", n=facts.n_events / max(facts.n_users, 1)),
+                t("pulse.per_user", n=facts.n_events / max(active, 1)),
             ),
-            Card(t("pulse.users"), t.count(facts.n_users), t(f"task.{facts.task}")),
+            Card(
+                t("pulse.users"),
+                t.count(facts.n_users),
+                t(f"task.{facts.task}") if active == facts.n_users else t("pulse.active", n=active),
+            ),
             Card(t("pulse.items"), t.count(facts.n_items), t("pulse.head", share=head)),
             Card(t("pulse.rejected"), t.count(facts.quarantined), t("pulse.of_read", n=facts.read)),
         ]

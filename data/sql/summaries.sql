@@ -9,8 +9,9 @@ FROM build.events
 GROUP BY user_id, kind
 ORDER BY user_id, kind;
 
--- One row a user who has events, with quintiles of how lately and of how often; 5 is the latest and the most, and equal
--- users are of one quintile.
+-- One row a user who has events, with quintiles of how lately and of how often; 5 is the latest and the most. Equal
+-- users are of one quintile: by how lately that of their middle, since in a log of days many share the last one; by how
+-- often the lowest, since most have one event.
 CREATE TABLE build.people AS
 WITH counted AS (
     SELECT user_id, min(first_ts) AS first_ts, max(last_ts) AS last_ts, CAST(sum(events) AS BIGINT) AS events,
@@ -20,7 +21,9 @@ WITH counted AS (
 )
 SELECT
     *,
-    CAST(least(floor(5 * percent_rank() OVER (ORDER BY last_ts)) + 1, 5) AS INTEGER) AS recency,
+    CAST(least(floor(2.5 * (
+        percent_rank() OVER (ORDER BY last_ts) + 1 - percent_rank() OVER (ORDER BY last_ts DESC)
+    )) + 1, 5) AS INTEGER) AS recency,
     CAST(least(floor(5 * percent_rank() OVER (ORDER BY events)) + 1, 5) AS INTEGER) AS frequency
 FROM counted
 ORDER BY user_id;

@@ -97,8 +97,8 @@ def test_reasons_are_the_events_that_raised_it_most_once_each() -> None:
 def test_absence_is_no_number() -> None:
     assert findings.share(0, 0) is None
     assert findings.share(3, 4) == 0.75
-    assert findings.overall_mean(pd.DataFrame({"events": [3], "mean_value": [float("nan")]})) is None
-    assert findings.overall_mean(pd.DataFrame({"events": [1, 3], "mean_value": [2.0, 4.0]})) == 3.5
+    assert findings.overall_mean(pd.DataFrame({"valued": [0], "mean_value": [float("nan")]})) is None
+    assert findings.overall_mean(pd.DataFrame({"events": [100, 3], "valued": [1, 3], "mean_value": [2.0, 4.0]})) == 3.5
 
 
 def test_groups_keep_an_order_of_their_own_or_go_by_value() -> None:

@@ -1,6 +1,6 @@
 """What Pulse says of who comes and goes: of whole weeks alone, and plainly where there are too few."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,24 @@ MONDAY = datetime(2025, 1, 6, 12, tzinfo=UTC)
 SPEC = '[dataset]\nname = "log"\n[events]\nfiles = "events.csv"\nuser = "user"\nitem = "item"\nts = "ts"\n'
 
 
-def opened(browse: Opened, folder: Path, visits: list[tuple[str, int]], **address: str) -> AppTest:
+def opened(  # what a test says of its log
+    browse: Opened,
+    folder: Path,
+    visits: list[tuple[str, int]],
+    *,
+    zone: str = "UTC",
+    more: str = "",
+    page: str = "pulse",
+    **address: str,
+) -> AppTest:
     """Pulse of people's visits, by the day since a Monday."""
     rows = [f"{user},i{day % 3},{(MONDAY + timedelta(days=day)).isoformat()}" for user, day in visits]
     (folder / "events.csv").write_text("\n".join(["user,item,ts", *rows]) + "\n")
-    made = ingest(parse_spec(SPEC), base=folder, home=folder / "home", now=NOW)
+    made = ingest(parse_spec(SPEC + more), base=folder, home=folder / "home", now=NOW)
     with Ledger.open(folder / "home") as ledger:
         facts = made.facts.as_dict()
         record_build(ledger, build_id=made.build_id, dataset="log", path=made.path, facts=facts, now=NOW)
-    return browse(folder / "home", "pulse", scored=False, tz="UTC", **address)
+    return browse(folder / "home", page, scored=False, tz=zone, **address)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -54,3 +63,19 @@ def test_a_log_whose_whole_weeks_are_all_quiet_is_no_error(browse: Opened, tmp_p
     test = opened(browse, tmp_path, [("a", 2), ("b", 2), ("a", 44)])
     assert not test.exception
     assert [chart.key for chart in test.get("plotly_chart")] == ["activity", "growth", "tail", "hours"]
+
+
+def test_days_are_those_of_the_clocks_that_are_shown(browse: Opened, tmp_path: Path) -> None:
+    visits = [("a", 0), ("b", 1), ("a", 2)]  # at noon in UTC, which is the next day at the end of the world
+    test = opened(browse, tmp_path, visits, zone="Pacific/Kiritimati")
+    first, last = (date(2025, 1, 7 + day) for day in (0, 2))
+    assert Words("en").md("pulse.context", n=3, first=first, last=last, tz="Pacific/Kiritimati") in said(test)
+
+
+def test_users_without_an_event_are_not_among_those_that_events_are_shared_by(browse: Opened, tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text("user,plan\n" + "".join(f"{user},x\n" for user in "abcdefgh"))
+    more = '[users]\nfiles = "users.csv"\nkey = "user"\n'
+    test = opened(browse, tmp_path, [("a", day) for day in range(6)] + [("b", 3)], more=more)
+    t = Words("en")
+    assert escape(t("pulse.per_user", n=3.5)) in said(test)
+    assert escape(t("pulse.active", n=2)) in said(test)

@@ -58,12 +58,21 @@ def test_a_spec_goes_through_the_form_unchanged() -> None:
 
 def test_what_is_empty_is_left_out_and_so_is_a_section_of_nothing() -> None:
     blank = {"items.title": None, "items.attributes": [], "users.key": "", "positive.kinds": [], "events.tz": "UTC"}
-    spec, faults = mapping.spec_of(
-        LEAST | blank | {"derive": {"age": {"from": "a", "edges": [1], "labels": ["x", "y"]}}}
-    )
+    spec, faults = mapping.spec_of(LEAST | blank)
     assert not faults and spec is not None
     assert spec.items is None and spec.users is None and spec.derive == {}
     assert "items" not in spec.to_toml()
+
+
+def test_what_is_derived_of_the_logs_own_columns_goes_through_the_form() -> None:
+    text = SPEC.partition("[users]")[0] + SPEC[SPEC.index("[derive.age_group]") :]
+    spec = parse_spec(
+        text.replace("[dataset]", 'sensitive = ["age_group"]\n[dataset]', 1).replace('sensitive = ["gender"]\n', "")
+    )
+    assert mapping.spec_of(mapping.values_of(spec)) == (spec, [])
+    derive = mapping.values_of(spec)["derive"]
+    assert mapping.derivable(derive, {"age": object(), "u": object()}) == derive
+    assert mapping.derivable(derive, {"u": object()}) == {}
 
 
 @pytest.mark.parametrize(

@@ -127,14 +127,15 @@ def test_many_single_rows_make_no_figure() -> None:
 
 
 def test_points_are_finite_few_and_a_line_goes_in_time() -> None:
-    data, n = points(pa.table({"day": DAYS, "y": [1.0, 2.0, 3.0]}), "day", "y", "line")
-    assert (n, data["y"].tolist()) == (3, [2.0, 3.0, 1.0])
+    data, every = points(pa.table({"day": DAYS, "y": [1.0, 2.0, 3.0]}), "day", "y", "line")
+    assert (len(every), data["y"].tolist()) == (3, [2.0, 3.0, 1.0])
     table = pa.table({"x": ["a", None, "c", "d"], "y": [1.0, 2.0, math.inf, None]})
-    data, n = points(table, "x", "y", "bar")
-    assert (n, data["x"].tolist()) == (1, ["a"])
+    data, every = points(table, "x", "y", "bar")
+    assert (len(every), data["x"].tolist()) == (1, ["a"])
     many = pa.table({"x": [f"c{place}" for place in range(500)], "y": list(range(500))})
-    data, n = points(many, "x", "y", "bar")
-    assert (n, len(data)) == (500, querying.MOST_POINTS["bar"])
+    data, every = points(many, "x", "y", "bar")
+    assert (len(every), len(data)) == (500, querying.MOST_POINTS["bar"])
+    assert every["y"].max() == 499, "what is said of a figure is said of all rows"
     same, _ = points(many, "y", "y", "scatter")
     assert same["x"].tolist() == same["y"].tolist()
 

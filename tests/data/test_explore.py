@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -151,8 +152,8 @@ def test_a_funnel_counts_who_made_each_step_after_the_one_before(
 def test_retention_counts_who_came_back_in_each_period(
     bazaar: Warehouse, events: Events, name: str, tz: str, grain: Any
 ) -> None:
-    def period(ts: datetime) -> date:
-        day = ts.astimezone(ZoneInfo(tz)).date()
+    def period(ts: date) -> date:
+        day = ts.astimezone(ZoneInfo(tz)).date() if isinstance(ts, datetime) else ts
         return day - timedelta(days=day.weekday()) if grain == "week" else day.replace(day=1)
 
     def age(begun: date, then: date) -> int:
@@ -162,7 +163,7 @@ def test_retention_counts_who_came_back_in_each_period(
     came = {user: {period(it["ts"]) for it in all_} for user, all_ in mine.items()}
     sizes = Counter(min(periods) for periods in came.values())
     counts = Counter((min(periods), age(min(periods), then)) for periods in came.values() for then in periods)
-    last = period(bazaar.facts.last_ts)
+    last = period(period(bazaar.facts.last_ts + timedelta(days=1)) - timedelta(days=1))  # that is over
     expected = [
         {"started": begun, "age": at, "users": counts[begun, at], "size": sizes[begun], "n": len(mine)}
         for begun in sorted(sizes)
@@ -181,6 +182,9 @@ def test_moves_are_between_first_categories_of_different_items(bazaar: Warehouse
                 moves[next(iter(before["categories"]), None), next(iter(after["categories"]), None)] += 1
     rows = explore.transitions(bazaar, COHORTS[name][0]).to_pylist()
     assert {(row["category"], row["following"]): row["moves"] for row in rows} == moves
+    known = {pair: n for pair, n in moves.items() if None not in pair}
+    assert sum(row["known"] for row in rows) == sum(known.values())
+    assert sum(row["stayed"] for row in rows) == sum(n for (a, b), n in known.items() if a == b)
     assert {row["n"] for row in rows} <= {len(mine)}
 
 
@@ -188,6 +192,8 @@ def test_rare_categories_are_one(bazaar: Warehouse) -> None:
     every, few = explore.transitions(bazaar).to_pylist(), explore.transitions(bazaar, categories=2).to_pylist()
     assert sum(row["moves"] for row in few) == sum(row["moves"] for row in every)
     assert len({row["category"] for row in few}) == 3 and None in {row["category"] for row in few}
+    for name in ("stayed", "known"):
+        assert sum(row[name] for row in few) == sum(row[name] for row in every), "whether they are told apart or not"
 
 
 def test_segments_hold_everyone_once_by_how_lately_and_how_often(bazaar: Warehouse, events: Events) -> None:
@@ -242,3 +248,35 @@ def test_what_is_asked_is_a_value_and_never_a_statement(bazaar: Warehouse) -> No
     hostile = Cohort(kinds=words, categories=words, attributes=(("plan", words),))
     assert explore.size(bazaar, hostile)["users"] == 0
     assert [row["users"] for row in explore.funnel(bazaar, words[:2]).to_pylist()] == [0, 0]
+
+
+@pytest.mark.parametrize("users", [1, 20])
+def test_nobody_is_lost_who_was_there_at_the_very_last(tmp_path: Path, users: int) -> None:
+    (tmp_path / "e.csv").write_text("user,item,ts\n" + "".join(f"u{n},i,2024-05-01\n" for n in range(users)))
+    spec = parse_spec('[dataset]\nname = "day"\n[events]\nfiles = "e.csv"\nuser = "user"\nitem = "item"\nts = "ts"\n')
+    made = ingest(spec, base=tmp_path, home=tmp_path / "home", now=datetime(2025, 1, 1, tzinfo=UTC))
+    with Warehouse.open(made.path) as warehouse:
+        assert [(row["segment"], row["users"]) for row in explore.segments(warehouse).to_pylist()] == [
+            ("wavering", users)
+        ]
+
+
+def test_the_period_after_is_counted_where_it_is_over(tmp_path: Path) -> None:
+    """Everyone comes back a week later to the hour; the log ends half an hour into a week."""
+    monday = datetime(2024, 5, 6, tzinfo=UTC)
+    rows = [
+        f"u{begun}-{n},i,{(monday + timedelta(days=7 * week, minutes=n)).isoformat()}"
+        for begun in range(3)
+        for n in range(30)
+        for week in range(begun, 4)
+    ]
+    (tmp_path / "e.csv").write_text("user,item,ts\n" + "\n".join(rows) + "\n")
+    spec = parse_spec('[dataset]\nname = "w"\n[events]\nfiles = "e.csv"\nuser = "user"\nitem = "item"\nts = "ts"\n')
+    made = ingest(spec, base=tmp_path, home=tmp_path / "home", now=datetime(2025, 1, 1, tzinfo=UTC))
+    with Warehouse.open(made.path) as warehouse:
+        rows_ = explore.retention(warehouse, tz="UTC").to_pylist()
+    assert [(row["age"], row["users"], row["size"]) for row in rows_] == [
+        *((0, 30, 30), (1, 30, 30), (2, 30, 30)),
+        *((0, 30, 30), (1, 30, 30)),
+        (0, 30, 30),
+    ]

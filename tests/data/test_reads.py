@@ -88,8 +88,8 @@ def test_hour_by_weekday_has_every_cell(shop: Warehouse) -> None:
 
 def test_counts_by_kind_and_top_items(shop: Warehouse) -> None:
     assert reads.kind_counts(shop).to_pylist() == [
-        {"kind": "buy", "events": 3, "users": 2, "mean_value": 4.0},
-        {"kind": "view", "events": 2, "users": 2, "mean_value": 2.0},
+        {"kind": "buy", "events": 3, "users": 2, "valued": 3, "mean_value": 4.0},
+        {"kind": "view", "events": 2, "users": 2, "valued": 1, "mean_value": 2.0},
     ]
     top = reads.top_items(shop, limit=2).to_pylist()
     assert [(row["key"], row["events"]) for row in top] == [("tea", 2), ("cup", 1)]
@@ -254,7 +254,8 @@ def test_the_hours_of_the_week_are_those_of_the_zone(busy: Warehouse, tz: str) -
 
 def test_counts_of_kinds_items_and_users_are_those_of_the_events(busy: Warehouse) -> None:
     kinds = busy.run(
-        "SELECT kind, count(*) AS events, count(DISTINCT user_id) AS users, avg(value) AS mean_value FROM events"
+        "SELECT kind, count(*) AS events, count(DISTINCT user_id) AS users, count(value) AS valued,"
+        " avg(value) AS mean_value FROM events"
         " GROUP BY kind ORDER BY events DESC"
     ).to_pylist()
     assert [{**row, "mean_value": pytest.approx(row["mean_value"])} for row in kinds] == reads.kind_counts(

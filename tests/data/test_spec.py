@@ -1,11 +1,14 @@
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from data.errors import InvalidSpec
+from data.ingest import ingest
 from data.presets import preset, preset_names
 from data.spec import load_spec, parse_spec
+from data.warehouse import Warehouse
 
 MINIMAL = '[dataset]\nname = "shop"\n[events]\nfiles = "e.csv"\nuser = "u"\nitem = "i"\nts = "t"\n'
 
@@ -67,6 +70,20 @@ def test_a_fault_names_its_field_in_one_line(text: str, named: str) -> None:
     message, remedy = caught.value.told("zh")
     assert re.search("[\u4e00-\u9fff]", message) and re.search("[\u4e00-\u9fff]", remedy)
     assert not re.search("Input|should|valid|must", message), "pydantic's own words"
+
+
+def test_what_is_derived_of_the_events_own_columns_is_of_users(tmp_path: Path) -> None:
+    text = 'sensitive = ["age_group"]\n' + MINIMAL
+    text += '[derive.age_group]\nfrom = "age"\nedges = [18]\nlabels = ["young", "old"]\n'
+    spec = parse_spec(text)
+    assert parse_spec(spec.to_toml()) == spec
+    (tmp_path / "e.csv").write_text("u,i,t,age\na,x,2024-01-01,17\nb,x,2024-01-02,18\na,y,2024-01-03,19\n")
+    made = ingest(spec, base=tmp_path, home=tmp_path / "home", now=datetime(2025, 1, 1, tzinfo=UTC))
+    with Warehouse.open(made.path) as warehouse:
+        assert warehouse.run("SELECT key, age_group FROM users ORDER BY key").to_pylist() == [
+            {"key": "a", "age_group": "young"},
+            {"key": "b", "age_group": "old"},
+        ]
 
 
 def test_a_missing_or_binary_spec_is_a_stated_error(tmp_path: Path) -> None:
