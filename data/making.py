@@ -6,7 +6,7 @@ has not read are read, and those that have changed since take the place of what 
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 from data.catalogue import Listing, items_table, list_items, list_users, unread_prices, users_table
 from data.checking import by_file, check_events, clock_changes
 from data.cleaning import REASONS, reasons_of, tally, without_gone
-from data.errors import Conflict, InvalidSpec, UnreadableFile
-from data.phrases import file_called, phrase, quoted
+from data.errors import InvalidSpec, UnreadableFile
+from data.onto import Onto, attach, join_events, join_files, refuse_older_corrections, with_older
+from data.phrases import phrase, quoted
 from data.quality import checks, report
-from data.quarantine import SCHEMA, SOUND, Refusals, event_refusals, listing_refusals
+from data.quarantine import SOUND, Refusals, event_refusals, listing_refusals
 from data.reading.places import digests_of, lists_of, sources_of
 from data.reading.rows import FEEDBACK
 from data.reading.staging import Source, Staged
@@ -45,32 +46,9 @@ _FILES = pa.schema(
         ("build_id", pa.string()),
     ]
 )
-_GONE = (  # the places of sources that are read anew
-    "CREATE TEMP TABLE gone AS SELECT source, place, place + staged AS beyond FROM old.files"
-    " WHERE sha256 IS NOT NULL AND list_contains(CAST($replaced AS VARCHAR[]), source)"  # feedback is no file
-)
-_RENAMED = "UPDATE build.files SET source = $new WHERE source = $old AND sha256 IS NOT NULL AND place < $places"
 _CONTEXT, _NO_CONTEXT = "map(CAST($context_names AS VARCHAR[]), rest)", "CAST(MAP {} AS MAP(VARCHAR, VARCHAR))"
 _SWAP_MARGIN = 0.2  # by how much the crosswise match must be the better one
 _FEW_KNOWN = 0.25
-
-
-@dataclass(frozen=True)
-class Onto:
-    """An older build that a new one goes on from: its file, its refused rows (the quarantine's SCHEMA), the number of
-    its places, the names of those of its sources that are read anew, and how it read times, where that is kept.
-
-    renamed: what names of its sources are now; order: the places of all present ones among one another; alike: whether
-    the spec, the lists of items and users and all names are those that it was made with."""
-
-    path: Path
-    refused: pa.Table
-    places: int
-    replaced: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    order: Mapping[str, int] = field(default_factory=dict)
-    alike: bool = False
-    ts_unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +93,7 @@ def _make(
     scratch.mkdir()
     tell(0.02, "reading events")
     if of.onto is not None:
-        connection.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(of.onto.path)})
-        connection.execute(_GONE, {"replaced": list(of.onto.replaced)})
+        attach(connection, of.onto)
     staged = check_events(
         connection,
         spec,
@@ -127,7 +104,8 @@ def _make(
         goes_on=of.onto is not None,
         ts_unit=of.onto.ts_unit if of.onto else None,
     )
-    _refuse_older_corrections(connection, of, staged)
+    if of.onto is not None and spec.events.id is not None:
+        refuse_older_corrections(connection, of.onto, staged)
     tell(0.45, "reading items and users")
     items = list_items(connection, spec, _listed(spec.items, of.base, sources), scratch=scratch)
     users = list_users(connection, spec, _listed(spec.users, of.base, sources), scratch=scratch)
@@ -158,7 +136,7 @@ def _make(
     tell(0.8, "counting for the pages")
     summarise(connection, spec)
     tell(0.9, "looking at the whole")
-    refused = _all_refused(connection, of, refusals.rows)
+    refused = refusals.rows if of.onto is None else with_older(connection, of.onto, spec, refusals.rows)
     _create(connection, "facts", _facts(connection, spec, refused, build_id=made.stem, now=now))
     known = _counted(connection, of, refused, listings=(items, users))
     found = checks(connection, spec=spec, counted=known)
@@ -166,28 +144,6 @@ def _make(
     connection.execute("CHECKPOINT build; DETACH build")
     cleaned = tally(connection, spec).as_json()
     return refused, report(found, files, cleaned=cleaned, ts_unit=staged.ts_unit, lists=lists_of(spec, of.base))
-
-
-def _refuse_older_corrections(connection: Connection, of: Materials, staged: Staged) -> None:
-    """Raise Conflict where files that are read anew have ids of events of others: which of them is the later row is
-    not told by what is read when; and where a file has ids of events of files that stand after it."""
-    if of.onto is None or of.spec.events.id is None:
-        return
-    again = connection.sql(
-        "SELECT source, raw_events.file, count(*) AS n FROM outdated JOIN raw_events ON raw_events.rowid = by_row"
-        " GROUP BY ALL ORDER BY ALL"
-    ).to_arrow_table()
-    for one in again.to_pylist():
-        new, old = staged.files[one["file"] - 1].name, of.onto.renamed.get(one["source"], one["source"])
-        if of.onto.order.get(old, -1) > of.onto.order[new] and not of.onto.replaced:
-            raise Conflict(
-                phrase("onward.ids_later", file=file_called(new), other=file_called(old), n=one["n"]),
-                remedy=phrase("do.ingest_anew"),
-            )
-    if of.onto.replaced and (n := count_of(connection, "SELECT count(*) FROM outdated")):
-        raise Conflict(
-            phrase("onward.ids_elsewhere", file=file_called(of.onto.replaced[0]), n=n), remedy=phrase("do.ingest_anew")
-        )
 
 
 def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
@@ -245,9 +201,7 @@ def _write_events(connection: Connection, of: Materials) -> None:
     )
     run_statements(connection, sql("ids"), params)
     if of.onto is not None:
-        connection.execute(sql("join_events"))
-        if of.spec.events.id is not None:
-            connection.execute(sql("join_ids"))
+        join_events(connection, of.spec)
 
 
 def _write_places(
@@ -288,40 +242,7 @@ def _write_places(
     }
     _create(connection, "lines", pa.table(lines))
     if of.onto is not None:
-        connection.execute(sql("join_files"))
-        for old, new in of.onto.renamed.items():
-            connection.execute(_RENAMED, {"old": old, "new": new, "places": of.onto.places})
-        connection.execute(sql("left_of_files"))
-
-
-def _all_refused(connection: Connection, of: Materials, fresh: pa.Table) -> pa.Table:
-    """What was refused now, after what the older build has of sources that are not read anew, and those of its events
-    whose place a new one takes."""
-    if of.onto is None:
-        return fresh
-    again = [name for name, part in (("items", of.spec.items), ("users", of.spec.users)) if part and part.named]
-    kept = of.onto.refused
-    stale = pc.and_(
-        pc.equal(kept["table"], "events"), pc.is_in(kept["source"], pa.array(of.onto.replaced, pa.string()))
-    )
-    stale = pc.or_(stale, pc.is_in(kept["table"], pa.array(again, pa.string())))
-    outdated = connection.sql(
-        "SELECT 'events' AS \"table\", source, line, $column AS \"column\", 'superseded' AS reason, raw FROM outdated"
-        " ORDER BY event_id",
-        params={"column": of.spec.events.id},
-    ).to_arrow_table()
-    before = pa.concat_tables([kept.filter(pc.invert(stale)), outdated.cast(SCHEMA)])
-    return pa.concat_tables([_renamed(before, of.onto.renamed), fresh])
-
-
-def _renamed(refused: pa.Table, renamed: Mapping[str, str]) -> pa.Table:
-    """Refused rows of events under the names that their files have now."""
-    if not renamed:
-        return refused
-    pairs = zip(refused["table"].to_pylist(), refused["source"].to_pylist(), strict=True)
-    sources = [renamed.get(source, source) if table == "events" else source for table, source in pairs]
-    place = refused.column_names.index("source")
-    return refused.set_column(place, SCHEMA.field("source"), pa.array(sources, pa.string()))
+        join_files(connection, of.onto)
 
 
 def _counted(

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from data import reads
 from data.cleaning import reasons_of
 from data.errors import Conflict, InvalidSpec
-from data.making import Materials, Onto
+from data.making import Materials
+from data.onto import Onto
 from data.phrases import file_called, phrase
 from data.quality import quality_of
 from data.quarantine import SCHEMA
