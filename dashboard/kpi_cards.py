@@ -33,7 +33,8 @@ def card(t: Words, row: Mapping[str, Any], kpi: Kpi) -> Card:
     low, high = written(t, row["low"], row["unit"]), written(t, row["high"], row["unit"])
     spread = row["low"] == row["low"]  # not NaN: one user has no interval
     note = t("kpi.users", low=low, high=high, n=row["n"]) if spread else t("kpi.alone", n=row["n"])
-    of, to = (t.listing([t.name("kind", kind) for kind in kinds]) or t("kpi.any") for kinds in (kpi.of, kpi.to))
+    nothing = "kpi.did" if kpi.measure == "returning" else "kpi.any"  # no kinds are named: all are meant
+    of, to = (t.listing([t.name("kind", kind) for kind in kinds]) or t(nothing) for kinds in (kpi.of, kpi.to))
     meaning = t.md(f"kpi_help.{kpi.measure}", of=of, to=to, least=kpi.min_value)
     return Card(t.name("kpi_name", row["name"]), written(t, row["estimate"], row["unit"]), note, meaning)
 

@@ -233,8 +233,8 @@ def _cut_section(section: Section, name: str, base: Path, copies: Path, *, rows:
     each = max(rows // len(sources), 1)
     files, whole = [], True
     for source in sources:
-        inside = Path(source.name.lstrip("/"))
-        if (copies / inside).exists():  # of another section, which may need more of its rows
+        inside = Path(*(part for part in Path(source.name).parts if part not in ("/", "..")))  # which stays below
+        while (copies / inside).exists():  # of another section, which may need more of its rows, or of another folder
             inside = Path(name, inside)
         (copies / inside).parent.mkdir(parents=True, exist_ok=True)
         whole &= _copy(source, copies / inside, rows=each)

@@ -52,6 +52,10 @@ def test_a_figure_is_written_in_its_unit_with_its_interval_and_meaning() -> None
     card = kpi_cards.card(Words("en"), {**row, "low": 0.2, "high": 0.3}, kpi)
     assert (card.label, card.value, card.note) == ("View to play", "25.0%", "[20.0%, 30.0%] · n 40")
     assert card.help == "Of the items that a user viewed, the share that the same user later played."
+    back = kpi_cards.card(Words("en"), {**row, "low": 0.2, "high": 0.3}, Kpi(measure="returning"))
+    assert back.help == "Of the users who did anything, the share who did so on a second day (UTC)."
+    mean = kpi_cards.card(Words("en"), {**row, "low": 0.2, "high": 0.3}, Kpi(measure="mean_value"))
+    assert mean.help == "The mean value of the events “any”."
     alone = kpi_cards.card(Words("zh"), {**row, "low": float("nan"), "high": float("nan"), "n": 1}, kpi)
     assert alone.note == "n 1：太少，给不出区间"
     assert kpi_cards.written(Words("en"), 35.3, "hours") == "35.3 h"

@@ -156,3 +156,10 @@ def test_files_beside_the_spec_s_folder_are_copied_into_the_rehearsal_s_own(tmp_
     tried = rehearse(spec("../../log.csv"), base=base, home=tmp_path / "home", now=NOW)
     assert tried.refused.to_pylist()[0]["source"] == "log.csv"
     assert sorted(path.name for path in (tmp_path / "home").rglob("*") if path.is_file()) == []
+    (base / "log.csv").write_text(rows(50, bad=5))
+    (tmp_path / "deep" / "log.csv").write_text(rows(30, bad=3))
+    text = SPEC.format(file="log.csv").replace('"log.csv"', '["log.csv", "../log.csv", "../../log.csv"]')
+    several = rehearse(parse_spec(text), base=base, home=tmp_path / "home", now=NOW)
+    assert several.read == 180, "those of one name, too"
+    assert sorted(path.name for path in (tmp_path / "home").rglob("*") if path.is_file()) == []
+    assert (base / "log.csv").read_text() == rows(50, bad=5)
