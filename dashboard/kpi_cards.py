@@ -9,6 +9,8 @@ from dashboard import loaders, parts
 from dashboard.parts import Card
 from dashboard.scene import Scene
 from dashboard.words import Words
+from data.explore import EVERYONE
+from data.kpis import most_users
 from data.spec import Kpi
 
 A_ROW = 4
@@ -26,6 +28,9 @@ def section(s: Scene) -> None:
     for start in range(0, len(rows), A_ROW):
         some = [card(s.t, row, told[row["name"]]) for row in rows[start : start + A_ROW]]
         parts.cards(some, name=f"kpi-{start}")
+    n, users = most_users(s.facts), loaders.cohort_size(s.build.path, EVERYONE)["users"]
+    if n < users:
+        parts.note(s.t("explore.looked_at_draw", n=n, users=users))
 
 
 def card(t: Words, row: Mapping[str, Any], kpi: Kpi) -> Card:

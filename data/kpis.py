@@ -28,7 +28,7 @@ from typing import Any
 import pyarrow as pa
 
 from data.spec import Kpi
-from data.warehouse import Warehouse
+from data.warehouse import BuildFacts, Warehouse
 
 MOST_USERS, MOST_EVENTS, FEWEST_USERS = 10_000, 250_000, 1_000
 UNITS = {
@@ -121,7 +121,7 @@ def kpis(warehouse: Warehouse) -> pa.Table:
     if not spec.kpis:
         return _SCHEMA.empty_table()
     steps, estimates = [_DRAWN], []
-    params: dict[str, Any] = {"most": _most_users(warehouse)}
+    params: dict[str, Any] = {"most": most_users(warehouse.facts)}
     for place, kpi in enumerate(spec.kpis.values()):
         later = ">" if set(kpi.of) & set(kpi.to) else ">="  # what is of both kinds leads not to itself
         units = _UNITS_OF[kpi.measure].format(of=_OF, to=_TO, later=later)
@@ -137,8 +137,8 @@ def kpis(warehouse: Warehouse) -> pa.Table:
     return pa.Table.from_pylist([_row(name, kpi, found) for (name, kpi), found in rows], schema=_SCHEMA)
 
 
-def _most_users(warehouse: Warehouse) -> int:
-    facts = warehouse.facts
+def most_users(facts: BuildFacts) -> int:
+    """How many users are looked at, at most."""
     return min(MOST_USERS, max(FEWEST_USERS, MOST_EVENTS * facts.n_users // max(facts.n_events, 1)))
 
 
