@@ -91,6 +91,7 @@ def _make(
 ) -> tuple[pa.Table, dict[str, Any]]:
     spec, scratch = of.spec, made.parent / "scratch"
     scratch.mkdir()
+    lists = lists_of(spec, of.base)  # before they are read: what changes meanwhile is something new to the next build
     tell(0.02, "reading events")
     if of.onto is not None:
         attach(connection, of.onto)
@@ -143,7 +144,7 @@ def _make(
     files = connection.sql("FROM build.files ORDER BY place, source").to_arrow_table()
     connection.execute("CHECKPOINT build; DETACH build")
     cleaned = tally(connection, spec).as_json()
-    return refused, report(found, files, cleaned=cleaned, ts_unit=staged.ts_unit, lists=lists_of(spec, of.base))
+    return refused, report(found, files, cleaned=cleaned, ts_unit=staged.ts_unit, lists=lists)
 
 
 def _refuse_swapped(connection: Connection, spec: DatasetSpec) -> None:
