@@ -17,8 +17,9 @@ from core.ops.statements import Statement
 from dashboard import charts, desk, loaders, parts, querying, state, tables
 from dashboard.scene import Scene
 from dashboard.words import escape
-from data.errors import LodestarError, QueryError, StoreError, UnknownStatement
-from data.free_sql.sandbox import LIMITS, Answer
+from data.errors import LodestarError, StoreError, UnknownStatement
+from data.free_sql.sandbox import Answer
+from data.phrases import phrase
 
 TEXT = "sql-text"  # the editor
 EDITOR_PX = 264
@@ -191,7 +192,7 @@ def result(s: Scene, said: dict[str, Any]) -> None:
     """The rows, the plan, or why there are none."""
     t = s.t
     if "error" in said:
-        fault(s, said["error"])
+        parts.problem(t, said["error"])
         return
     if "plan" in said:
         parts.section(t("sql.plan"))
@@ -202,19 +203,6 @@ def result(s: Scene, said: dict[str, Any]) -> None:
         parts.note(t("sql.gone"))
         return
     rows(s, said, answer)
-
-
-def fault(s: Scene, error: LodestarError) -> None:
-    """Why a statement gave nothing, and what to do, in the reader's language; what the database says stays its own."""
-    t = s.t
-    if not isinstance(error, QueryError):
-        parts.problem(t, error)
-        return
-    told = {"message": parts.commands(error.message), "seconds": LIMITS.seconds, "memory": LIMITS.memory_mb}
-    places, wait_s = statements.AT_ONCE, statements.WAIT_S
-    why = t(f"sql_fault.{error.fault}", **told, size=LIMITS.result_bytes // 2**20, n=places, wait=wait_s)
-    remedy = t.sentences(t("problem.remedy"), t(f"sql_remedy.{error.fault}"))
-    st.error(f"{why}  \n{remedy}", icon=":material/error:")
 
 
 def rows(s: Scene, said: dict[str, Any], answer: Answer) -> None:
@@ -256,7 +244,7 @@ def grid(s: Scene, statement_id: str, table: pa.Table) -> None:
     def kept() -> pa.Table:
         answer = loaders.results().get(statement_id)
         if answer is None:
-            raise StoreError("this result is not at hand any more", remedy="run the statement again")
+            raise StoreError(phrase("statement.gone"), remedy=phrase("do.run_again"))
         return answer.table
 
     parts.offer(

@@ -116,7 +116,7 @@ def lately(here: Place) -> None:
         pd.DataFrame(
             {
                 "dataset": [job.dataset for job in rows],
-                "build": [intake.build_id_of(job.job_id) if job.state == "succeeded" else None for job in rows],
+                "build": [(job.result or {}).get("build_id") for job in rows],
                 "state": [t.name("state", job.state) for job in rows],
                 "progress": [job.progress for job in rows],
                 "actor": [job.payload.get("by") for job in rows],

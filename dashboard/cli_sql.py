@@ -57,7 +57,10 @@ def sql(
         "seconds": answer.seconds,
     }
     if csv is not None:
-        write_whole(csv, csv_of(answer.table))
+        try:
+            write_whole(csv, csv_of(answer.table))
+        except (OSError, ValueError) as error:  # a folder, a name too long or none
+            raise InputError(f"cannot write {csv}: {error}", remedy="name another file after --csv") from error
         told["path"] = str(csv)
     elif as_json:
         told["rows"] = table.to_pylist()

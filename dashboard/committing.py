@@ -52,7 +52,7 @@ def show(here: Place, job: JobRow) -> None:
     queueing.confirmed(here, job)
     if job.state == "running":
         left = t("studio.left", seconds=job.eta_s) if job.eta_s is not None else ""
-        words = f"{t.name('stage', job.stage or 'reading events')} {left}".strip()
+        words = f"{t.name('ingest_stage', job.stage or 'reading events')} {left}".strip()
         st.progress(min(max(job.progress, 0.0), 1.0), text=words)
     if job.state == "queued":
         parts.note(t("bring.queued"))

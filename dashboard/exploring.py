@@ -93,13 +93,16 @@ def _read(text: str | None, choices: Choices | None) -> Question:
     if not isinstance(told, dict):
         return Question()
     groups = told.get("groups") if isinstance(told.get("groups"), list) else []
-    pairs = [pair for pair in groups if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)]
-    known = choices.groups if choices else {name: None for name, _ in pairs}
+    asked = dict[str, list[Any]]()
+    for pair in groups:
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], list):
+            asked.setdefault(pair[0], []).extend(pair[1])
+    known = choices.groups if choices else dict.fromkeys(asked)
     return Question(
         kinds=_among(told.get("kinds"), choices and choices.kinds),
         categories=_among(told.get("categories"), choices and choices.categories),
         least=least if isinstance(least := told.get("least"), int) and 1 <= least <= 1_000_000 else 1,
-        groups=tuple((name, some) for name, of in pairs if name in known and (some := _among(of, known[name]))),
+        groups=tuple((name, some) for name, of in asked.items() if name in known and (some := _among(of, known[name]))),
         segments=_among(told.get("segments"), SEGMENTS),
         steps=_among(told.get("steps"), choices and choices.kinds)[:MOST_STEPS],
         **{name: _day(told.get(name)) for name in ("since", "until", "joined_since", "joined_until")},

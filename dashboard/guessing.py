@@ -20,6 +20,7 @@ from data.guessing.guess import dataset_name, guess
 from data.guessing.samples import sample_of
 from data.phrases import Phrase, file_called, phrase
 from data.publish import write_whole
+from data.reading.places import by_size
 from data.spec import parse_spec
 
 _OTHER_ENDINGS = "toml md rst html htm pdf png jpg jpeg gif svg py ipynb sh npz npy duckdb sqlite db log lock"
@@ -139,10 +140,22 @@ def _at(text: str) -> list[Path]:
     path = Path(text).expanduser()
     path.resolve()
     if path.is_dir():
-        return [one for one in sorted(path.iterdir()) if one.is_file() and _may_hold_rows(one)]
+        inside = [one for one in path.iterdir() if one.is_file() and _may_hold_rows(one)]
+        return sorted(inside or _further_below(path), key=by_size)
     if path.exists() or not any(mark in text for mark in _PATTERN_MARKS):
         return [path]
-    return [Path(one) for one in sorted(glob.glob(str(path))) if Path(one).is_file()]  # noqa: PTH207
+    return sorted((Path(one) for one in glob.glob(str(path)) if Path(one).is_file()), key=by_size)  # noqa: PTH207
+
+
+def _further_below(folder: Path) -> list[Path]:
+    """Files in the folders of a folder that holds none itself, as partitions (day=2024-01-01) are."""
+    return [
+        one
+        for one in folder.rglob("*")
+        if not any(part.startswith((".", "_")) for part in one.relative_to(folder).parts)
+        and one.is_file()
+        and _may_hold_rows(one)
+    ]
 
 
 def _no_path(text: str, error: Exception) -> UnreadableFile:

@@ -188,6 +188,7 @@ def argv_for(name: str, settings: Settings, *, port: int) -> list[str]:
             "server.enableStaticServing": "true",
             "server.maxUploadSize": settings.upload_mb,
             "client.showErrorDetails": "none",
+            "client.disableDataExport": "true",  # a grid's own file has cells cut, and formulas that run
             "browser.gatherUsageStats": "false",
         }
         waits = [SPARE] if name == "spare" else []

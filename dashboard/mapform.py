@@ -203,8 +203,18 @@ def _first_rows(form: Form, name: str, section: str) -> None:
     encoding, delimiter = (form.values.get(f"{section}.{name}") for name in ("encoding", "delimiter"))
     with st.expander(form.t("mapping.first_rows", file=parts.escape(name))):
         table = loaders.sample(form.upload.folder / Path(name), encoding, delimiter).slice(0, _PREVIEW_ROWS)
-        unique = [f"{one} " * (table.column_names[:at].count(one) + 1) for at, one in enumerate(table.column_names)]
-        st.dataframe(table.rename_columns([one.rstrip() for one in unique]).to_pandas(), hide_index=True, height=240)
+        st.dataframe(table.rename_columns(_told_apart(table.column_names)).to_pandas(), hide_index=True, height=240)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names of columns, with their places where they have none, or one that another has."""
+    apart: list[str] = []
+    for place, name in enumerate(names, start=1):
+        free = name
+        while not free or free in apart:
+            free = f"{free} [{place}]".lstrip()
+        apart.append(free)
+    return apart
 
 
 def _one(form: Form, section: str, name: str) -> None:

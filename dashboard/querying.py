@@ -61,9 +61,9 @@ ORDER BY users DESC""",
 FROM users LEFT JOIN events USING (user_id)
 GROUP BY ALL
 ORDER BY users DESC""",
-    "groups": """SELECT attribute, group_name, users, events_rounded
+    "groups": """SELECT attribute, group_name, users_rounded
 FROM sensitive_totals
-ORDER BY attribute, users DESC""",
+ORDER BY attribute, users_rounded DESC""",
 }
 
 FIRST = _EXAMPLES["kinds"]  # what the editor holds before anything was written

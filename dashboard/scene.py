@@ -166,7 +166,7 @@ def header() -> None:
                     t("header.dataset"),
                     label_visibility="collapsed",
                     width=240,
-                    **state.tied("dataset", known, default=build.dataset),
+                    **state.tied("dataset", known, default=build.dataset, ends=("user", "item", "before")),
                 )
             serving = champion(ledger, build.dataset)
             parts.whereabouts(

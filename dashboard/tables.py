@@ -5,7 +5,7 @@ number, a truth value, a date, a moment or a text, which a grid, a terminal and 
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def csv_of(table: pa.Table) -> bytes:
     apostrophe."""
     out = io.StringIO(newline="")
     plain = legible(table)
-    _write(csv.writer(out), plain.to_batches(), plain.column_names)
+    texts = {name for name, column in zip(table.column_names, table.columns, strict=True) if not _counts(column.type)}
+    _write(csv.writer(out), plain.to_batches(), plain.column_names, of_text=texts)
     return out.getvalue().encode("utf-8-sig", "replace")
 
 
@@ -58,7 +59,7 @@ def parquet_of(table: pa.Table) -> bytes:
 
 def legible(table: pa.Table) -> pa.Table:
     """The same rows; what is no number, truth value, date or moment (of the years 1 to 9999) is a text. Whole numbers
-    beyond 2^53 and decimals of more than 15 digits are texts too: a float would change them."""
+    beyond 2^53 are texts too, and decimals of which one has more than 15 digits: a float would change them."""
     columns = [_legible(column) for column in table.columns]
     return pa.table(columns, names=table.column_names) if columns else table
 
@@ -92,7 +93,9 @@ def _legible(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_integer(kind):
         return column if _within(column, -(2**53), 2**53) else column.cast(pa.string())
     if pa.types.is_decimal(kind):
-        return column.cast(pa.float64() if kind.precision <= _EXACT_DIGITS else pa.string())
+        most = 10 ** (_EXACT_DIGITS - kind.scale) if kind.scale <= _EXACT_DIGITS else 0
+        exact = kind.precision <= _EXACT_DIGITS or (most and _within(column, -most, most))
+        return column.cast(pa.float64() if exact else pa.string())
     if pa.types.is_timestamp(kind):
         return column if _in_calendar(column.cast(pa.timestamp(kind.unit)), kind.unit) else _as_text(column)
     if pa.types.is_date(kind):
@@ -134,6 +137,11 @@ def _told(cell: Any) -> str | None:
     return json.dumps(cell, ensure_ascii=False, default=lambda inner: _told(inner) if _is_bytes(inner) else str(inner))
 
 
+def _counts(kind: pa.DataType) -> bool:
+    """Whether a column's cells are numbers: one that is written as a text runs as no formula."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def _is_bytes(cell: Any) -> bool:
     return isinstance(cell, bytes)
 
@@ -152,11 +160,17 @@ def _into_csv(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) 
         return _write(csv.writer(file), batches, schema.names)
 
 
-def _write(writer: Any, batches: Iterable[pa.RecordBatch], names: list[str]) -> int:
-    rows = 0
+def _write(
+    writer: Any, batches: Iterable[pa.RecordBatch], names: list[str], *, of_text: Collection[str] | None = None
+) -> int:
+    """of_text: columns whose cells may be a stranger's text; None for all."""
+    rows, guarded = 0, [of_text is None or name in of_text for name in names]
     writer.writerow([safe(name) for name in names])
     for batch in batches:
-        columns = [column.to_pylist() for column in batch.columns]
-        writer.writerows([safe(cell) for cell in row] for row in zip(*columns, strict=True))
+        columns = [
+            [safe(cell) for cell in column.to_pylist()] if guard else column.to_pylist()
+            for column, guard in zip(batch.columns, guarded, strict=True)
+        ]
+        writer.writerows(zip(*columns, strict=True))
         rows += batch.num_rows
     return rows

@@ -23,7 +23,7 @@ from dashboard.scene import Place
 from dashboard.words import escape
 from data import uploads
 from data.cleaning import REASONS
-from data.errors import CannotGuess, LodestarError, UnreadableFile
+from data.errors import LodestarError
 from data.guessing.guess import dataset_name
 from data.rehearsal import Rehearsal, examples
 from data.spec import parse_spec
@@ -67,7 +67,7 @@ def begun(here: Place, one: Upload) -> tuple[Form, list[str]]:
     blank = {"dataset.name": dataset_name(called), "events.files": [names[0]]}
     try:
         found = loaders.guessed(one.folder, names, called)
-    except (CannotGuess, UnreadableFile) as error:
+    except LodestarError as error:
         reasons, values, warnings = (
             {},
             blank,

@@ -171,6 +171,8 @@ def size(gigabytes: float | None) -> str:
         return MISSING
     if gigabytes >= 0.995:
         return f"{gigabytes:,.1f} GB" if gigabytes < 100 else f"{gigabytes:,.0f} GB"
+    if gigabytes < 0.000995:
+        return f"{gigabytes * 1e6:.2g} kB" if gigabytes >= 1e-6 else f"{round(gigabytes * 1e9)} B"
     return f"{gigabytes * 1000:.2g} MB" if gigabytes < 0.0995 else f"{round(gigabytes * 100) * 10} MB"
 
 

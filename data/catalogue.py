@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data.reading.rows import stage
+from data.reading.rows import refuse_absent, stage
 from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec, ItemsSection, template_fields
 from data.warehouse import Connection
@@ -26,9 +26,10 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _SEPARATOR = re.compile(r"^([)\]]*)(.*?)(\s*[(\[]*)$", re.DOTALL)  # closes the last, between, opens the next
 # The first row of each key, trimmed as events' keys are, so that the same text is the same key.
 _FIRST_OF_EACH = (
-    "CREATE TEMP TABLE firsts AS SELECT trim(f0) AS key, min(rowid) AS first FROM {table}"
+    "CREATE TEMP TABLE firsts AS SELECT trim(f0) AS key, min({table}.rowid) AS first FROM {table}{usable}"
     " WHERE trim(f0) <> '' AND NOT regexp_matches(trim(f0), '[\\x00-\\x1f\\x7f]') GROUP BY ALL"
 )
+_USABLE = " SEMI JOIN usable ON usable.row_no = {table}.rowid"
 _OTHERS = (
     "SELECT rowid AS row_no, CASE WHEN coalesce(trim(f0), '') = '' THEN 'missing-key'"
     " WHEN regexp_matches(trim(f0), '[\\x00-\\x1f\\x7f]') THEN 'unprintable-key' ELSE 'duplicate-key' END AS reason,"
@@ -55,11 +56,12 @@ _ITEMS_SCHEMA = pa.schema(
 class Listing:
     """Rows of a catalogue, the first of each key, in file order: `rows` has the text columns `key` and each wanted one,
     on one line ("" where missing). `refused` holds (file, line, column, reason, raw), `read` counts all rows of
-    catalogue files."""
+    catalogue files; `sources` names each row's source where the rows are the events' own."""
 
     rows: pa.Table
     refused: list[tuple[str, int, str | None, str, str]] = field(default_factory=list)
     read: int = 0
+    sources: Sequence[str] = ()
 
     @property
     def keys(self) -> pa.ChunkedArray:
@@ -74,9 +76,11 @@ class Listing:
 _NOTHING_LISTED = Listing(pa.table({"key": pa.array([], pa.string())}))
 
 
-def list_items(connection: Connection, spec: DatasetSpec, sources: Sequence[Source], *, scratch: Path) -> Listing:
-    """The caller's items. `sources` are the catalogue's, or the events' when the spec names none of items; scratch
-    as in `stage`.
+def list_items(
+    connection: Connection, spec: DatasetSpec, sources: Sequence[Source], *, events: Staged, scratch: Path
+) -> Listing:
+    """The caller's items. `sources` are the catalogue's, or the events' when the spec names none of items: then only
+    rows that are accepted as `events` tell of an item; scratch as in `stage`.
 
     Raises MissingColumn and UnreadableFile.
     """
@@ -92,22 +96,23 @@ def list_items(connection: Connection, spec: DatasetSpec, sources: Sequence[Sour
         sources,
         key=key,
         wanted=wanted,
-        once_per_key=section.named,
+        events=None if section.named else events,
         scratch=scratch,
         list_separator=section.categories_separator,
     )
 
 
-def list_users(connection: Connection, spec: DatasetSpec, sources: Sequence[Source], *, scratch: Path) -> Listing:
-    """The caller's users and their declared attributes; `sources` as in `list_items`. Same errors."""
+def list_users(
+    connection: Connection, spec: DatasetSpec, sources: Sequence[Source], *, events: Staged, scratch: Path
+) -> Listing:
+    """The caller's users and their declared attributes; `sources` and `events` as in `list_items`. Same errors."""
     section = spec.users
     if section is None:
         return _NOTHING_LISTED
     key = section.key or spec.events.user
     wanted = [*section.attributes, *(binning.source for binning in spec.derive.values())]
-    return _listing(
-        connection, "raw_users", sources, key=key, wanted=wanted, once_per_key=section.named, scratch=scratch
-    )
+    own = None if section.named else events
+    return _listing(connection, "raw_users", sources, key=key, wanted=wanted, events=own, scratch=scratch)
 
 
 def items_table(spec: DatasetSpec, listing: Listing, unlisted: Iterable[str]) -> pa.Table:
@@ -182,7 +187,7 @@ def _listing(
     *,
     key: str,
     wanted: Sequence[str],
-    once_per_key: bool,
+    events: Staged | None,
     scratch: Path,
     list_separator: str = "|",
 ) -> Listing:
@@ -190,15 +195,37 @@ def _listing(
     staged = stage(
         connection, table, sources, columns=[key], rest=names, list_separator=list_separator, scratch=scratch
     )
-    connection.execute(_FIRST_OF_EACH.format(table=table))
+    refuse_absent(staged, names)
+    if events is not None:
+        _mark_usable(connection, staged, events)
+    connection.execute(_FIRST_OF_EACH.format(table=table, usable="" if events is None else _USABLE.format(table=table)))
     cells = "".join(f", coalesce(rest[{number}], '') AS c{number}" for number in range(1, len(names) + 1))
-    found = connection.sql(f"SELECT key{cells} FROM firsts JOIN {table} ON {table}.rowid = first ORDER BY first")  # noqa: S608
-    keys, *columns = found.to_arrow_table().columns
+    found = connection.sql(f"SELECT key, file{cells} FROM firsts JOIN {table} ON {table}.rowid = first ORDER BY first")  # noqa: S608
+    keys, files, *columns = found.to_arrow_table().columns
     rows = pa.table([keys, *(_each(column, _one_line) for column in columns)], names=["key", *names])
-    # Where the file is the log, these rows are event rows, and are judged as such.
-    refused = _refused(connection, table, staged, key, len(names)) if once_per_key else []
+    if events is None:
+        told = Listing(rows, _refused(connection, table, staged, key, len(names)), staged.read)
+    else:  # the file is the log: its rows are event rows, and were judged as such
+        told = Listing(rows, sources=[staged.files[number - 1].name for number in files.to_pylist()])
+        connection.execute("DROP VIEW usable")
     connection.execute(f"DROP TABLE {table}; DROP TABLE firsts")
-    return Listing(rows, refused, staged.read if once_per_key else 0)
+    return told
+
+
+def _mark_usable(connection: Connection, staged: Staged, events: Staged) -> None:
+    """Leaves `usable`: the rows of a second reading of the log that were accepted as events in the first. What is read
+    of a row decides whether bytes in it are refused, so that the two may have different rows."""
+    twins = staged.twins_in(events)
+    if twins is None:
+        connection.execute("CREATE TEMP VIEW usable AS SELECT row_no FROM accepted")
+        return
+    connection.register("twins", pa.table({"row_no": np.arange(len(twins)), "twin": twins}))
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE usable_rows AS"
+        " SELECT twins.row_no FROM twins SEMI JOIN accepted ON twin = accepted.row_no"
+    )
+    connection.unregister("twins")
+    connection.execute("CREATE TEMP VIEW usable AS FROM usable_rows")
 
 
 def _refused(

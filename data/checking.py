@@ -15,7 +15,7 @@ from data.cleaning import clean
 from data.errors import InvalidSpec, UnreadableFile
 from data.phrases import file_called, listed, phrase, quoted
 from data.quality import PLACEHOLDERS
-from data.reading.rows import stage, stage_feedback
+from data.reading.rows import refuse_absent, stage, stage_feedback
 from data.reading.staging import Source, Staged
 from data.spec import DatasetSpec
 from data.statements import row_of, run_statements, sql
@@ -51,8 +51,11 @@ def check_events(
         sources,
         columns=main if section.id is None else [*main, section.id],
         rest=section.context,
+        needed=3,
         scratch=scratch,
     )
+    if not goes_on:  # what a member is called was right before
+        refuse_absent(staged, [*main, section.id, *section.context])
     if staged.read == 0 and not goes_on:  # a day on which nothing happened is one
         raise UnreadableFile(
             phrase("file.header_only", files=listed(file_called(source.name) for source in sources)),

@@ -11,13 +11,10 @@ Each rule sees what those before it left. All of it is set-based SQL on keys as 
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from typing import Any, Final
 
-import pyarrow.compute as pc
-
-from data.catalogue import Listing
 from data.spec import CleanSection, DatasetSpec
 from data.statements import sql
 from data.warehouse import Connection
@@ -83,26 +80,6 @@ def reasons_of(spec: DatasetSpec) -> list[str]:
     """The reasons of the rules that are on, in their order."""
     thin = [REASONS[-1]] if _thin(spec.clean) else []
     return [reason for reason, _, _ in _steps(spec)] + thin
-
-
-def without_gone(
-    connection: Connection, spec: DatasetSpec, *, items: Listing, users: Listing
-) -> tuple[Listing, Listing]:
-    """The lists of items and users without those of whom the rules left nothing, where these lists are the events' own:
-    in a catalogue of the caller's they stay, as others that have no events do."""
-    lists = {"items": (items, spec.items), "users": (users, spec.users)}
-    if not reasons_of(spec) or all(section is None or section.named for _, section in lists.values()):
-        return items, users
-    gone = connection.sql(sql("clean_gone")).to_arrow_table()
-
-    def left(name: str) -> Listing:
-        listing, section = lists[name]
-        if section is None or section.named:
-            return listing
-        keys = gone.filter(pc.equal(gone["of"], name))["key"]
-        return replace(listing, rows=listing.rows.filter(pc.invert(pc.is_in(listing.keys, value_set=keys))))
-
-    return left("items"), left("users")
 
 
 def _steps(spec: DatasetSpec) -> Iterator[Step]:

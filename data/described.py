@@ -82,8 +82,8 @@ def _events(
         if guessed and set(guessed.events.files) & set(log.files):
             section |= _of_guess(guessed, section)
     elif guessed:
-        section = guessed.events.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         log = next((group for group in groups if set(group.files) & set(guessed.events.files)), None)
+        section = _partly_told(log.roles(told.columns.events) if log else {}, guessed)
     else:
         wanted = "; ".join(f"{role} ({', '.join(told.columns.events[role][:4])})" for role in _NEEDED)
         raise CannotGuess(
@@ -94,6 +94,17 @@ def _events(
         taken = {value for value in section.values() if isinstance(value, str)}
         section["context"] = [column for column in context.values() if column not in taken]
     return log, section
+
+
+def _partly_told(roles: Mapping[str, str], guessed: DatasetSpec) -> dict[str, Any]:
+    """The guess's section with those roles that names tell, unless these would leave one column for two."""
+    found = guessed.events.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    needed = {role: roles.get(role, found[role]) for role in _NEEDED}
+    if not _apart(needed):
+        return found
+    free = {role: column for role, column in roles.items() if column not in needed.values()}
+    section = {"files": found["files"], **needed, **free}
+    return section | _of_guess(guessed, section)
 
 
 def _rated(events: Mapping[str, Any], told: Domain) -> bool:
@@ -144,7 +155,7 @@ def _with_text(
 ) -> dict[str, Any]:
     """The section with what a language model reads and the attributes kept: of the domain's roles those it has."""
     more = {role: column for role, column in group.roles(told.columns.attributes).items() if _PLAIN.fullmatch(column)}
-    named = {role: f"{{{role}}}" for role in ("title", "categories") if role in roles}
+    named = {role: f"{{{role}}}" for role in ("title", "categories") if role in roles or role == "title"}
     text = render(told.text, {**{role: f"{{{column}}}" for role, column in more.items()}, **named})
     if guessed and guessed.items and set(guessed.items.files) & set(group.files):
         read = {*more.values(), *(it for it in roles.values() if isinstance(it, str)), *named, "key"}

@@ -34,9 +34,10 @@
 Edges (the command line, the pages, the HTTP face) catch `LodestarError` and nothing wider.
 """
 
+from collections.abc import Mapping
 from typing import Any, Self
 
-from data.phrases import LANGUAGES, Phrase, Said, clauses
+from data.phrases import LANGUAGES, Phrase, Said, as_json, clauses, from_json
 
 
 class LodestarError(Exception):
@@ -79,6 +80,10 @@ class LodestarError(Exception):
         """The `error` object of every command's `--json` and of the HTTP face."""
         return {"error": {"type": type(self).__name__, "message": self.message, "remedy": self.remedy}}
 
+    def as_answer(self) -> dict[str, dict[str, Any]]:
+        """What `as_json` holds, and `said`, of which `from_answer` makes the same error again."""
+        return {"error": self.as_json()["error"] | {"said": as_json(self._said)}}
+
     def as_row(self) -> dict[str, Any]:
         """The `error` of a job's row in the ledger, whose readers do not have this object: what `as_json` holds, and
         `told`, message and remedy by language where they are said otherwise than in English."""
@@ -89,6 +94,15 @@ class LodestarError(Exception):
             if (message, remedy) != (self.message, self.remedy)
         }
         return self.as_json()["error"] | ({"told": told} if told else {})
+
+
+def from_answer(fault: Mapping[str, Any]) -> LodestarError | None:
+    """The error of the `error` object of another process's answer; None where it tells of none of this tree."""
+    kind = globals().get(str(fault.get("type")))
+    if not (isinstance(kind, type) and issubclass(kind, LodestarError)):
+        return None
+    message, remedy = from_json(fault["said"]) if "said" in fault else (str(fault["message"]), str(fault["remedy"]))
+    return kind(message, remedy=remedy)
 
 
 def _rebuild(kind: type[LodestarError], message: Said, remedy: Said) -> LodestarError:
@@ -204,15 +218,11 @@ class FetchFailed(LodestarError):
 
 
 class QueryError(LodestarError):
-    """A statement of the SQL console gave no result; `fault` says why in a word, for other languages than English."""
-
-    fault: str = "failed"
+    """A statement of the SQL console gave no result."""
 
 
 class QueryRefused(QueryError):
     """A statement that does more than read, or that asked for what the sandbox withholds."""
-
-    fault = "refused"
 
 
 class QueryFailed(QueryError):
@@ -222,13 +232,9 @@ class QueryFailed(QueryError):
 class QueryTimeout(QueryError):
     """A statement took too long and was ended."""
 
-    fault = "timeout"
-
 
 class QueryBusy(QueryError):
     """A statement was not begun, since as many as may run at once were running."""
-
-    fault = "busy"
 
 
 class WeightsMissing(LodestarError):

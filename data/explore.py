@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from data.errors import InvalidConfig
+from data.phrases import listed, phrase, quoted
 from data.warehouse import Warehouse
 
 MOST_USERS = 20_000
@@ -128,9 +129,7 @@ def funnel(
     moment; `within` so long after the first step. Raises InvalidConfig without a step or with more than 8.
     """
     if not 1 <= len(kinds) <= _STEPS_AT_MOST:
-        raise InvalidConfig(
-            f"a funnel of {len(kinds)} steps cannot be drawn", remedy=f"give 1 to {_STEPS_AT_MOST} kinds, in order"
-        )
+        raise InvalidConfig(phrase("cohort.funnel", n=len(kinds)), remedy=phrase("do.give_steps", most=_STEPS_AT_MOST))
     members, params = _members(warehouse, cohort)
     steps = [
         "step1 AS (SELECT user_id, min(ts) AS begun, min(ts) AS ts, arg_min(event_id, (ts, event_id)) AS event_id,"
@@ -274,10 +273,11 @@ def _open_attributes(warehouse: Warehouse, cohort: Cohort) -> Mapping[str, tuple
     for name, _ in cohort.attributes:
         if name not in spec.user_attributes:
             raise InvalidConfig(
-                f"users have no attribute {name!r}", remedy=f"there are: {', '.join(spec.user_attributes) or 'none'}"
+                phrase("cohort.no_attribute", name=quoted(name)),
+                remedy=phrase("do.one_of", names=listed(map(quoted, spec.user_attributes), most=20))
+                if spec.user_attributes
+                else phrase("do.no_attribute"),
             )
         if name in spec.sensitive:
-            raise InvalidConfig(
-                f"{name!r} is sensitive: nobody is picked out by it", remedy="Audit compares such groups, as groups"
-            )
+            raise InvalidConfig(phrase("cohort.sensitive", name=quoted(name)), remedy=phrase("do.see_audit"))
     return dict(cohort.attributes)

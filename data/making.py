@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from data.catalogue import Listing, items_table, list_items, list_users, unread_prices, users_table
 from data.checking import by_file, check_events, clock_changes
-from data.cleaning import REASONS, reasons_of, tally, without_gone
+from data.cleaning import REASONS, reasons_of, tally
 from data.errors import InvalidSpec, UnreadableFile
-from data.onto import Onto, attach, join_events, join_files, refuse_older_corrections, with_older
+from data.onto import Onto, attach, join_events, join_files, number_onto, refuse_older_corrections, with_older
 from data.phrases import phrase, quoted
 from data.quality import checks, report
 from data.quarantine import SOUND, Refusals, event_refusals, listing_refusals
@@ -108,9 +108,8 @@ def _make(
     if of.onto is not None and spec.events.id is not None:
         refuse_older_corrections(connection, of.onto, staged)
     tell(0.45, "reading items and users")
-    items = list_items(connection, spec, _listed(spec.items, of.base, sources), scratch=scratch)
-    users = list_users(connection, spec, _listed(spec.users, of.base, sources), scratch=scratch)
-    items, users = without_gone(connection, spec, items=items, users=users)
+    items = list_items(connection, spec, _listed(spec.items, of.base, sources), events=staged, scratch=scratch)
+    users = list_users(connection, spec, _listed(spec.users, of.base, sources), events=staged, scratch=scratch)
     events_refused = event_refusals(connection, staged, spec)
     changes = clock_changes(connection, spec, staged)
     connection.execute("DROP TABLE raw_events")  # what follows needs the room
@@ -127,8 +126,14 @@ def _make(
     _refuse_swapped(connection, spec)
     tell(0.55, "numbering users and items")
     connection.execute("ATTACH $path AS build", {"path": str(made)})
-    _number(connection, of, "users", users_table(spec, users, _unlisted(connection, of, "users")))
-    _number(connection, of, "items", items_table(spec, items, _unlisted(connection, of, "items")))
+    for name, listing, table in (("users", users, users_table), ("items", items, items_table)):
+        rows = table(spec, listing, _unlisted(connection, of, name))
+        if of.onto is None:
+            _create(connection, name, rows)
+        else:
+            section = spec.users if name == "users" else spec.items
+            own = section is not None and not section.named
+            number_onto(connection, of.onto, name, rows, told_in=listing.sources if own else None)
     tell(0.65, "writing events")
     _write_events(connection, of)
     _write_places(connection, of, staged, of.digests or digests.result(), changes=changes, build_id=made.stem)
@@ -176,18 +181,6 @@ def _unlisted(connection: Connection, of: Materials, name: str) -> list[str]:
     )
     keys: list[str] = connection.sql(statement).to_arrow_table()["key"].to_pylist()
     return keys
-
-
-def _number(connection: Connection, of: Materials, name: str, rows: pa.Table) -> None:
-    """Write users or items. Those of the older build keep their numbers, and what is not told of them anew."""
-    section = of.spec.users if name == "users" else of.spec.items
-    if of.onto is None:
-        _create(connection, name, rows)
-        return
-    connection.register("incoming", rows)
-    params = {"renewed": section is not None and bool(section.named)}
-    connection.execute(sql("number").format(table=name, number=name.removesuffix("s") + "_id"), params)
-    connection.unregister("incoming")
 
 
 def _write_events(connection: Connection, of: Materials) -> None:

@@ -2,7 +2,7 @@
 stands against it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,11 @@ _GONE = (  # the places of sources that are read anew
     "CREATE TEMP TABLE gone AS SELECT source, place, place + staged AS beyond FROM old.files"
     " WHERE sha256 IS NOT NULL AND list_contains(CAST($replaced AS VARCHAR[]), source)"  # feedback is no file
 )
-_RENAMED = "UPDATE build.files SET source = $new WHERE source = $old AND sha256 IS NOT NULL AND place < $places"
+_RENAMED = (  # all at once: one may take the name of another
+    "UPDATE build.files SET source = renamed.now FROM renamed"
+    " WHERE source = renamed.was AND sha256 IS NOT NULL AND place < $places"
+)
+_NAMES = pa.schema([("was", pa.string()), ("now", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,43 @@ def refuse_older_corrections(connection: Connection, onto: Onto, staged: Staged)
         )
 
 
+def number_onto(
+    connection: Connection, onto: Onto, name: str, rows: pa.Table, *, told_in: Sequence[str] | None
+) -> None:
+    """Write users or items: those of the older build keep their numbers, the new ones come after them. told_in: the
+    source that tells of each of the first `rows`, where it is the log that does; None where a list of its own told of
+    them all anew. Raises Conflict where what an older row would tell is not known any more."""
+    number = f"{name.removesuffix('s')}_id"
+    retold = rows["key"] if told_in is None else _first_told(connection, onto, name, rows["key"], told_in)
+    connection.register("incoming", rows)
+    connection.register("retold", pa.table({"key": retold}))
+    connection.execute(sql("number").format(table=name, number=number))
+    connection.unregister("incoming")
+    connection.unregister("retold")
+
+
+def _first_told(
+    connection: Connection, onto: Onto, name: str, keys: pa.ChunkedArray, told_in: Sequence[str]
+) -> pa.ChunkedArray:
+    """Those of the keys whose first row, in the order of files, was read now."""
+    if not told_in and not onto.replaced:
+        return keys.slice(0, 0)
+    old = connection.sql("SELECT DISTINCT source FROM old.files WHERE sha256 IS NOT NULL").to_arrow_table()["source"]
+    ranks = [onto.order.get(onto.renamed.get(source, source), -1) for source in old.to_pylist()]
+    connection.register("ranks", pa.table({"source": old, "rank": pa.array(ranks, pa.int64())}))
+    told = pa.array([onto.order[source] for source in told_in], pa.int64())
+    connection.register("told_first", pa.table({"key": keys.slice(0, len(told_in)), "rank": told}))
+    connection.execute(sql("first_told").format(table=name, number=f"{name.removesuffix('s')}_id"))
+    if n := count_of(connection, "SELECT count(*) FROM by_key WHERE unsure"):
+        what = phrase("onward.first_gone", n=n, what=phrase(f"onward.{name}"))
+        raise Conflict(what, remedy=phrase("do.ingest_anew"))
+    found = connection.sql("SELECT key FROM by_key WHERE retold").to_arrow_table()["key"]
+    connection.execute("DROP TABLE by_key")
+    connection.unregister("ranks")
+    connection.unregister("told_first")
+    return found
+
+
 def join_events(connection: Connection, spec: DatasetSpec) -> None:
     """Its events, and their ids, beside those that were read."""
     connection.execute(sql("join_events"))
@@ -78,8 +119,9 @@ def join_events(connection: Connection, spec: DatasetSpec) -> None:
 def join_files(connection: Connection, onto: Onto) -> None:
     """Its sources, under the names that they have now, and their lines."""
     connection.execute(sql("join_files"))
-    for old, new in onto.renamed.items():
-        connection.execute(_RENAMED, {"old": old, "new": new, "places": onto.places})
+    connection.register("renamed", pa.table({"was": list(onto.renamed), "now": list(onto.renamed.values())}, _NAMES))
+    connection.execute(_RENAMED, {"places": onto.places})
+    connection.unregister("renamed")
     connection.execute(sql("left_of_files"))
 
 

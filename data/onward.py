@@ -1,9 +1,10 @@
 """What an older build of a data set leaves to read: sources of events that it has not, and those that have changed.
 
 A source is known by its name and by its bytes. One of another name with the same bytes was only renamed; one of the
-same name with other bytes was corrected, and takes the place of what the build has of it, unless its bytes are there
-under another name, as where logs are rotated. A source that is gone stays in the build: whoever brings a file a day
-need not keep them all.
+same name with other bytes was corrected, and takes the place of what the build has of it, unless those bytes are there
+under another name, or its new ones were, as where logs are rotated. A source that is gone stays in the build: whoever
+brings a file a day need not keep them all. It stays under its name, with the first digits of its hash behind where
+another file has taken the name.
 """
 
 from collections.abc import Sequence
@@ -79,11 +80,13 @@ def _unread(
     fresh, renamed = list[Source](), dict[str, str]()
     for source in others:
         same = [name for name, sha256 in gone.items() if sha256 == digests[source.name]]
-        if source.name not in known and same:
+        if same:
             renamed[same[0]] = source.name
             del gone[same[0]]
         else:
             fresh.append(source)
+    taken = [name for name in renamed.values() if name in known and name not in renamed]
+    renamed |= {name: f"{name} ({known[name][:8]})" for name in taken}
     replaced = [source.name for source in fresh if source.name in known and source.name not in renamed]
     return fresh, replaced, renamed
 

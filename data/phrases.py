@@ -38,6 +38,20 @@ Said = str | Phrase
 Value = Said | float | tuple[Said, ...]
 
 
+def as_json(value: Value) -> Any:
+    """A phrase, text, number or several of them for another process: `from_json` makes the same of it."""
+    if isinstance(value, Phrase):
+        return {"key": value.key, "values": {name: as_json(one) for name, one in value.values.items()}}
+    return list(map(as_json, value)) if isinstance(value, tuple) else value
+
+
+def from_json(told: Any) -> Any:
+    """What `as_json` was given. Raises KeyError for what it did not make."""
+    if isinstance(told, dict):
+        return Phrase(told["key"], {name: from_json(one) for name, one in told["values"].items()})
+    return tuple(map(from_json, told)) if isinstance(told, list) else told
+
+
 def phrase(key: str, /, **values: Value) -> Phrase:
     """The phrase of a key in `words/`."""
     return Phrase(key, values)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from data.errors import DamagedArtefact, DiskFull, StoreError
-from data.phrases import file_called, phrase
+from data.phrases import Phrase, file_called, phrase
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
@@ -116,15 +116,15 @@ def verify_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         named = manifest["files"]
     except FileNotFoundError as error:
-        raise _damaged(folder, "it has no manifest: whatever wrote it did not finish") from error
+        raise _damaged(folder, phrase("store.no_manifest")) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, "its manifest cannot be read") from error
+        raise _damaged(folder, phrase("store.manifest_unread")) from error
     for name, told in named.items():
         file = folder / name
         if not file.is_file():
-            raise _damaged(folder, f"{name} is missing")
+            raise _damaged(folder, phrase("store.file_missing", file=file_called(name)))
         if file.stat().st_size != told["bytes"] or sha256_of(file) != told["sha256"]:
-            raise _damaged(folder, f"{name} is not the file its manifest names")
+            raise _damaged(folder, phrase("store.file_other", file=file_called(name)))
     return manifest
 
 
@@ -258,8 +258,8 @@ def _files_of(folder: Path) -> list[Path]:
     return found
 
 
-def _damaged(folder: Path, what: str) -> DamagedArtefact:
+def _damaged(folder: Path, what: Phrase) -> DamagedArtefact:
     return DamagedArtefact(
-        f"{folder.name} is damaged: {what}",
-        remedy=f"remove {folder} and run the command that makes it",
+        phrase("store.damaged", folder=file_called(folder.name), what=what),
+        remedy=phrase("do.remove_folder", folder=file_called(str(folder))),
     )

@@ -273,7 +273,7 @@ def lineage(warehouse: Warehouse, event_id: int) -> pa.Table:
         event_id=event_id,
     )
     if not found.num_rows:
-        raise UnknownEvent(f"no event {event_id}", remedy="SQL and exports tell the event_id of each")
+        raise UnknownEvent(phrase("find.no_event", id=event_id), remedy=phrase("do.see_event_ids"))
     return found
 
 
@@ -319,12 +319,10 @@ def _quarantine(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except FileNotFoundError as error:
-        raise UnknownBuild(
-            f"build {path.stem} has no quarantine at {path}", remedy="`lodestar builds` lists those there are"
-        ) from error
+        raise UnknownBuild(phrase("build.no_quarantine", build=path.stem), remedy=phrase("do.list_builds")) from error
     except (pa.ArrowException, OSError) as error:
         raise DamagedArtefact(
-            f"the quarantine of build {path.stem} is damaged", remedy="make it anew with `lodestar ingest`"
+            phrase("build.quarantine_damaged", build=path.stem), remedy=phrase("do.rebuild")
         ) from error
 
 

@@ -29,7 +29,7 @@ import re
 import string
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 from zoneinfo import available_timezones
 
 import tomli_w
@@ -39,6 +39,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -78,6 +79,11 @@ def _as_tuple(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
+def _parts_of(annotation: Any) -> set[Any]:
+    """A type, or the types that another is made of."""
+    return {annotation}.union(*map(_parts_of, get_args(annotation)))
+
+
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise SpecFault(phrase("field.twice", name=quoted(twice[0])))
@@ -85,7 +91,17 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, told: Any, info: ValidationInfo) -> Any:
+        """`true` is no 1."""
+        numbers = {int, float} & _parts_of(cls.model_fields[str(info.field_name)].annotation)
+        values = told.values() if isinstance(told, dict) else (told,)
+        if numbers and any(isinstance(value, bool) for value in values):
+            raise SpecFault(phrase("field.number"))
+        return told
 
 
 class DatasetSection(_Section):
@@ -223,7 +239,7 @@ class CleanSection(_Section):
     run, which is that of these fields. None or empty: the rule is off."""
 
     drop_kinds: Names = ()  # as they are called here, where [kinds] has other names than the files
-    least_value: float | None = Field(default=None, allow_inf_nan=False)  # events without a value stay
+    least_value: float | None = None  # events without a value stay
     repeats_within: float | None = Field(default=None, gt=0, le=_MOST_SECONDS)  # seconds
     most_events_per_minute: _Most | None = None  # of a person; who has more is a program
     most_events_per_day: _Most | None = None
@@ -286,7 +302,7 @@ class Binning(_Section):
     edges: tuple[float, ...] = Field(min_length=1)
     labels: tuple[str, ...]
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     @model_validator(mode="after")
     def _one_label_more(self) -> Self:
@@ -347,7 +363,7 @@ class DatasetSpec(_Section):
         missing = [name for name in self.sensitive if name not in known]
         if missing:
             raise SpecFault(phrase("field.sensitive", name=quoted(missing[0])))
-        if any(weight < 0 or weight != weight for weight in self.weights.values()):
+        if any(weight < 0 for weight in self.weights.values()):
             raise SpecFault(phrase("field.weights"))
         return self
 
@@ -355,6 +371,10 @@ class DatasetSpec(_Section):
     def _kinds_have_names(self) -> Self:
         if bad := [word for word, kind in self.kinds.items() if not word.strip() or not kind.strip()]:
             raise SpecFault(phrase("field.kinds", name=quoted(bad[0])))
+        meant: dict[str, str] = {}
+        for word, kind in self.kinds.items():  # the letters' size tells no words apart
+            if meant.setdefault(word.strip().casefold(), kind.strip()) != kind.strip():
+                raise SpecFault(phrase("field.kind_twice", name=quoted(word)))
         return self
 
     @property
@@ -425,6 +445,9 @@ def _over(under: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for name, value in told.items():
         both = isinstance(value, dict) and isinstance(merged.get(name), dict) and name != "positive"
+        if both and name == "kinds":
+            said = {word.strip().casefold() for word in value}
+            merged[name] = {word: kind for word, kind in merged[name].items() if word.strip().casefold() not in said}
         merged[name] = {**merged[name], **value} if both else value
     return merged
 

@@ -159,13 +159,11 @@ def refuse_others(spec: DatasetSpec, one: Upload) -> None:
         if section is None:
             continue
         if section.database is not None:
-            raise InvalidSpec(
-                f"{name}.database: what was uploaded is files", remedy="put the spec into the folder of specs instead"
-            )
+            raise InvalidSpec(phrase("spec.upload_database", section=name), remedy=phrase("do.spec_in_folder"))
         if other := next((file for file in section.files if file not in one.files), None):
             raise InvalidSpec(
-                f"{name}.files: {other!r} is no file of upload {one.upload_id}",
-                remedy=f"name some of {', '.join(one.files)}",
+                phrase("spec.not_of_upload", section=name, file=quoted(other), upload=one.upload_id),
+                remedy=phrase("do.name_some", names=listed(map(file_called, one.files), most=20)),
             )
 
 

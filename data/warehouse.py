@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from data.errors import DamagedArtefact, InvalidConfig, SchemaMismatch, UnknownBuild
 from data.free_sql.files import FOLDER as SNAPSHOTS
-from data.phrases import phrase
+from data.phrases import file_called, phrase, quoted
 from data.publish import sha256_of
 from data.spec import DatasetSpec, parse_spec
 
@@ -27,7 +27,7 @@ Connection = duckdb.DuckDBPyConnection
 DatabaseError = duckdb.Error
 
 _FACTS = "SELECT * FROM facts"
-_REBUILD = "make it anew with `lodestar ingest`"
+_REBUILD = phrase("do.rebuild")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Warehouse:
     def open(cls, path: Path) -> Self:
         """Raises UnknownBuild (no file), SchemaMismatch (another version), DamagedArtefact (unreadable)."""
         if not path.is_file():
-            raise UnknownBuild(f"there is no build at {path}", remedy="`lodestar builds` lists those there are")
+            raise UnknownBuild(phrase("build.not_at", path=file_called(str(path))), remedy=phrase("do.list_builds"))
         connection = _connect_read_only(path)
         try:
             facts = _facts(connection, path)
@@ -105,7 +105,7 @@ class Warehouse:
             if "TimeZone" not in str(error):
                 raise
             raise InvalidConfig(
-                f"there is no time zone {params.get('tz')!r}", remedy="use a name such as Europe/Berlin or UTC"
+                phrase("field.zone", name=quoted(str(params.get("tz")))), remedy=phrase("do.mend_zone")
             ) from error
         finally:
             cursor.close()
@@ -190,7 +190,7 @@ def read_manifest(build: Path) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(manifest_path(build).read_bytes())
         assert {"sha256", "bytes"} <= set(told["files"][build.name])
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise DamagedArtefact(f"build {build.stem} has no readable manifest", remedy=_REBUILD) from error
+        raise DamagedArtefact(phrase("build.no_manifest", build=build.stem), remedy=_REBUILD) from error
     return told
 
 
@@ -228,9 +228,7 @@ def _connect_read_only(path: Path) -> Connection:
         return connection
     except duckdb.Error as error:
         if "version number" in str(error):
-            raise SchemaMismatch(
-                f"build {path.stem} was written by another version of DuckDB", remedy=_REBUILD
-            ) from error
+            raise SchemaMismatch(phrase("build.other_duckdb", build=path.stem), remedy=_REBUILD) from error
         raise _damaged(path) from error
 
 
@@ -239,7 +237,7 @@ def _facts(connection: Connection, path: Path) -> BuildFacts:
     try:
         rows = cursor.sql(_FACTS).to_arrow_table().to_pylist()
     except duckdb.CatalogException as error:
-        raise SchemaMismatch(f"{path.name} is not a build of Lodestar", remedy=_REBUILD) from error
+        raise SchemaMismatch(phrase("build.not_ours", file=file_called(path.name)), remedy=_REBUILD) from error
     except duckdb.Error as error:
         raise _damaged(path) from error
     finally:
@@ -247,7 +245,7 @@ def _facts(connection: Connection, path: Path) -> BuildFacts:
     version = rows[0].get("schema_version") if len(rows) == 1 else None
     if version != SCHEMA_VERSION:
         raise SchemaMismatch(
-            f"build {path.stem} has schema {version}; this version reads {SCHEMA_VERSION}", remedy=_REBUILD
+            phrase("build.other_schema", build=path.stem, found=str(version), known=SCHEMA_VERSION), remedy=_REBUILD
         )
     row = {name: rows[0][name] for name in BuildFacts.__dataclass_fields__}
     for name in ("created", "first_ts", "last_ts"):
@@ -268,4 +266,4 @@ def _check_size(path: Path) -> None:
 
 
 def _damaged(path: Path) -> DamagedArtefact:
-    return DamagedArtefact(f"build {path.stem} is damaged", remedy=_REBUILD)
+    return DamagedArtefact(phrase("build.damaged", build=path.stem), remedy=_REBUILD)

@@ -22,6 +22,7 @@ from core.guide.walks import Lens, Walks, appended
 from core.learn.sequences import Histories
 from core.predict.served import ServedModel
 from data.errors import InputError
+from data.phrases import phrase, quoted
 
 TOP = 50
 LAMBDA = 8.0  # on MovieLens-100K lift hardly grows beyond (22, 22, 23 thousandths at 8, 16, 32), acceptance falls on
@@ -72,9 +73,7 @@ def next_step(
     path = appended(served, history, list(accepted))
     step = _step(Lens.on(served), path, members, counted, skipped=skipped, top=top, weight=weight)
     if step is None:
-        raise InputError(
-            f"nothing is left to show on the way to {category!r}", remedy="choose another target or start again"
-        )
+        raise InputError(phrase("path.nothing_left", category=quoted(category)), remedy=phrase("do.other_target"))
     return {"target": {"category": category}, **step[1]}
 
 
@@ -104,9 +103,7 @@ def guide_path(
         told.append(step[1])
         path = appended(served, path, [step[0]])
     if not told:
-        raise InputError(
-            f"nothing can be shown on the way to {category!r}: this user has had all of it", remedy="choose another"
-        )
+        raise InputError(phrase("path.had_all", category=quoted(category)), remedy=phrase("do.other_target"))
     return {
         "target": {"category": category},
         "mass": told[0]["mass_before"],

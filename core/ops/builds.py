@@ -13,6 +13,7 @@ from core.ops.ledger import Ledger, one_row
 from core.ops.schema import builds as builds_table
 from core.ops.schema import datasets as datasets_table
 from data.errors import Conflict, UnknownBuild, UnknownDataset
+from data.phrases import listed, phrase, quoted
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def _still_current(connection: Connection, dataset: str, build_id: str) -> None:
     stands = connection.scalar(sa.select(datasets_table.c.current_build).where(datasets_table.c.name == dataset))
     if stands != build_id:
         raise Conflict(
-            f"the current build of {dataset} was {build_id} and is {stands} now, so that nothing was changed",
-            remedy="do it again: it then goes on from the newer build",
+            phrase("build.moved", dataset=dataset, before=build_id, now=str(stands)), remedy=phrase("do.go_on")
         )
 
 
@@ -98,14 +98,10 @@ def current_build(ledger: Ledger, dataset: str | None = None) -> BuildRow:
     if row is not None:
         return _build(ledger, row)
     if dataset is None:
-        raise UnknownDataset(
-            "nothing has been ingested yet",
-            remedy="run `lodestar demo`, or `lodestar ingest` a spec or a fetched set",
-        )
-    known = ", ".join(datasets(ledger)) or "none yet"
+        raise UnknownDataset(phrase("find.nothing_ingested"), remedy=phrase("do.first_dataset"))
+    known = listed(datasets(ledger) or [phrase("find.none_yet")])
     raise UnknownDataset(
-        f"no dataset {dataset!r}; known: {known}",
-        remedy=f"bring it in with `lodestar ingest {dataset}` or name one of the known",
+        phrase("find.no_dataset", name=quoted(dataset), known=known), remedy=phrase("do.bring_dataset", name=dataset)
     )
 
 
@@ -114,7 +110,7 @@ def build_of(ledger: Ledger, build_id: str) -> BuildRow:
     with ledger.read() as connection:
         row = one_row(connection, _builds_query().where(builds_table.c.build_id == build_id))
     if row is None:
-        raise UnknownBuild(f"no build {build_id!r}", remedy="list them with `lodestar builds`")
+        raise UnknownBuild(phrase("find.no_build", name=quoted(build_id)), remedy=phrase("do.list_builds"))
     return _build(ledger, row)
 
 

@@ -28,6 +28,7 @@ from data import uploads
 from data.errors import Conflict, DamagedArtefact, InvalidSpec, SchemaMismatch
 from data.ingest import Birth, IngestResult, ingest, noted, published
 from data.making import Progress
+from data.phrases import file_called, phrase, quoted
 from data.reading.places import fingerprints
 from data.spec import DatasetSpec, parse_spec
 from data.uploads import Limits, Upload
@@ -115,7 +116,7 @@ def submit_named(
     roles.require(ledger, by, roles.Act.INGEST)
     text = named_spec(specs, name)
     if digest_of(text) != seen:
-        raise Conflict(f"{name} has changed since it was tried", remedy="look at it, and try it again")
+        raise Conflict(phrase("file.changed", file=file_called(name)), remedy=phrase("do.try_again"))
     payload = {"spec": text, "base": str(specs.resolve()), "named": name, "by": by, "append": append}
     return jobs.submit(ledger, kind=KIND, payload=payload, dataset=parse_spec(text, origin=name).name, now=now)
 
@@ -128,11 +129,15 @@ def named_specs(specs: Path) -> list[str]:
 def named_spec(specs: Path, name: str) -> str:
     """The text of a spec in the folder of specs. Raises InvalidSpec for a name that none of them has."""
     if name not in named_specs(specs):
-        raise InvalidSpec(f"there is no {name!r} in {specs}", remedy="choose one of those that are there")
+        raise InvalidSpec(
+            phrase("spec.not_in", name=quoted(name), folder=file_called(str(specs))), remedy=phrase("do.choose_spec")
+        )
     try:
         return (specs / name).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InvalidSpec(f"{name} cannot be read as text", remedy="mend that file, or its permissions") from error
+        raise InvalidSpec(
+            phrase("spec.unreadable", path=file_called(name)), remedy=phrase("do.mend_permissions")
+        ) from error
 
 
 def digest_of(text: str) -> str:
@@ -309,7 +314,7 @@ def _made(
     files = fingerprints(order.spec, order.base)
     found = {(one["name"], one["sha256"]) for one in files}
     if other := next((name for name, digest in order.files if (name, digest) not in found), None):
-        raise DamagedArtefact(f"{other} is not the file that was tried", remedy="drop the upload, and bring it again")
+        raise DamagedArtefact(phrase("file.not_as_tried", file=file_called(other)), remedy=phrase("do.drop_upload"))
     upto = feedback.watermark(ledger, dataset)
     acts = feedback.events(ledger, dataset, after=0 if before is None else before.feedback_to, upto=upto)
     birth = Birth(
@@ -360,6 +365,5 @@ def _in_use(connection: Connection) -> dict[str, str]:
 def _refuse_second(connection: Connection, upload_id: str) -> None:
     if job := _in_use(connection).get(upload_id):
         raise Conflict(
-            f"job {job} makes a build of upload {upload_id} already",
-            remedy=f"wait for it, or cancel it: jobs cancel {job}",
+            phrase("job.makes_already", job=job, upload=upload_id), remedy=phrase("do.wait_or_cancel", job=job)
         )

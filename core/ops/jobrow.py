@@ -19,6 +19,7 @@ from core.ops.ledger import one_row
 from core.ops.processes import Process, end_orphans
 from core.ops.schema import jobs as table
 from data.errors import UnknownJob
+from data.phrases import phrase, quoted
 
 FINAL = ("succeeded", "failed", "cancelled")
 WAITING = ("queued", "interrupted")  # there to be claimed
@@ -144,7 +145,7 @@ def read_job(connection: Connection, job_id: str) -> JobRow:
     """One job, inside the caller's transaction. Raises UnknownJob."""
     row = one_row(connection, sa.select(table).where(table.c.job_id == job_id))
     if row is None:
-        raise UnknownJob(f"no job {job_id!r}", remedy="list them with `lodestar jobs`")
+        raise UnknownJob(phrase("find.no_job", name=quoted(job_id)), remedy=phrase("do.list_jobs"))
     return job_row(row)
 
 

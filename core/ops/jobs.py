@@ -19,6 +19,7 @@ from core.ops.ledger import Ledger
 from core.ops.schema import jobs as table
 from core.ops.schema import runs as runs_table
 from data.errors import Conflict, JobFailed, UnknownJob
+from data.phrases import phrase, quoted
 
 DEFAULT_RETRIES = 3
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -108,7 +109,8 @@ def move(ledger: Ledger, job_id: str, *, to: Literal["first", "last"] | None = N
             if name not in places:
                 state = read_job(connection, name).state
                 raise Conflict(
-                    f"job {name!r} does not wait: it is {state}", remedy="see `lodestar jobs`; only what waits is moved"
+                    phrase("job.not_waiting", name=quoted(name), state=phrase(f"state.{state}")),
+                    remedy=phrase("do.only_waiting"),
                 )
         order = [name for name in places if name != job_id]
         if before != job_id:
@@ -124,8 +126,8 @@ def succeeded(job: JobRow) -> dict[str, Any]:
         return job.result or {}
     error = job.error or {}
     raise JobFailed(
-        error.get("message") or f"job {job.job_id} is {job.state}",
-        remedy=error.get("remedy") or f"continue it with `lodestar jobs resume {job.job_id}`",
+        error.get("message") or phrase("job.ended", name=job.job_id, state=phrase(f"state.{job.state}")),
+        remedy=error.get("remedy") or phrase("do.resume", job=job.job_id),
     )
 
 
@@ -190,5 +192,5 @@ def _request(ledger: Ledger, job_id: str, *, flag: str, state: str, now: datetim
 
 def _job_file(home: Path, job_id: str, suffix: str) -> Path:
     if not _JOB_ID.fullmatch(job_id):
-        raise UnknownJob(f"no job {job_id!r}", remedy="list them with `lodestar jobs`")
+        raise UnknownJob(phrase("find.no_job", name=quoted(job_id)), remedy=phrase("do.list_jobs"))
     return home / "jobs" / f"{job_id}{suffix}"

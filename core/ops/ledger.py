@@ -26,6 +26,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from core.ops.schema import MIGRATIONS, SCHEMA_VERSION, Migration, metadata, versions
 from data.errors import SchemaMismatch, StoreError
 from data.finite import finite
+from data.phrases import phrase
 from data.publish import full_disk_reported, make_folder
 
 LEDGER_FILE = "ledger.sqlite"
@@ -125,8 +126,7 @@ def migrate(ledger: Ledger, *, migrations: Sequence[Migration] = MIGRATIONS, tar
                     _record(connection, step.version)
     if found > target:
         raise SchemaMismatch(
-            f"the ledger has schema {found}, this Lodestar knows {target}",
-            remedy="upgrade Lodestar, or point LODESTAR_HOME at another folder",
+            phrase("store.newer_ledger", found=found, known=target), remedy=phrase("do.upgrade_or_other")
         )
 
 
@@ -154,8 +154,8 @@ def _stated(home: Path | None) -> Iterator[None]:
 
 def _unusable(home: Path | None, cause: object) -> StoreError:
     return StoreError(
-        f"the ledger of {home or 'this deployment'} can't be used: {cause}",
-        remedy="see that its folder is writable and its disk not full, restore it from a backup, or set LODESTAR_HOME",
+        phrase("store.no_ledger", home=phrase("store.deployment") if home is None else str(home), cause=str(cause)),
+        remedy=phrase("do.restore_ledger"),
     )
 
 
@@ -178,14 +178,8 @@ def _engine_of(url: str) -> Engine:
         if parsed.get_backend_name() in ("sqlite", "postgresql"):
             return sa.create_engine(parsed, pool_size=4, max_overflow=60, pool_pre_ping=True, json_serializer=as_json)
     except (ArgumentError, ModuleNotFoundError) as error:
-        raise StoreError(
-            f"the ledger's address can't be used: {error}",
-            remedy="write postgresql://user@host/name, and run `pip install -e .[postgresql]`",
-        ) from error
-    raise StoreError(
-        f"no ledger can be kept in {parsed.get_backend_name()}",
-        remedy="name a postgresql:// address, or unset LODESTAR_LEDGER for SQLite in the home folder",
-    )
+        raise StoreError(phrase("store.no_address", error=str(error)), remedy=phrase("do.write_address")) from error
+    raise StoreError(phrase("store.other_backend", name=parsed.get_backend_name()), remedy=phrase("do.name_address"))
 
 
 def _tune_postgresql(engine: Engine) -> None:

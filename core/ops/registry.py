@@ -21,6 +21,7 @@ from core.ops.schema import promotions as promotions_table
 from core.ops.schema import runs as runs_table
 from core.ops.schema import test_reads as test_reads_table
 from data.errors import Conflict, GateFailed, InputError, RunUnfinished, UnknownRun
+from data.phrases import phrase, quoted
 
 FIRST = "the first run of this data set"  # the reason that Lodestar itself gives, where nobody was asked for one
 
@@ -93,12 +94,12 @@ def promote(  # noqa: PLR0913
         _expect(current, expected_version, dataset=dataset)
         check_servable(connection, dataset, run_id)
         if current is not None and current.run_id == run_id:
-            raise InputError(f"{run_id} is the champion of {dataset} already", remedy="name another run")
+            raise InputError(phrase("serve.already", run=run_id, dataset=dataset), remedy=phrase("do.other_run"))
         against = _against(current, run_id, evidence)
         if against is not None and not override:
             raise against
         if against is not None and not reason.strip():
-            raise InputError("an override needs a reason", remedy="say why this run should serve all the same")
+            raise InputError(phrase("serve.no_reason"), remedy=phrase("do.say_why"))
         return _append(
             connection,
             PromotionRow(
@@ -129,7 +130,7 @@ def rollback(
         current = latest_promotion(connection, dataset)
         _expect(current, expected_version, dataset=dataset)
         if current is None or current.before is None:
-            raise UnknownRun(f"{dataset} has no earlier champion", remedy="promote a run with `lodestar promote RUN`")
+            raise UnknownRun(phrase("serve.no_earlier", dataset=dataset), remedy=phrase("do.promote"))
         target = one_row(connection, _of(dataset).where(promotions_table.c.version == current.before))
         assert target is not None, "promotions are never deleted"
         return _append(
@@ -151,11 +152,10 @@ def check_servable(connection: Connection, dataset: str, run_id: str) -> None:
     """Raises UnknownRun for a run that is not this data set's, RunUnfinished for one that cannot serve yet."""
     run = one_row(connection, sa.select(runs_table).where(runs_table.c.run_id == run_id))
     if run is None or run["dataset"] != dataset:
-        raise UnknownRun(f"no run {run_id!r} of {dataset}", remedy="list them with `lodestar jobs`")
+        raise UnknownRun(phrase("find.no_run_of", name=quoted(run_id), dataset=dataset), remedy=phrase("do.list_jobs"))
     if run["finished"] is None:
         raise RunUnfinished(
-            f"run {run_id!r} has not finished, it can't serve",
-            remedy=f"resume it with `lodestar jobs resume {run['job_id']}`",
+            phrase("run.not_finished", name=quoted(run_id)), remedy=phrase("do.resume", job=str(run["job_id"]))
         )
 
 
@@ -185,28 +185,20 @@ def _of(dataset: str) -> sa.Select[Any]:
 def _expect(current: PromotionRow | None, expected_version: int | None, *, dataset: str) -> None:
     if expected_version is None or expected_version == (current.version if current else 0):
         return
-    said = f"{current.actor} made {current.run_id} champion" if current else "there is no champion"
-    raise Conflict(
-        f"the champion of {dataset} changed meanwhile: {said}",
-        remedy="look at it again, then repeat if you still want to",
-    )
+    now = phrase("serve.made", actor=current.actor, run=current.run_id) if current else phrase("serve.none")
+    raise Conflict(phrase("serve.changed", dataset=dataset, now=now), remedy=phrase("do.look_again"))
 
 
 def _against(current: PromotionRow | None, run_id: str, evidence: Mapping[str, Any] | None) -> GateFailed | None:
     """What stands in the way of a promotion. Raises Conflict for evidence of another pair of runs."""
     if current is None:
         return None
-    look = (
-        f"look at it with `lodestar promote {run_id} --dry-run`; `--override` with a `--reason` promotes all the same"
-    )
+    look = phrase("do.look_or_override", run=run_id)
     if evidence is None:
-        return GateFailed(f"nothing was said of {run_id} against the champion {current.run_id}", remedy=look)
+        return GateFailed(phrase("serve.no_evidence", run=run_id, champion=current.run_id), remedy=look)
     if (evidence["run_id"], evidence["champion"]) != (run_id, current.run_id):
-        raise Conflict(
-            f"the evidence is of {evidence['run_id']} against {evidence['champion']}, not of {run_id} against"
-            f" {current.run_id}",
-            remedy="look at it again, then repeat if you still want to",
-        )
+        pair = {"other": evidence["run_id"], "before": evidence["champion"], "run": run_id, "champion": current.run_id}
+        raise Conflict(phrase("serve.other_evidence", **pair), remedy=phrase("do.look_again"))
     if evidence["passes"]:
         return None
     failed = "; ".join(check["said"] for check in evidence.get("checks", ()) if _blocks(check))

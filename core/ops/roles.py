@@ -15,6 +15,7 @@ from core.ops import trail
 from core.ops.ledger import Ledger
 from core.ops.schema import roles as table
 from data.errors import Conflict, InputError, NotAllowed
+from data.phrases import listed, phrase, quoted
 
 MOST_CHARACTERS = 128  # of an account's name
 
@@ -82,8 +83,8 @@ def check(connection: Connection, actor: str, act: Act) -> None:
     role = _role(connection, actor)
     if not may(role, act):
         raise NotAllowed(
-            f"{actor} is {role} here, and may not {act}",
-            remedy=f"ask an admin for the role {_LEAST[act]}: `lodestar roles grant {actor} {_LEAST[act]}`",
+            phrase("member.may_not", actor=actor, role=phrase(f"member.{role}"), act=phrase(f"act.{act}")),
+            remedy=phrase("do.ask_admin", role=phrase(f"member.{_LEAST[act]}"), actor=actor, name=_LEAST[act].value),
         )
 
 
@@ -98,16 +99,14 @@ def grant(ledger: Ledger, actor: str, role: str, *, by: str, now: datetime) -> N
     others, and who gives it is one too; for the same reason the last admin stays. Raises NotAllowed, InputError (no
     such role, no name), Conflict."""
     if not actor.strip() or not actor.isprintable() or len(actor) > MOST_CHARACTERS:
-        raise InputError(f"{actor!r} is no name of an account", remedy="give the name that the account has here")
+        raise InputError(phrase("member.no_account", name=quoted(actor)), remedy=phrase("do.name_account"))
     if role not in _ORDER:
-        raise InputError(f"there is no role {role!r}", remedy=f"choose one of {', '.join(_ORDER)}")
+        raise InputError(phrase("member.no_role", name=quoted(role)), remedy=phrase("do.one_of", names=listed(_ORDER)))
     with ledger.write() as connection:
         check(connection, by, Act.GRANT)
         others = sa.select(table.c.actor).where(table.c.role == Role.ADMIN, table.c.actor != actor).limit(1)
         if role != Role.ADMIN and connection.execute(others).first() is None:
-            raise Conflict(
-                f"no admin would be left but for {actor}", remedy="make somebody else admin first: roles grant"
-            )
+            raise Conflict(phrase("member.last_admin", actor=actor), remedy=phrase("do.other_admin"))
         values = {"role": role, "granted_by": by, "at": now}
         if _alone(connection) and actor != by:
             connection.execute(sa.insert(table).values(actor=by, **values))

@@ -19,6 +19,7 @@ from core.ops.schema import datasets as datasets_table
 from core.ops.schema import jobs as jobs_table
 from core.ops.schema import runs as runs_table
 from data.errors import RunUnfinished, UnknownBuild, UnknownDataset, UnknownRun
+from data.phrases import phrase, quoted
 from data.publish import MANIFEST, make_folder
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -62,7 +63,7 @@ def new_run(
     with ledger.write() as connection:
         build = one_row(connection, sa.select(builds_table).where(builds_table.c.build_id == build_id))
         if build is None or build["pruned"] is not None:
-            raise UnknownBuild(f"no build {build_id!r}", remedy="list them with `lodestar builds`")
+            raise UnknownBuild(phrase("find.no_build", name=quoted(build_id)), remedy=phrase("do.list_builds"))
         row = {
             "run_id": run_id,
             "dataset": dataset,
@@ -82,7 +83,7 @@ def new_run(
 def run_folder(home: Path, run_id: str) -> Path:
     """Where a run's files lie. Raises UnknownRun for a name that no run could have (a path, say)."""
     if not _RUN_ID.fullmatch(run_id):
-        raise UnknownRun(f"no run {run_id!r}", remedy="list them with `lodestar jobs`")
+        raise UnknownRun(phrase("find.no_run", name=quoted(run_id)), remedy=phrase("do.list_jobs"))
     return home / "runs" / run_id
 
 
@@ -92,7 +93,7 @@ def finish_run(ledger: Ledger, run_id: str, *, summary: dict[str, Any], now: dat
     with ledger.write() as connection:
         done = connection.execute(sa.update(runs_table).where(runs_table.c.run_id == run_id).values(**closed))
         if done.rowcount == 0:
-            raise UnknownRun(f"no run {run_id!r}", remedy="list them with `lodestar jobs`")
+            raise UnknownRun(phrase("find.no_run", name=quoted(run_id)), remedy=phrase("do.list_jobs"))
 
 
 def run_of(ledger: Ledger, run_id: str) -> RunRow:
@@ -100,7 +101,7 @@ def run_of(ledger: Ledger, run_id: str) -> RunRow:
     with ledger.read() as connection:
         row = one_row(connection, _runs_query().where(runs_table.c.run_id == run_id))
     if row is None:
-        raise UnknownRun(f"no run {run_id!r}", remedy="list them with `lodestar jobs`, or make one: `lodestar train`")
+        raise UnknownRun(phrase("find.no_run", name=quoted(run_id)), remedy=phrase("do.list_or_train"))
     return _run(row)
 
 
@@ -113,20 +114,14 @@ def finished_run(ledger: Ledger, home: Path, run_id: str, dataset: str | None = 
         dataset = dataset or _last_dataset(ledger)
         found = champion(ledger, dataset)
         if found is None:
-            raise UnknownRun(
-                f"{dataset} has no champion",
-                remedy="make one with `lodestar train` and `lodestar promote RUN`, or name a run",
-            )
+            raise UnknownRun(phrase("find.no_champion", dataset=dataset), remedy=phrase("do.make_champion"))
         run_id = found
     row = run_of(ledger, run_id)
     if row.finished is None or not (run_folder(home, run_id) / MANIFEST).is_file():
-        remedy = (
-            "train again with `lodestar train`"
-            if row.job_id is None or row.finished is not None
-            else f"resume it with `lodestar jobs resume {row.job_id}`"
-        )
-        state = "its files are gone" if row.finished is not None else f"it is {row.state}"
-        raise RunUnfinished(f"run {run_id!r} has no manifest: {state}", remedy=remedy)
+        gone = row.finished is not None
+        remedy = phrase("do.train_again") if gone or row.job_id is None else phrase("do.resume", job=row.job_id)
+        state = phrase("run.files_gone") if gone else phrase("run.is", state=phrase(f"state.{row.state}"))
+        raise RunUnfinished(phrase("run.no_manifest", name=quoted(run_id), state=state), remedy=remedy)
     return row
 
 
@@ -155,5 +150,5 @@ def _last_dataset(ledger: Ledger) -> str:
     with ledger.read() as connection:
         name = connection.scalar(query)
     if name is None:
-        raise UnknownDataset("nothing has been ingested yet", remedy="run `lodestar demo`, or `lodestar ingest`")
+        raise UnknownDataset(phrase("find.nothing_ingested"), remedy=phrase("do.first_dataset"))
     return str(name)

@@ -16,6 +16,7 @@ from core.ops.ledger import Ledger, one_row
 from core.ops.schema import saved_cohorts, saved_statements
 from data.errors import Conflict, InputError, NotAllowed, NotFound, UnknownCohort, UnknownStatement
 from data.free_sql.sandbox import MOST_BYTES
+from data.phrases import Phrase, phrase, quoted
 
 MOST_CHARACTERS = 80  # of a name
 
@@ -28,6 +29,11 @@ class Shelf:
     table: sa.Table
     prefix: str
     unknown: type[NotFound]
+
+    @property
+    def said(self) -> Phrase:
+        """`what` as errors say it."""
+        return phrase(f"saved.{self.what}")
 
 
 STATEMENTS = Shelf("statement", saved_statements, "sq", UnknownStatement)
@@ -53,16 +59,17 @@ def save(
     name, table = " ".join(name.split()), on.table
     if not name or not name.isprintable() or len(name) > MOST_CHARACTERS:
         raise InputError(
-            f"{name[:MOST_CHARACTERS]!r} is no name for a {on.what}", remedy=f"write up to {MOST_CHARACTERS} characters"
+            phrase("saved.no_name", name=quoted(name), what=on.said), remedy=phrase("do.characters", n=MOST_CHARACTERS)
         )
     stored = text.encode("utf-8", "replace")
     if not text.strip() or "\x00" in text or len(stored) > MOST_BYTES or stored.decode() != text:
-        raise InputError(f"there is no {on.what} to save", remedy=f"write one of up to {MOST_BYTES} bytes")
+        raise InputError(phrase("saved.nothing", what=on.said), remedy=phrase("do.bytes", n=MOST_BYTES))
     with ledger.write() as connection:
         roles.check(connection, actor, roles.Act.EXPLORE)
         row = one_row(connection, sa.select(table).where(table.c.dataset == dataset, table.c.name == name))
         if row is not None and row["actor"] != actor:
-            raise Conflict(f"{row['actor']} has saved a {on.what} as {name!r}", remedy="choose another name")
+            taken = phrase("saved.taken", actor=row["actor"], what=on.said, name=quoted(name))
+            raise Conflict(taken, remedy=phrase("do.other_name"))
         saved_id = row["saved_id"] if row else f"{on.prefix}-{secrets.token_hex(4)}"
         made = Saved(saved_id, dataset, name, text, actor, now)
         connection.execute(sa.delete(table).where(table.c.saved_id == made.saved_id))
@@ -85,10 +92,7 @@ def saved_as(ledger: Ledger, saved_id: str, *, on: Shelf = STATEMENTS) -> Saved:
     with ledger.read() as connection:
         row = one_row(connection, sa.select(on.table).where(on.table.c.saved_id == saved_id))
     if row is None:
-        raise on.unknown(
-            f"no saved {on.what} {saved_id!r}",
-            remedy="it was deleted: choose another from the list, or make it anew",
-        )
+        raise on.unknown(phrase("find.no_saved", what=on.said, name=quoted(saved_id)), remedy=phrase("do.choose_saved"))
     return Saved(**row)
 
 
@@ -102,7 +106,7 @@ def delete(ledger: Ledger, saved_id: str, *, actor: str, now: datetime, on: Shel
     one = saved_as(ledger, saved_id, on=on)
     if not may_delete(ledger, one, actor):
         raise NotAllowed(
-            f"{one.actor} has saved {one.name!r}, not {actor}", remedy="ask them, or an admin, to delete it"
+            phrase("saved.not_own", owner=one.actor, name=quoted(one.name), actor=actor), remedy=phrase("do.ask_owner")
         )
     with ledger.write() as connection:
         roles.check(connection, actor, roles.Act.EXPLORE)

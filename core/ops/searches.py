@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UnknownSearch
+from data.phrases import phrase, quoted
 
 FOLDER = "searches"
 TOLD = "search.json"
@@ -71,4 +72,4 @@ def order(
 
 
 def _unknown(search_id: str) -> UnknownSearch:
-    return UnknownSearch(f"no search {search_id!r}", remedy="start one with `lodestar search`")
+    return UnknownSearch(phrase("find.no_search", name=quoted(search_id)), remedy=phrase("do.start_search"))

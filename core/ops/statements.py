@@ -45,6 +45,7 @@ from data.free_sql.child import Limits
 from data.free_sql.files import FOLDER, Privilege, snapshot_path
 from data.free_sql.sandbox import LIMITS, MOST_BYTES, Answer
 from data.free_sql.snapshot import make_snapshot
+from data.phrases import file_called, phrase
 from data.publish import full_disk_reported, make_folder
 from data.warehouse import Warehouse
 
@@ -153,8 +154,7 @@ def texts(ledger: Ledger, entries: Sequence[trail.Entry]) -> dict[int, str]:
     for row in rows:
         if _bound(row.text, row.salt) != ids[row.statement_id].detail["text_hmac"]:
             raise DamagedArtefact(
-                f"the statement of entry {ids[row.statement_id].entry} was changed after it was asked",
-                remedy="compare with a backup of the ledger",
+                phrase("statement.changed", entry=ids[row.statement_id].entry), remedy=phrase("do.compare_backup")
             )
     return {ids[row.statement_id].entry: row.text for row in rows}
 
@@ -222,10 +222,7 @@ def _place(home: Path, told: dict[str, Any], *, wait_s: float) -> Iterator[None]
     until = time.monotonic() + wait_s
     while (handle := _free(home / FOLDER)) is None:
         if time.monotonic() >= until:
-            raise QueryBusy(
-                f"{AT_ONCE} statements were running, and none ended within {wait_s:g} s",
-                remedy="run it again in a moment",
-            )
+            raise QueryBusy(phrase("statement.none_free", n=AT_ONCE, wait=wait_s), remedy=phrase("do.in_a_moment"))
         time.sleep(_LOOK_EVERY_S)
     told["began"] = time.monotonic()
     try:
@@ -266,5 +263,6 @@ def _opened(path: Path) -> int:
             return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError as error:
             raise StoreError(
-                f"{path.parent} cannot be written: {error.strerror}", remedy="mend its permissions"
+                phrase("store.cannot_write", folder=file_called(str(path.parent)), error=str(error.strerror)),
+                remedy=phrase("do.other_folder"),
             ) from error

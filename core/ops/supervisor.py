@@ -33,6 +33,7 @@ from core.ops.processes import (
 from core.ops.prune import remove_leftovers
 from core.ops.worker import LEASE_S, NOT_MINE
 from data.errors import JobFailed, StoreError
+from data.phrases import phrase
 from data.publish import make_folder
 
 LOCK_FILE = "supervisor.lock"
@@ -144,7 +145,7 @@ class Supervisor:
                     start_new_session=True,
                 )
         except OSError as error:  # no space, no memory, no such program
-            cause = JobFailed(f"no worker could be started: {error}", remedy="run `lodestar doctor`")
+            cause = JobFailed(phrase("job.not_started", error=str(error)), remedy=phrase("do.see_doctor"))
             worker_gone(self._ledger, job, now=self._clock(), died=True, crash=cause.as_row())
             return
         self._watched[job.job_id] = _Watched(job, child)
@@ -171,8 +172,8 @@ class Supervisor:
     def _crash(self, job: JobRow, exit_status: int) -> dict[str, str]:
         said = last_line(log_path(self._home, job.job_id))
         error = JobFailed(
-            f"the worker ended with status {exit_status}: {said}",
-            remedy=f"read `lodestar jobs logs {job.job_id}`",
+            phrase("job.worker_ended", status=exit_status, line=said),
+            remedy=phrase("do.read_traceback", job=job.job_id),
         )
         return error.as_row()
 
@@ -240,8 +241,7 @@ def ensure_supervisor(home: Path, argv: Sequence[str]) -> int:
             starting = start_detached(argv, log=log)
         if starting.returncode or time.monotonic() > deadline_s:
             raise JobFailed(
-                f"the supervisor did not come up: {last_line(log)}",
-                remedy=f"read {log}, or run `lodestar doctor`",
+                phrase("job.no_supervisor", line=last_line(log)), remedy=phrase("do.read_log", file=str(log))
             )
         time.sleep(0.05)
     return pid

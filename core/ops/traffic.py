@@ -20,6 +20,7 @@ from core.ops.registry import check_servable, latest_promotion
 from core.ops.roles import Act, check
 from core.ops.schema import splits as splits_table
 from data.errors import InputError, UnknownRun
+from data.phrases import phrase
 
 Arm = Literal["champion", "challenger"]
 _PLACES = 2.0**64
@@ -65,16 +66,13 @@ def split(ledger: Ledger, *, dataset: str, run_id: str, share: float, actor: str
     share grows. Raises InputError for another share or the champion itself, UnknownRun (also while nothing
     serves), RunUnfinished, NotAllowed."""
     if not 0 < share <= MOST_SHARE:
-        raise InputError(
-            f"a challenger does not get {share:.4g} of the users",
-            remedy=f"write a share up to {MOST_SHARE}, .1 say (`--end` ends it); who serves more is promoted",
-        )
+        raise InputError(phrase("serve.no_share", share=share), remedy=phrase("do.write_share", most=MOST_SHARE))
     with ledger.write() as connection:
         champion = latest_promotion(connection, dataset)
         if champion is None:
-            raise UnknownRun(f"{dataset} has no champion to challenge", remedy="make one with `lodestar promote RUN`")
+            raise UnknownRun(phrase("serve.none_to_challenge", dataset=dataset), remedy=phrase("do.promote"))
         if champion.run_id == run_id:
-            raise InputError(f"{run_id} is the champion itself", remedy="name another run as its challenger")
+            raise InputError(phrase("serve.itself", run=run_id), remedy=phrase("do.other_challenger"))
         check_servable(connection, dataset, run_id)
         made = {"run_id": run_id, "share": share, "salt": f"{dataset}/{run_id}/", "champion_version": champion.version}
         return _append(connection, dataset, **made, actor=actor, reason=reason, at=now)
@@ -85,10 +83,7 @@ def end_split(ledger: Ledger, *, dataset: str, actor: str, reason: str, now: dat
     with ledger.write() as connection:
         standing = _standing(connection, dataset)
         if standing is None:
-            raise UnknownRun(
-                f"no challenger of {dataset}'s champion is in force",
-                remedy="begin with `lodestar split RUN --share .1`",
-            )
+            raise UnknownRun(phrase("serve.no_challenger", dataset=dataset), remedy=phrase("do.begin_split"))
         kept = {name: getattr(standing, name) for name in ("run_id", "salt", "champion_version")}
         return _append(connection, dataset, **kept, share=0.0, actor=actor, reason=reason, at=now)
 

@@ -22,6 +22,7 @@ from core.ops.jobs import events_path, status
 from core.ops.ledger import Clock, Ledger, utc_now
 from core.ops.processes import Process
 from data.errors import JobFailed, LodestarError, StoreError
+from data.phrases import phrase, quoted
 from data.publish import full_disk_reported
 
 # How a worker's process ends. The ledger says more; these are for whoever started it.
@@ -79,12 +80,17 @@ class JobContext:
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Inside, to be told to stop raises `Stopped` wherever the main thread is, at its next line of Python; for work
-        that leaves nothing worth saving and may be left in the middle.
+        that leaves nothing worth saving and may be left in the middle. A library that makes another error of it, as
+        DuckDB does of what interrupts its query, is seen through.
         """
         self._interruptible = self._hears
         try:
             self.raise_if_stopped()
             yield
+        except Exception as error:
+            if isinstance(error, Stopped) or not self._told_to_stop:
+                raise
+            raise Stopped from error
         finally:
             self._interruptible = False
 
@@ -176,10 +182,8 @@ def work(ledger: Ledger, home: Path, job_id: str, bodies: Mapping[str, Body], *,
         _ended(ledger, job, state="failed", now=clock(), error=error.as_row())
         raise
     except Exception as error:
-        crash = JobFailed(
-            f"{type(error).__name__}: {error}",
-            remedy=f"read the traceback with `lodestar jobs logs {job_id}`",
-        )
+        what = f"{type(error).__name__}: {error}"
+        crash = JobFailed(what, remedy=phrase("do.read_traceback", job=job_id))
         _ended(ledger, job, state="failed", now=clock(), error=crash.as_row())
         raise
 
@@ -198,10 +202,7 @@ def _ended(ledger: Ledger, job: JobRow, **end: Any) -> bool:
 
 def _body(bodies: Mapping[str, Body], job: JobRow) -> Body:
     if job.kind not in bodies:
-        raise JobFailed(
-            f"nothing here runs jobs of kind {job.kind!r}",
-            remedy="upgrade Lodestar where the supervisor runs",
-        )
+        raise JobFailed(phrase("job.no_kind", kind=quoted(job.kind)), remedy=phrase("do.upgrade_supervisor"))
     return bodies[job.kind]
 
 

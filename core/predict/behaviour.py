@@ -24,6 +24,7 @@ from core.learn.heads import Bins, Head, states_at
 from core.learn.sequences import Histories, IntArray
 from core.predict.served import ServedModel
 from data.errors import DamagedArtefact, NothingPredicted
+from data.phrases import phrase
 
 FILES = ("behaviour.safetensors", "behaviour.json")
 LEVELS: Mapping[str, float] = {"median": 0.5, "low": 0.9, "high": 0.1}  # of still being away: the interval holds 80%
@@ -122,10 +123,7 @@ class Behaviour:
         """From a finished run's folder. Raises NothingPredicted for a run from before there were heads, and
         DamagedArtefact."""
         if not (folder / FILES[1]).is_file():
-            raise NothingPredicted(
-                f"run {folder.name!r} has no behaviour heads: it is older than they are",
-                remedy="train again with `lodestar train`",
-            )
+            raise NothingPredicted(phrase("run.no_heads", run=folder.name), remedy=phrase("do.train_again"))
         try:
             told, tensors = json.loads((folder / FILES[1]).read_text()), load_file(folder / FILES[0])
             heads = {}
@@ -136,8 +134,7 @@ class Behaviour:
                 heads[name] = head.eval().requires_grad_(False)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise DamagedArtefact(
-                f"the behaviour heads of run {folder.name!r} cannot be loaded: {error}",
-                remedy="train again with `lodestar train`",
+                phrase("run.cannot_load_heads", run=folder.name, error=str(error)), remedy=phrase("do.train_again")
             ) from error
         norms, bins = told["norms"], told["bins"]
         return cls(

@@ -17,6 +17,7 @@ from core.predict.rules import Shelf, SlateRules, arranged
 from core.predict.served import ServedModel
 from core.predict.topk import LEAST_USERS, Seen, best_of, strike, users_at_once
 from data.errors import DamagedArtefact, InputError
+from data.phrases import phrase
 
 SCORES_PER_USER = 50
 USERS_OF_A_PART = 2048
@@ -192,6 +193,4 @@ def _strike(served: ServedModel, logits: torch.Tensor, histories: Histories) -> 
 def _check_numbers(served: ServedModel, scores: torch.Tensor) -> None:
     """Raises DamagedArtefact for NaN, which ranks above every number and so is among the best ones."""
     if scores.isnan().any():
-        raise DamagedArtefact(
-            f"run {served.run_id!r} scores items with no number", remedy="train again with `lodestar train`"
-        )
+        raise DamagedArtefact(phrase("run.no_numbers", run=served.run_id), remedy=phrase("do.train_again"))

@@ -30,6 +30,7 @@ from core.predict.blend import Blend
 from core.predict.choices import candidates
 from data import reads
 from data.errors import DamagedArtefact, SchemaMismatch, UnknownCategory, UnknownItem
+from data.phrases import listed, phrase, quoted
 from data.publish import verify_manifest
 from data.warehouse import Warehouse
 
@@ -56,7 +57,10 @@ class Catalogue:
             return self.keys.index(str(key))
         except ValueError as error:
             near = difflib.get_close_matches(str(key), self.keys, n=3, cutoff=0.5) or list(self.keys[:3])
-            raise UnknownItem(f"no item has the key {str(key)!r}", remedy=f"there are {', '.join(near)}") from error
+            raise UnknownItem(
+                phrase("find.no_item", key=quoted(str(key))),
+                remedy=phrase("do.there_are", names=listed(map(quoted, near))),
+            ) from error
 
     def members(self, category: str) -> Tensor:
         """(I,) bool: the available items of a category. Raises UnknownCategory, which names the nearest ones."""
@@ -64,12 +68,8 @@ class Catalogue:
         if not inside.any():
             known = sorted({name for names in self.categories for name in names})
             near = difflib.get_close_matches(category, known, n=3, cutoff=0.5) or known[:3]
-            raise UnknownCategory(
-                f"no available item has the category {category!r}",
-                remedy=f"there are {', '.join(repr(name) for name in near)}"
-                if near
-                else "this build has no categories",
-            )
+            there = phrase("do.there_are", names=listed(map(quoted, near))) if near else phrase("do.no_categories")
+            raise UnknownCategory(phrase("find.no_category", name=quoted(category)), remedy=there)
         return inside
 
 
@@ -183,8 +183,8 @@ class ServedModel:
             known = told["format"] == FORMAT and told["build_id"] == warehouse.facts.build_id
         if not known:
             raise SchemaMismatch(
-                f"run {folder.name!r} belongs to build {told['build_id']!r} in format {told['format']}",
-                remedy="train again with `lodestar train`",
+                phrase("run.other_format", run=folder.name, build=str(told["build_id"]), form=str(told["format"])),
+                remedy=phrase("do.train_again"),
             )
         with _readable(folder):
             state = load_file(folder / "model.safetensors")
@@ -235,7 +235,7 @@ def _readable(folder: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise DamagedArtefact(
-            f"run {folder.name!r} cannot be loaded: {error}", remedy="train again with `lodestar train`"
+            phrase("run.cannot_load", run=folder.name, error=str(error)), remedy=phrase("do.train_again")
         ) from error
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import httpx
 
-from data import errors
-from data.errors import LodestarError, ScorerUnavailable
+from data.errors import LodestarError, ScorerUnavailable, from_answer
 
 SCORER_FILE = "scorer.json"
 TIMEOUT_S = 30.0
@@ -113,9 +112,5 @@ def _subject(user: str | None, history: Sequence[str] | None) -> dict[str, Any]:
 def _as_error(told: Any) -> LodestarError:
     """The error object of an answer, as the class it was."""
     fault = told.get("error") if isinstance(told, dict) else None
-    if not isinstance(fault, dict):
-        return ScorerUnavailable("the scorer refused the question", remedy="restart it with `lodestar app`")
-    kind = getattr(errors, str(fault.get("type")), None)
-    if not (isinstance(kind, type) and issubclass(kind, LodestarError)):
-        kind = ScorerUnavailable
-    return kind(str(fault.get("message")), remedy=str(fault.get("remedy")))
+    error = from_answer(fault) if isinstance(fault, dict) else None
+    return error or ScorerUnavailable("the scorer refused the question", remedy="restart it with `lodestar app`")

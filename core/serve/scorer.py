@@ -207,7 +207,7 @@ def make_app(shelf: Shelf, *, token: str) -> FastAPI:
 
     @app.exception_handler(LodestarError)
     async def _told(_: Request, error: LodestarError) -> JSONResponse:
-        return JSONResponse(error.as_json(), status_code=status_of(error))
+        return JSONResponse(error.as_answer(), status_code=status_of(error))
 
     @app.exception_handler(RequestValidationError)
     async def _malformed(_: Request, error: RequestValidationError) -> JSONResponse:

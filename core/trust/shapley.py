@@ -30,6 +30,7 @@ from core.learn.sequences import Histories, IntArray, target_starts
 from core.predict.served import ServedModel
 from core.predict.terms import Form, Scales, terms_of
 from data.errors import InputError
+from data.phrases import phrase, quoted
 
 MOST_PLAYERS = 12
 _CHUNK_CELLS = 400_000  # scores held at once: a chunk stays in the processor's cache
@@ -85,10 +86,7 @@ def play(
     allowed = served.candidates(history)
     refused = [served.catalogue.titles[i] for i in asked.tolist() if not allowed[0, i]]
     if refused:
-        raise InputError(
-            f"{refused[0]!r} cannot be recommended to this user: it is in the history or not available",
-            remedy="explain an item of the user's slate",
-        )
+        raise InputError(phrase("path.not_recommended", item=quoted(refused[0])), remedy=phrase("do.explain_of_slate"))
     length = int(history.lengths[0])
     n = min(n_players, length, served.network.config.max_length)
     background = history.until(np.asarray([length - n]))

@@ -181,7 +181,11 @@ def timeline(table: Table, *, title: str, look: Look, tz: str, unit: str) -> go.
         range=[0, len(data) + 1],
         tickangle=0,
     )
-    figure.update_yaxes(title_text=plain(unit) if valued else "", nticks=6)
+    if valued:
+        figure.update_yaxes(title_text=plain(unit), nticks=6)
+    else:
+        own = list(dict.fromkeys(lanes))
+        figure.update_yaxes(tickvals=own, ticktext=[label(lane, limit=24) for lane in own])
     days = [upright(i + 0.5, {"color": c.hairline, "width": 1}) | {"layer": "below"} for i in ticks[1:]]
     figure.update_layout(shapes=days)
     return figure

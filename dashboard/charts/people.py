@@ -10,7 +10,6 @@ from dashboard.charts.frame import Look, Table, canvas, frame, label, plain, wid
 
 _ROW_PX = 46
 _MOST_ROWS = 26  # periods in which people came first, the latest of them
-_ROOM_FROM = 0.55
 _REST = "#"
 
 
@@ -22,9 +21,12 @@ def funnel(table: Table, *, title: str, look: Look) -> go.Figure:
     figure = canvas(look, title=title, height=110 + _ROW_PX * max(len(data), 1))
     names = [label(t.name("kind", kind), limit=24) for kind in data["kind"]]
     before = data["users"].shift(fill_value=0).to_numpy()
+    shares = [t.percent(share) for share in data["share"]]
+    onward = [t("chart.of_before", of=users / max(past, 1)) for users, past in zip(data["users"], before, strict=True)]
+    quiet = f"<br><span style='color:{c.muted};font-size:11px'>"
     told = [
-        t.percent(share) if not number else t("chart.of_before", share=share, of=users / max(past, 1))
-        for number, (share, users, past) in enumerate(zip(data["share"], data["users"], before, strict=True))
+        f"{plain(share)}{quiet}{plain(of)}</span>" if step else plain(share)
+        for step, (share, of) in enumerate(zip(shares, onward, strict=True))
     ]
     figure.add_bar(
         x=data["share"],
@@ -47,21 +49,23 @@ def funnel(table: Table, *, title: str, look: Look) -> go.Figure:
         + plain(t("chart.hover_of_users", users="%{customdata[1]}", n="%{customdata[2]}"))
         + "<extra></extra>",
     )
-    for low, high, step, text in zip(data["low"], data["high"], data["step"], told, strict=True):
-        inside = high > _ROOM_FROM  # else there is more room beside the bar
+    for step, text in zip(data["step"], told, strict=True):  # beside them all: on bars are intervals, which may be wide
         figure.add_annotation(
-            x=low if inside else high,
+            x=1.0,
+            xref="paper",
+            xshift=8,
+            xanchor="left",
+            align="left",
             y=step,
-            text=plain(text),
+            text=text,
             showarrow=False,
-            xanchor="right" if inside else "left",
-            xshift=-6 if inside else 6,
-            font={"size": 12, "color": c.background if inside else c.text},
+            font={"size": 12, "color": c.text},
         )
     figure.update_xaxes(title_text=plain(t("chart.users_share_axis")), tickformat=".0%", range=[0, 1.03])
     figure.update_xaxes(tickvals=[0, 0.25, 0.5, 0.75, 1.0])
     figure.update_yaxes(tickvals=data["step"], ticktext=names, autorange="reversed", showgrid=False)
-    figure.update_layout(margin={"l": 12 + max(map(width_px, names), default=0)})
+    beside = max(map(width_px, [*shares, *onward[1:]]), default=0)
+    figure.update_layout(margin={"l": 12 + max(map(width_px, names), default=0), "r": 16 + beside})
     return figure
 
 
@@ -87,6 +91,7 @@ def retention(table: Table, *, title: str, look: Look, tz: str, grain: str) -> g
         xgap=2,
         ygap=2,
         zmin=0,
+        zmax=max(float(np.nanmax(grid)) if np.isfinite(grid).any() else 0.0, 0.01),
         hoverongaps=False,
         colorscale=[[i / 6, tone] for i, tone in enumerate(c.sequential)],
         customdata=[[name] * max(len(ages), 1) for name in names],
@@ -103,7 +108,8 @@ def retention(table: Table, *, title: str, look: Look, tz: str, grain: str) -> g
         },
     )
     few = names if len(names) <= 10 else [name if not number % 2 else "" for number, name in enumerate(names)]
-    figure.update_xaxes(title_text=plain(t(f"chart.{grain}s_after", tz=tz)), nticks=10, ticks="", showgrid=False)
+    marks = {"dtick": 1, "tick0": 1} if len(ages) <= 10 else {"nticks": 10}
+    figure.update_xaxes(title_text=plain(t(f"chart.{grain}s_after", tz=tz)), **marks, ticks="", showgrid=False)
     figure.update_yaxes(
         tickvals=list(range(len(names))), ticktext=[plain(name) for name in few], autorange="reversed", ticks=""
     )
@@ -153,7 +159,7 @@ def segments(table: Table, *, title: str, look: Look, picked: Collection[str] = 
     `picked`, the others are pale."""
     data = frame(table)
     t, c = look.t, look.c
-    figure = canvas(look, title=title, height=110 + 40 * max(len(data), 1))
+    figure = canvas(look, title=title, height=130 + 40 * max(len(data), 2))
     names = [t(f"segment.{name}") for name in data["segment"]]
     for column, colour, word in (("users", c.accent, "chart.users"), ("events", c.counter, "chart.events")):
         shares = data[column] / max(float(data[column].sum()), 1.0)

@@ -20,6 +20,7 @@ import pyarrow as pa
 from duckdb.sqltypes import DuckDBPyType
 
 from data.errors import InvalidConfig
+from data.phrases import Phrase, as_json, phrase
 from data.warehouse import Connection, DatabaseError, sandbox_connection
 
 Fault = Literal["refused", "failed", "timeout", "memory", "large"]
@@ -32,7 +33,7 @@ _AS_TEXT = frozenset({"bignum", "bit", "geometry", "interval", "time with time z
 _DATES = ("date", "time")  # of any kind; inside of others, where a moment past the year 9999 cannot be got out again
 _NESTED = frozenset({"array", "list", "map", "struct"})
 _WITHHELD = ("read-only mode", "configuration has been locked")
-_ONLY_READS = "only a single SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN of one, is run here"
+_ONLY_READS = phrase("statement.only_reads")
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,13 @@ class Limits:
 
 
 class Stopped(Exception):
-    """Why there is no result. It does not leave this process: `sandbox` makes an error of the tree of it."""
+    """Why there is no result: clauses of ours, or what the database says. It does not leave this process: `sandbox`
+    makes an error of the tree of it."""
 
-    def __init__(self, fault: Fault, message: str) -> None:
+    def __init__(self, fault: Fault, *said: Phrase, message: str = "") -> None:
         super().__init__(message)
         self.fault = fault
+        self.said = said
 
 
 def main() -> None:
@@ -72,9 +75,9 @@ def main() -> None:
     try:
         head, body = _answer(asked["database"], sys.stdin.buffer.read().decode(), limits, explain=asked["explain"])
     except Stopped as stopped:
-        head, body = {"fault": stopped.fault, "message": str(stopped)}, b""
+        head, body = {"fault": stopped.fault, "said": as_json(stopped.said), "message": str(stopped)}, b""
     except MemoryError:
-        head, body = {"fault": "memory", "message": "memory"}, b""
+        head, body = {"fault": "memory", "said": [], "message": "memory"}, b""
     sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + body)
     sys.stdout.buffer.flush()
 
@@ -118,17 +121,21 @@ def readable(connection: Connection, text: str) -> duckdb.Statement:
     What a reading statement hides (a data-modifying WITH) the read-only database refuses.
     """
     statements = connection.extract_statements(text)
+    try:
+        kinds = [statement.type for statement in statements]
+    except ValueError:  # a type that DuckDB's own binding has no name for
+        raise Stopped("refused", _ONLY_READS) from None
     if len(statements) != 1:
-        raise Stopped("refused", f"there are {len(statements)} statements; {_ONLY_READS}")
+        raise Stopped("refused", phrase("statement.several", n=len(statements)), _ONLY_READS)
     statement = statements[0]
     if statement.named_parameters:
-        raise Stopped("refused", "a placeholder has no value here; write the value itself")
-    if statement.type == duckdb.StatementType.EXPLAIN:
+        raise Stopped("refused", phrase("statement.placeholder"))
+    if kinds[0] == duckdb.StatementType.EXPLAIN:
         _check_explained(connection, text)
-    elif statement.type == duckdb.StatementType.MULTI:
-        raise Stopped("refused", "this is several statements in one; for a PIVOT, list its values: ON x IN (...)")
-    elif statement.type != duckdb.StatementType.SELECT:
-        raise Stopped("refused", f"this is a statement of type {statement.type.name}; {_ONLY_READS}")
+    elif kinds[0] == duckdb.StatementType.MULTI:
+        raise Stopped("refused", phrase("statement.several_in_one"))
+    elif kinds[0] != duckdb.StatementType.SELECT:
+        raise Stopped("refused", phrase("statement.of_type", type=kinds[0].name), _ONLY_READS)
     return statement
 
 
@@ -144,7 +151,7 @@ def _check_explained(connection: Connection, text: str) -> None:
         if len(inner) == 1 and inner[0].type == duckdb.StatementType.SELECT:
             return
         break
-    raise Stopped("refused", f"EXPLAIN is taken of a statement that reads, without options; {_ONLY_READS}")
+    raise Stopped("refused", phrase("statement.explain"), _ONLY_READS)
 
 
 def _limited(connection: Connection, statement: duckdb.Statement, limits: Limits) -> tuple[pa.Table, bool]:
@@ -152,7 +159,7 @@ def _limited(connection: Connection, statement: duckdb.Statement, limits: Limits
     relation = _plain_types(connection.sql(statement))
     reader = relation.to_arrow_reader(_BATCH_ROWS)
     if len(reader.schema) > limits.columns:
-        raise Stopped("large", f"the result has {len(reader.schema)} columns; {limits.columns} are the most")
+        raise Stopped("large", phrase("statement.columns", n=len(reader.schema), most=limits.columns))
     batches: list[pa.RecordBatch] = []
     n_rows, n_bytes, cut = 0, 0, False
     for batch in _nonempty(reader):
@@ -164,7 +171,7 @@ def _limited(connection: Connection, statement: duckdb.Statement, limits: Limits
         batches.append(kept)
         n_rows, n_bytes = n_rows + kept.num_rows, n_bytes + kept.nbytes
         if n_bytes > limits.result_bytes:
-            raise Stopped("large", f"the result is larger than {limits.result_bytes / 2**20:.0f} MB")
+            raise Stopped("large", phrase("statement.too_large", mb=limits.result_bytes / 2**20))
         if cut:
             break
     return pa.Table.from_batches(batches, reader.schema), cut
@@ -202,11 +209,11 @@ def _worded(error: Exception) -> Stopped:
     """What an error of the database means; its text without the echo of the statement and without a trace."""
     text = " ".join(str(error).partition("\n\nLINE ")[0].partition("Traceback")[0].split())
     if isinstance(error, duckdb.InterruptException) or _TIMED_OUT in text:
-        return Stopped("timeout", text)
+        return Stopped("timeout", message=text)
     if isinstance(error, duckdb.OutOfMemoryException) or "bad_alloc" in text or "Out of Memory" in text:
-        return Stopped("memory", text)
+        return Stopped("memory", message=text)
     withheld = isinstance(error, duckdb.PermissionException) or any(words in text for words in _WITHHELD)
-    return Stopped("refused" if withheld else "failed", text)
+    return Stopped("refused" if withheld else "failed", message=text)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,20 @@ Apart from `snapshot`, which makes them: what only deletes them, or a build with
 
 import hashlib
 import json
+import os
 import re
+import secrets
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data.errors import InvalidConfig
+from data.publish import TEMPORARY
 
 FOLDER = "snapshots"  # of a store
-VERSION = 1  # of what a snapshot holds; another one makes other names
+VERSION = 2  # of what a snapshot holds; another one makes other names
+SECRET_FILE = "rounding.secret"  # of a folder of snapshots
 
 
 @dataclass(frozen=True)
@@ -50,3 +55,16 @@ def remove_snapshots(folder: Path, *, kept_builds: Collection[str]) -> list[Path
     for path in gone:
         path.unlink(missing_ok=True)
     return gone
+
+
+def secret_of(folder: Path) -> str:
+    """What a store's rounding is drawn by, made where there is none. It is in no snapshot: it would undo that."""
+    path = folder / SECRET_FILE
+    if not path.exists():
+        own = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
+            out.write(secrets.token_hex(32))
+        with suppress(FileExistsError):  # another process was first: its secret is everybody's
+            path.hardlink_to(own)
+        own.unlink()
+    return path.read_text(encoding="ascii")

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from data.errors import QueryError, QueryFailed, QueryRefused, QueryTimeout, StoreError, UnknownBuild
 from data.free_sql.child import GRACE_S, Limits
+from data.phrases import Said, clauses, from_json, phrase
 from data.publish import TEMPORARY
 
 LIMITS = Limits()
@@ -41,12 +42,12 @@ _TREE = (
     " WHERE NOT t.internal ORDER BY t.table_name, c.column_index"
 )
 _REMEDIES: dict[str, tuple[type[QueryError], str]] = {
-    "refused": (QueryRefused, "ask for rows of its tables, which SHOW TABLES lists"),
-    "failed": (QueryFailed, "mend the statement; DESCRIBE shows a table's columns"),
-    "memory": (QueryFailed, "ask for less at once: filter, or count before you join"),
-    "value": (QueryFailed, "CAST that column AS VARCHAR"),
-    "large": (QueryFailed, "select fewer columns, or count instead of listing"),
-    "timeout": (QueryTimeout, "filter by user, item or time, or count a part first"),
+    "refused": (QueryRefused, "ask_rows"),
+    "failed": (QueryFailed, "mend_statement"),
+    "memory": (QueryFailed, "ask_less"),
+    "value": (QueryFailed, "cast_column"),
+    "large": (QueryFailed, "select_less"),
+    "timeout": (QueryTimeout, "filter_first"),
 }
 
 
@@ -103,12 +104,13 @@ def _run(snapshot: Path, statement: str, limits: Limits, *, explain: bool) -> An
         raise _unanswered(status, limits)
     head: dict[str, Any] = json.loads(bytes(line))
     if "fault" in head:
-        raise _refusal(head["fault"], head["message"], limits)
+        said = clauses(from_json(head["said"])) if head["said"] else head["message"]
+        raise _refusal(head["fault"], said, limits)
     try:
         table = pa.ipc.open_stream(pa.py_buffer(body)).read_all()
         table.validate(full=True)
     except pa.ArrowException as error:
-        raise _refusal("value", f"the result holds a value that a table cannot: {error}", limits) from error
+        raise _refusal("value", phrase("statement.value", error=str(error)), limits) from error
     return Answer(table=_plain(table), cut=head["cut"], seconds=time.monotonic() - started)
 
 
@@ -147,7 +149,7 @@ def _ask(asked: str, text: bytes, handle: int, limits: Limits) -> tuple[bytearra
         if raw is None:
             return bytearray(), None
         if len(raw) > limits.result_bytes + _FRAME_BYTES:
-            raise _refusal("large", f"the result is larger than {limits.result_bytes / 2**20:.0f} MB", limits)
+            raise _refusal("large", phrase("statement.too_large", mb=limits.result_bytes / 2**20), limits)
         try:
             return raw, child.wait(max(deadline - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
@@ -183,11 +185,12 @@ def _nameless(snapshot: Path) -> Iterator[int]:
         link.hardlink_to(snapshot)
         handle = os.open(link, os.O_RDONLY)
     except FileNotFoundError as error:
-        raise UnknownBuild(f"there is no snapshot {snapshot.stem}", remedy="open the console anew") from error
+        raise UnknownBuild(
+            phrase("statement.no_snapshot", name=snapshot.stem), remedy=phrase("do.open_anew")
+        ) from error
     except OSError as error:
         raise StoreError(
-            f"the snapshot {snapshot.stem} cannot be linked: {error.strerror}",
-            remedy="keep snapshots on a file system with hard links, in a folder that can be written",
+            phrase("statement.no_link", name=snapshot.stem, error=str(error.strerror)), remedy=phrase("do.hard_links")
         ) from error
     finally:
         link.unlink(missing_ok=True)
@@ -201,15 +204,15 @@ def _encoded(statement: str) -> bytes:
     try:
         text = statement.encode()
     except UnicodeEncodeError as error:
-        raise _refusal("refused", "the statement is not Unicode text", LIMITS) from error
+        raise _refusal("refused", phrase("statement.no_text"), LIMITS) from error
     if len(text) > MOST_BYTES:
         raise QueryRefused(
-            f"the statement has {len(text)} bytes; {MOST_BYTES} are the most", remedy="shorten its lists and comments"
+            phrase("statement.too_long", n=len(text), most=MOST_BYTES), remedy=phrase("do.shorten_statement")
         )
     if b"\x00" in text:
-        raise QueryRefused("the statement holds a NUL character", remedy="delete it")
+        raise QueryRefused(phrase("statement.nul"), remedy=phrase("do.delete_it"))
     if not text.strip():
-        raise QueryRefused("there is no statement", remedy="write one, such as FROM events LIMIT 10")
+        raise QueryRefused(phrase("statement.none"), remedy=phrase("do.write_statement"))
     return text
 
 
@@ -217,15 +220,16 @@ def _unanswered(status: int | None, limits: Limits) -> QueryError:
     """What it means that a process ended without an answer."""
     if status is None or -status in (signal.SIGALRM, signal.SIGXCPU):
         return _refusal("timeout", "", limits)
-    return _refusal("memory", "the database broke down over it: too much memory, or too deep a nesting", limits)
+    return _refusal("memory", phrase("statement.broke_down"), limits)
 
 
-def _refusal(fault: str, message: str, limits: Limits) -> QueryError:
+def _refusal(fault: str, message: Said, limits: Limits) -> QueryError:
+    """The error of a fault; a message of the database's own is cut, and for want of time or memory replaced."""
     kind, remedy = _REMEDIES[fault]
     if fault == "timeout":
-        message = f"the statement took longer than {limits.seconds:g} s and was ended"
-    elif fault == "memory" and not message.startswith("the database"):
-        message = f"the statement needs more memory than the {limits.memory_mb} MB that it may have"
-    error = kind(message[:_MOST_WORDS].rstrip("."), remedy=remedy)
-    error.fault = fault
-    return error
+        message = phrase("statement.too_slow", seconds=limits.seconds)
+    elif isinstance(message, str):
+        own = message[:_MOST_WORDS].rstrip(".")
+        needs_more, failed = phrase("statement.memory", mb=limits.memory_mb), phrase("statement.failed", message=own)
+        message = needs_more if fault == "memory" else failed
+    return kind(message, remedy=phrase(f"do.{remedy}"))

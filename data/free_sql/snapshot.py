@@ -2,33 +2,38 @@
 
 Every table of an open file can be read, so what a role may not see is not in its file: sensitive attributes stay out of
 `users`, and stand in three small tables of counts that name no user (`suppression` hides what is too small).
-Free SQL knows who is in each of those counts, so events are rounded there: exact sums over known people would give
-away who of them is in the group. Written into a fresh file by plain CREATE TABLE AS, which leaves no old bytes behind,
-and kept under a name that says build and privilege: made once, good for as long as the build is.
+Free SQL knows who is in each of the slices counted there, so that exact counts of two that differ by one person, or of
+two builds that do, would give that person's group away. So they are rounded to fives, up or down at random: the same
+for a slice of the same people, so that nothing is drawn twice, and anew for all of its groups where one person more or
+less is in it (a cell key after Fraser and Wooton 2005, of the slice instead of the cell). Events are not counted:
+whoever has more of them than a group has is not in it. Written into a fresh file by plain CREATE TABLE AS, which leaves
+no old bytes behind, and kept under a name that says build and privilege: made once, good for as long as the build is.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from data.errors import StoreError, UnknownBuild
-from data.free_sql.files import Privilege, snapshot_path
+from data.free_sql.files import Privilege, secret_of, snapshot_path
 from data.free_sql.suppression import Mask, hidden_cells
 from data.ingest import explained
+from data.phrases import phrase
 from data.publish import full_disk_reported, move_whole, temporary_folder
 from data.statements import sql
 from data.warehouse import Connection, DatabaseError, Warehouse, build_connection
 
 MOST_GROUPS = 200  # of an attribute; one with more tells people apart rather than groups, and is left out
 _KINDS, _MONTHS = "kind", "month"
+_BASE = 5  # of which shown counts are multiples
 _SCHEMA = pa.schema(
     [
         ("attribute", pa.string()),
         ("group_name", pa.string()),
         ("place", pa.string()),
-        ("users", pa.int64()),
-        ("events_rounded", pa.int64()),
+        ("users_rounded", pa.int64()),
         ("suppressed", pa.bool_()),
     ]
 )
@@ -42,8 +47,8 @@ def make_snapshot(
     events: event_id, user_id, item_id, ts, kind, value (not context and source). items: item_id, key, title, text,
     categories, attributes, price, available. users: user_id, key (by privilege) and the attributes that are not
     sensitive. sensitive_totals, sensitive_by_kind, sensitive_by_month: one row a sensitive attribute, group_name (and
-    kind, or month): users, events_rounded (two digits, tens at the finest), suppressed (then both are null); without
-    groups that are suppressed throughout, and attributes of one group or of more than MOST_GROUPS. Raises DiskFull,
+    kind, or month): users_rounded (to a multiple of 5), suppressed (then it is null); without groups that are
+    suppressed throughout, and attributes of one group or of more than MOST_GROUPS. Raises DiskFull,
     StoreError (memory) and UnknownBuild (it was removed meanwhile).
     """
     target = snapshot_path(folder, warehouse.facts.build_id, privilege=privilege)
@@ -56,16 +61,16 @@ def make_snapshot(
                 connection.execute("ATTACH $path AS build (READ_ONLY)", {"path": str(warehouse.path)})
                 connection.execute("ATTACH $path AS snapshot", {"path": str(made)})
                 _copy_rows(connection, warehouse, privilege)
-                _write_counts(connection, warehouse, privilege)
+                _write_counts(connection, warehouse, privilege, secret_of(folder))
                 connection.execute("CHECKPOINT snapshot; DETACH snapshot")
         except DatabaseError as error:
             if not warehouse.path.exists():
                 raise UnknownBuild(
-                    f"build {warehouse.facts.build_id} was removed", remedy="`lodestar builds` lists those there are"
+                    phrase("build.removed", build=warehouse.facts.build_id), remedy=phrase("do.list_builds")
                 ) from error
             raise explained(error, memory_limit) from error
         if made.with_suffix(".duckdb.wal").exists():
-            raise StoreError(f"the snapshot {target.stem} was not written whole", remedy="open the console anew")
+            raise StoreError(phrase("statement.snapshot_cut", name=target.stem), remedy=phrase("do.open_anew"))
         move_whole(made, target)
     return target
 
@@ -86,14 +91,15 @@ def _copy_rows(connection: Connection, warehouse: Warehouse, privilege: Privileg
         )
 
 
-def _write_counts(connection: Connection, warehouse: Warehouse, privilege: Privilege) -> None:
+def _write_counts(connection: Connection, warehouse: Warehouse, privilege: Privilege, secret: str) -> None:
     spec = warehouse.facts.spec
     rows: dict[str, list[dict[str, object]]] = {"all": [], _KINDS: [], _MONTHS: []}
     if spec.sensitive:
         connection.execute(sql("snapshot_activity"))
     for attribute in spec.sensitive:
-        cells = connection.sql(sql("snapshot_cells"), params={"attribute": attribute}).to_arrow_table()
-        for slice_, found in _counts(attribute, cells, k=privilege.smallest).items():
+        asked = {"attribute": attribute, "secret": secret}
+        cells = connection.sql(sql("snapshot_cells"), params=asked).to_arrow_table()
+        for slice_, found in _counts(attribute, cells, k=privilege.smallest, secret=secret).items():
             rows[slice_] += found
     for name, slice_, place in (
         ("sensitive_totals", "all", None),
@@ -111,31 +117,31 @@ def _renamed(table: pa.Table, place: str) -> pa.Table:
     return table.rename_columns([place if name == "place" else name for name in table.column_names])
 
 
-def _counts(attribute: str, cells: pa.Table, *, k: int) -> dict[str, list[dict[str, object]]]:
+def _counts(attribute: str, cells: pa.Table, *, k: int, secret: str) -> dict[str, list[dict[str, object]]]:
     """Rows of the three tables for one attribute, by slice, those of groups that are hidden throughout left out.
 
-    cells: slice, place, group_name, users, events.
+    cells: slice, place, group_name, users, cell_key.
     """
     groups = sorted(set(cells["group_name"].to_pylist()))
     slices = (_KINDS, _MONTHS)
     if not 1 < len(groups) <= MOST_GROUPS:  # of one group alone, the count would tell everybody's
         return {}
     row_of = {name: number for number, name in enumerate(groups)}
-    found: dict[str, dict[tuple[str, str], tuple[int, int]]] = {"all": {}, _KINDS: {}, _MONTHS: {}}
+    found: dict[str, dict[tuple[str, str], int]] = {"all": {}, _KINDS: {}, _MONTHS: {}}
     for cell in cells.to_pylist():
-        found[cell["slice"]][cell["group_name"], cell["place"]] = (cell["users"], cell["events"])
-    totals = np.array([found["all"][name, ""][0] for name in groups], dtype=np.int64)
+        found[cell["slice"]][cell["group_name"], cell["place"]] = cell["users"]
+    totals = np.array([found["all"][name, ""] for name in groups], dtype=np.int64)
     places = {slice_: sorted({place for _, place in found[slice_]}) for slice_ in slices}
-    users, events = {}, {}
+    keys = dict[tuple[str, str], int]()  # of a slice: the same for the same people
+    for cell in cells.to_pylist():
+        at = cell["slice"], cell["place"]
+        keys[at] = keys.get(at, 0) ^ cell["cell_key"]
+    users = {slice_: np.zeros((len(groups), len(places[slice_])), dtype=np.int64) for slice_ in slices}
     for slice_ in slices:
-        shape = (len(groups), len(places[slice_]), 2)
-        counts = np.zeros(shape, dtype=np.int64)
-        for (name, place), pair in found[slice_].items():
-            counts[row_of[name], places[slice_].index(place)] = pair
-        users[slice_], events[slice_] = counts[:, :, 0], counts[:, :, 1]
+        for (name, place), n in found[slice_].items():
+            users[slice_][row_of[name], places[slice_].index(place)] = n
     gone, masks = hidden_cells(totals, [users[slice_] for slice_ in slices], k=k)
     hidden: dict[str, Mask] = {"all": gone[:, None], **dict(zip(slices, masks, strict=True))}
-    users["all"], events["all"] = totals[:, None], events[_KINDS].sum(axis=1, keepdims=True)
     places["all"] = [""]
     return {
         slice_: [
@@ -143,8 +149,11 @@ def _counts(attribute: str, cells: pa.Table, *, k: int) -> dict[str, list[dict[s
                 "attribute": attribute,
                 "group_name": name,
                 "place": place,
-                "users": None if hidden[slice_][row, column] else int(users[slice_][row, column]),
-                "events_rounded": None if hidden[slice_][row, column] else _rounded(int(events[slice_][row, column])),
+                "users_rounded": None
+                if hidden[slice_][row, column]
+                else _rounded(
+                    found[slice_].get((name, place), 0), f"{keys[slice_, place]} {attribute} {name}", secret=secret
+                ),
                 "suppressed": bool(hidden[slice_][row, column]),
             }
             for row, name in enumerate(groups)
@@ -155,7 +164,7 @@ def _counts(attribute: str, cells: pa.Table, *, k: int) -> dict[str, list[dict[s
     }
 
 
-def _rounded(count: int) -> int:
-    """To two digits, and to tens at the finest: 1,234 is 1,200, and 37 is 40."""
-    unit: int = 10 ** max(len(str(count)) - 2, 1)
-    return round(count / unit) * unit
+def _rounded(n: int, by: str, *, secret: str) -> int:
+    """A multiple of five, the one above as often as `n` is near to it: right in the mean; the same `by` the same."""
+    drawn = hashlib.blake2b(by.encode(), key=bytes.fromhex(secret), digest_size=8).digest()
+    return n - n % _BASE + (_BASE if int.from_bytes(drawn, "big") % _BASE < n % _BASE else 0)

@@ -250,9 +250,11 @@ def _user_attributes(columns: Sequence[Column], told: Told) -> tuple[list[str], 
     sensitive: dict[str, str] = {}
     for one in columns:
         topic = _topic(one)
-        binned = _binned(one, topic, told, taken={*kept, *(column.name for column in columns)})
+        binned = _binned(one, topic, told, taken={*kept, *sensitive, *(column.name for column in columns)})
         if binned:
             sensitive[binned] = topic or "age"
+        elif binned is not None:
+            out.append(about(one))
         elif one.distinct < 2:
             out.append(about(one, phrase("column.same")))
         elif strength(one.name, "identity") > 0.6 and topic is None and one.distinct > 10:
@@ -286,7 +288,8 @@ def _topic(column: Column) -> str | None:
 
 
 def _binned(column: Column, topic: str | None, told: Told, *, taken: set[str]) -> str | None:
-    """Bins for a column of ages, years of birth or incomes: the new attribute's name, or None."""
+    """Bins for a column of ages, years of birth or incomes: the new attribute's name, empty where another has it
+    already; None for a column that is none of these."""
     if not column.numeric or column.distinct <= 8:
         return None
     low, high = column.span
@@ -307,7 +310,7 @@ def _binned(column: Column, topic: str | None, told: Told, *, taken: set[str]) -
     else:
         return None
     if name in taken:
-        return None
+        return ""
     told.decide(f"derive.{name}.from", column, why)
     told.decide(f"derive.{name}.edges", edges, phrase("users.edges"))
     told.decide(f"derive.{name}.labels", labels, phrase("users.labels"))

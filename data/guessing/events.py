@@ -169,11 +169,19 @@ def _value_of(rest: Sequence[Column], item: Column) -> tuple[Column | None, str,
         score = named[0] + (0.45 if looks and scale == "rating" else 0.0)
         if scale == "label" and column.span != (0.0, 1.0):
             continue
+        if scale == "quantity" and _counts_others(column.name):
+            continue
         if scale and score >= 0.3:
             found.append((score, column, scale))
     found.sort(key=lambda one: -one[0])
     others = [about(one, phrase(f"scale.{scale}")) for _, one, scale in found[1:4]]
     return (found[0][1], found[0][2], others) if found else (None, "", [])
+
+
+def _counts_others(name: str) -> bool:
+    """Whether a name counts something that is not bought: attempts, words, pages."""
+    *of, last = words_of(name) or [""]
+    return last in ("count", "counts") and bool(of) and is_called(" ".join(of), "item", "basket") < 0.6
 
 
 def _like_ratings(column: Column) -> bool:

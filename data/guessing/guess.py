@@ -28,7 +28,7 @@ from data.guessing.events import (
 )
 from data.guessing.lexicon import is_called
 from data.guessing.log import Log, Match, Told, find_log, leaning
-from data.guessing.profile import File, file_of, joined
+from data.guessing.profile import Column, File, column_of, file_of, joined
 from data.guessing.samples import rows_of
 from data.phrases import Phrase, clauses, file_called, listed, phrase, quoted
 from data.spec import DatasetSpec, parse_spec
@@ -103,13 +103,18 @@ def _files(samples: Mapping[str, pa.Table], told: Told) -> list[File]:
 
 
 def _headless(file: File) -> bool:
-    """Whether the names are values: numbers or dates over columns of the same."""
-    alike = 0
-    for column in file.columns:
-        number = re.fullmatch(r"[+-]?\d+(\.\d+)?", column.name) is not None
-        date = re.match(r"\d{4}-\d\d?-\d\d?", column.name) is not None
-        alike += (number and column.numeric) or (date and column.time is not None)
-    return alike >= max(1, 0.3 * len(file.columns))
+    """Whether the names are values: a time over times, numbers over numbers, or several that stand in their columns
+    again. (Where all of them do, it is the header that came again.)"""
+    numbers = [one for one in file.columns if re.fullmatch(r"[+-]?\d+(\.\d+)?", one.name) and one.numeric]
+    times = [one for one in file.columns if one.time is not None and _is_time(one.name, of=one)]
+    again = [one for one in file.columns if one.name in one.value_set]
+    return bool(times) or len(numbers) >= max(1, 0.3 * len(file.columns)) or 2 <= len(again) < len(file.columns)
+
+
+def _is_time(name: str, *, of: Column) -> bool:
+    """Whether a column's name is a time of the form that the column's are."""
+    form = column_of("", pa.chunked_array([[name]])).time
+    return form is not None and of.time is not None and form.unit == of.time.unit and form.format == of.time.format
 
 
 def _catalogues(log: Log, files: Sequence[File], told: Told) -> tuple[Match | None, Match | None]:

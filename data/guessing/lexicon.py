@@ -25,12 +25,13 @@ _WORDS = {
     "user": "user customer client visitor member household person people account buyer shopper reader viewer listener"
     " subscriber player student reviewer learner passenger guest uid cust usr kunde kunden nutzer benutzer besucher"
     " mitglied kaeufer käufer leser haushalt utilisateur acheteur membre visiteur lecteur usuario cliente comprador"
-    " miembro visitante hogar 用户 会员 客户 顾客 买家 读者 学生 观众 访客",
+    " miembro visitante hogar cookie 用户 会员 客户 顾客 买家 读者 学生 学员 考生 学号 观众 访客",
     "item": "item product sku article movie film book isbn asin song track video news story content offer listing"
     " goods game app course recipe hotel restaurant business artist album post page iid podcast anime beer"
-    " wine stock stockcode merchandise show episode artikel produkt produkte ware buch bücher lied filme artículo"
+    " wine stock stockcode merchandise show episode url uri exercise"
+    " question problem quiz artikel produkt produkte ware buch bücher lied filme artículo"
     " producto libro película canción produit livre chanson 商品 物品 产品 电影 影片 图书 书籍 歌曲 视频 文章 新闻 课程"
-    " 音乐 店铺 菜品",
+    " 音乐 店铺 菜品 试题 题目 题号 试卷 习题",
     "time": "time timestamp ts date datetime at when day moment created zeit zeitpunkt zeitstempel datum uhrzeit heure"
     " horodatage fecha hora tiempo jour dia 时间 日期 时间戳 时刻",
     "other time": "updated update modified changed birth birthday dob birthdate released release expires expiry ship"
@@ -41,7 +42,7 @@ _WORDS = {
     "rating": "rating ratings score stars star grade overall bewertung sterne note puntuación calificación valoración"
     " estrellas évaluation notation étoiles 评分 打分 星级 得分 分数 评级",
     "seconds": "duration seconds secs sec dwell dwelltime watch watched watchtime played playtime minutes ms elapsed"
-    " dauer durée duración 时长 停留 观看",
+    " dauer durée duración 时长 停留 观看 用时 耗时",
     "amount": "amount value wert valeur valor revenue sales spend spent total paid payment betrag umsatz"
     " summe montant importe 金额 值 销售额 消费 总价",
     "quantity": "quantity qty count units pieces menge anzahl quantité cantidad 数量 件数",
@@ -54,10 +55,11 @@ _WORDS = {
     "title": "title name label headline titel bezeichnung titre nom título nombre 标题 名称 名字 片名 书名 品名 歌名",
     "category": "category categories genre genres tag tags topic topics department section group class kategorie"
     " kategorien rubrik schlagworte schlagwörter catégorie rubrique categoría género géneros etiquetas 类别 分类 类目"
-    " 标签 题材 类型 品类",
+    " 标签 题材 类型 品类 知识点",
     "description": "description text abstract summary plot overview about body synopsis details beschreibung résumé"
     " descripción resumen 描述 简介 摘要 介绍 详情",
     "image": "image img picture photo poster cover thumbnail imageurl bild foto imagen 图片 封面 海报",
+    "origin": "referrer referer referral ref source utm 来源 来路",
     "available": "available availability instock active enabled lieferbar verfügbar disponible 可用 在售 有货",
     "identity": "email mail phone telephone mobile ip ssn passport address street firstname lastname surname fullname"
     " username nickname password name zip zipcode postcode postal plz vorname nachname telefon adresse straße prénom"

@@ -5,15 +5,15 @@ act in bursts while items are met all along, a time is a time. Names add to it a
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
 
 from data.errors import CannotGuess
 from data.guessing.annotated import Decision
-from data.guessing.lexicon import SENSITIVE, is_called, stem_of, strength
+from data.guessing.lexicon import LAST_WORD, SENSITIVE, is_called, stem_of, strength
 from data.guessing.profile import Column, File, described, determines, likely_key, shared
 from data.phrases import Phrase, clauses, listed, on_a_line, phrase, quoted
 
@@ -146,14 +146,41 @@ def _logs(file: File, times: Sequence[tuple[float, Column]], files: Sequence[Fil
             score -= 1.5
         if best is None or score > best.score:
             best = Log(file, user, item, ts, users, items, score, bursts)
+    best = best and _finest(best, kept, matches)
     catalogue = any(_is_listed(file, other) for other in others)
     if best is not None and best.score - (2.0 if catalogue else 0.0) - time_score > _LEAST:
         yield best
 
 
+def _finest(log: Log, kept: Sequence[Column], matches: Mapping[int, Sequence[Match]]) -> Log:
+    """The same log by the finest of what names call items: of episodes, which tell their show, rather than of shows."""
+    finer = [
+        one
+        for one in kept
+        if one not in (log.user, log.item)
+        and strength(one.name, "item") >= max(LAST_WORD, strength(log.item.name, "item"))
+        and one.distinct < 0.9 * one.n
+        and determines(one, log.item)
+        and not determines(log.item, one)
+    ]
+    if log.items is not None or not finer:
+        return log
+    item = max(finer, key=lambda one: one.distinct)
+    _, items, _ = _assigned((), matches[id(item)])
+    return replace(log, item=item, items=items)
+
+
 def could_be_key(column: Column) -> bool:
     """Whether a log's column could hold users or items."""
-    return likely_key(column) and column.filled >= 0.5 and (column.distinct >= 2 or column.rows < 2)
+    often = column.filled >= 0.5 and (column.distinct >= 2 or column.rows < 2)
+    return often and (likely_key(column) or _holds_pages(column))
+
+
+def _holds_pages(column: Column) -> bool:
+    """Whether a column is of addresses that are what people visit: by its name, and since they come again."""
+    other = is_called(column.name, "image", "origin") > 0.3
+    pages = column.links >= 0.5 and column.length <= 200 and strength(column.name, "item") > 0.6
+    return pages and not other and column.distinct < 0.9 * column.n
 
 
 def fitness(column: Column, role: str) -> float:

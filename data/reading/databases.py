@@ -22,6 +22,8 @@ from data.reading.textfile import check_columns
 from data.warehouse import DatabaseError
 
 _PARAMETERS = re.compile(r"[?&](password|sslpassword)=", re.IGNORECASE)
+_TYPE_NAME = b"POSTGRESQL:type"
+_MISREAD = frozenset({"money", "_money", "oid", "_oid"})  # as whole numbers: cents, and those above 2^31 below zero
 
 
 _TEXT = (  # a real as the shortest text that is the same number, without a fraction where there is none
@@ -31,6 +33,11 @@ _TEXT = (  # a real as the shortest text that is the same number, without a frac
 )
 
 
+def is_sqlite(address: str) -> bool:
+    """Whether a database's address, which may have capitals, names a file of SQLite's."""
+    return urlsplit(address).scheme == "sqlite"
+
+
 def check_address(address: str) -> None:
     """Raise InvalidSpec for what is no database that can be read, or tells a password."""
     try:
@@ -38,17 +45,13 @@ def check_address(address: str) -> None:
         told = parts.password is not None or _PARAMETERS.search(unquote(address)) is not None
         told = told or "@" in address.removeprefix(f"{parts.scheme}://{parts.netloc}")
     except ValueError as error:
-        raise InvalidSpec(f"database: {error}", remedy="write sqlite:///path or postgresql://host/name") from error
+        raise InvalidSpec(phrase("spec.no_address", why=str(error)), remedy=phrase("do.write_database")) from error
     if parts.scheme not in ("sqlite", "postgresql", "postgres"):
         raise InvalidSpec(
-            f"database: {parts.scheme or 'no'}:// cannot be read",
-            remedy="write sqlite:///path or postgresql://host/name",
+            phrase("spec.other_database", scheme=f"{parts.scheme or 'no'}://"), remedy=phrase("do.write_database")
         )
     if told:
-        raise InvalidSpec(
-            "database: the address tells a password, and every build keeps its spec",
-            remedy="leave it out; PostgreSQL finds it in ~/.pgpass, a service file, or PGPASSWORD",
-        )
+        raise InvalidSpec(phrase("spec.tells_password"), remedy=phrase("do.leave_out_password"))
 
 
 def stage_query(target: Target, source: Source, start: int) -> StagedFile:
@@ -59,7 +62,7 @@ def stage_query(target: Target, source: Source, start: int) -> StagedFile:
     file = StagedFile(source.name, start)
     try:
         with closing(_connected(source)) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(_as_text(cursor, source.query) if source.address.startswith("sqlite") else source.query)
+            cursor.execute(_as_text(cursor, source.query) if is_sqlite(source.address) else source.query)
             reader = cursor.fetch_record_batch()
             check_columns(source.name, reader.schema.names, target.wanted)
             _refuse_foreign(source.name, reader.schema, target)
@@ -94,7 +97,8 @@ def _refuse_foreign(name: str, schema: pa.Schema, target: Target) -> None:
     for number in target.places(schema.names):
         field = schema.field(number)
         opaque = isinstance(field.type, pa.OpaqueType) and not pa.types.is_string(field.type.storage_type)
-        if opaque or pa.types.is_fixed_size_binary(field.type):
+        told = (field.metadata or {}).get(_TYPE_NAME, b"").decode()
+        if opaque or pa.types.is_fixed_size_binary(field.type) or told in _MISREAD:
             raise UnreadableFile(
                 phrase("file.column_no_text", name=file_called(name), column=quoted(field.name)),
                 remedy=phrase("do.write_in_query", column=field.name),
@@ -117,10 +121,11 @@ def insert_batch(target: Target, batch: pa.RecordBatch) -> int:
 
 def _connected(source: Source) -> Any:
     assert source.address is not None, "checked by the caller"
-    if not source.address.startswith("sqlite"):
+    if not is_sqlite(source.address):
         connection = postgresql.connect(source.address)
         with closing(connection.cursor()) as cursor:
             cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+            cursor.execute("SET client_encoding TO 'UTF8'")  # whatever the database's own is
         connection.commit()
         return connection
     path = source.path

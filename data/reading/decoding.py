@@ -8,6 +8,7 @@ is guessed from is told; where a guess could be wrong without anyone noticing, t
 
 import codecs
 import gzip
+import re
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
@@ -42,6 +43,9 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _CHINESE = frozenset({"gb18030", "gbk", "gb2312", "hz"})  # all of which GB18030 reads
+_CHINESE_HEADER = re.compile(
+    "编号|时间|日期|用户|客户|会员|名称|类型|类别|分类|价格|金额|数量|成绩|评分|学号|订单|商品|产品|行为|代码|操作"
+)
 _CANDIDATES = ["gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254"]
 _ERRORS = (EOFError, OSError, zlib.error, pa.ArrowInvalid)
 
@@ -151,7 +155,8 @@ def guessed_encoding(path: Path, head: bytes) -> tuple[str, str]:
     """The encoding of a file by its first bytes, and why. Raises UnreadableFile where it cannot be told.
 
     UTF-8 where half of the lines with other than ASCII characters are: those that are not are refused one by one. Else
-    GB18030 is taken when they read as Chinese in it; another encoding has to be said.
+    GB18030 is taken when they read as Chinese in it, of a header alone when a word is in it that such headers have;
+    another encoding has to be said.
     """
     for mark, name in _BOMS.items():
         if head.startswith(mark):
@@ -167,6 +172,8 @@ def guessed_encoding(path: Path, head: bytes) -> tuple[str, str]:
     sound = [line for line in lines if _reads(line, "gb18030")]
     if len(sound) > 1 and 2 * len(sound) >= len(lines) and _likely(sound) in _CHINESE:
         return "gb18030", f"{len(sound)} lines beyond ASCII are not UTF-8 and read as Chinese"
+    if sound == [whole.partition(b"\n")[0]] and (word := _CHINESE_HEADER.search(sound[0].decode("gb18030"))):
+        return "gb18030", f"its header alone is beyond ASCII, no UTF-8, and says {word[0]} in it"
     raise UnreadableFile(phrase("file.encoding_unknown", file=file_called(path.name)), remedy=phrase("do.say_encoding"))
 
 

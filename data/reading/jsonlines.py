@@ -41,9 +41,13 @@ def is_json_lines(name: str, head: bytes) -> bool:
 
 
 def stage_json_lines(target: Target, file: StagedFile, path: Path) -> StagedFile:
-    """Stage the wanted members of every line. Raises MissingColumn for one that no line of the sample has."""
+    """Stage the wanted members of every line; which no line has is told. Raises MissingColumn for a needed one that
+    none has."""
     header = members(path, wanted=target.wanted)
-    check_columns(file.name, list(header), target.wanted)
+    needed = [name for name in target.columns[: target.needed] if name is not None]
+    check_columns(file.name, list(header), needed)
+    file.members = tuple(header)
+    header |= {name: _pointer(name) for name in target.wanted if name not in header}
     names = list(header)
     places = {number: at for at, number in enumerate(dict.fromkeys(target.places(names)))}
     pointers = [header[names[number]] for number in places]
@@ -97,11 +101,15 @@ def _as_written(name: str) -> bytes:
 def _named(value: dict[str, Any], name: str = "", pointer: str = "", depth: int = 1) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, inside in value.items():
-        at = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+        at = pointer + _pointer(key)
         if isinstance(inside, dict) and depth < _DEPTH:
             found = _named(inside, f"{name}{key}.", at, depth + 1) | found  # a name that holds the dot itself stays
         found[name + key] = at
     return found
+
+
+def _pointer(name: str) -> str:
+    return f"/{name.replace('~', '~0').replace('/', '~1')}"
 
 
 def _batches(path: Path, rejects: list[Reject]) -> Iterator[pa.Table]:

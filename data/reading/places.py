@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from data.errors import InvalidSpec, UnreadableFile
 from data.phrases import file_called, phrase
 from data.publish import sha256_of
-from data.reading.databases import check_address
+from data.reading.databases import check_address, is_sqlite
 from data.reading.faults import unreachable
 from data.reading.staging import Source
 from data.spec import DatasetSpec, EventsSection, ItemsSection, UsersSection
@@ -86,10 +86,10 @@ def _told_of(source: Source) -> dict[str, Any]:
 
 def _query(address: str, query: str | None, base: Path) -> Source:
     check_address(address)
-    parts = urlsplit(address)
-    if parts.scheme == "sqlite":
-        path = base / parts.path.removeprefix("/")  # sqlite:///below and sqlite:////from/the/root
+    if is_sqlite(address):
+        path = base / address[len("sqlite://") :].removeprefix("/")  # sqlite:///below and sqlite:////from/the/root
         return Source(path.name, path, address=address, query=query)
+    parts = urlsplit(address)
     return Source(f"{parts.hostname or 'postgresql'}{parts.path}", address=address, query=query)
 
 
@@ -103,7 +103,7 @@ def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
             root = Path(place.anchor) if Path(pattern).is_absolute() else base
             matches = [
                 match
-                for match in sorted(root.glob(pattern.removeprefix(place.anchor)), key=_by_size)
+                for match in sorted(root.glob(pattern.removeprefix(place.anchor)), key=by_size)
                 if not match.is_dir()
             ]
             found += matches
@@ -119,7 +119,7 @@ def _paths(patterns: Sequence[str], base: Path) -> list[Path]:
 
 def _below(folder: Path) -> list[Path]:
     """Every file below a folder, hidden ones and marks of other programs (_SUCCESS) aside."""
-    every = [path for path in sorted(folder.rglob("*"), key=_by_size) if not _aside(path.relative_to(folder))]
+    every = [path for path in sorted(folder.rglob("*"), key=by_size) if not _aside(path.relative_to(folder))]
     for path in every:
         if path.is_symlink() and not path.is_file():
             raise UnreadableFile(phrase("file.link", file=file_called(str(path))), remedy=phrase("do.name_target"))
@@ -155,7 +155,7 @@ def _known_by(path: Path, base: Path) -> str:
     return Path(os.path.normpath(written)).as_posix()
 
 
-def _by_size(path: Path) -> list[list[str | int]]:
+def by_size(path: Path) -> list[list[str | int]]:
     """What sorts day9 before day10: parts of a path, each as text and numbers in turn."""
     pieces = ([*re.split(r"([0-9]+)", part)] for part in path.parts)
     return [[int(piece) if place % 2 else piece for place, piece in enumerate(inside)] for inside in pieces]

@@ -46,15 +46,17 @@ def stage(
     columns: Sequence[str | None],
     rest: Sequence[str] = (),
     list_separator: str = "|",
+    needed: int = 1,
     scratch: Path,
 ) -> Staged:
-    """Make the temporary `table` from the named columns of every source; a None column is NULL throughout.
+    """Make the temporary `table` from the named columns of every source; a None column is NULL throughout; JSON lines,
+    which leave out what they have not to say, need not have more than the first `needed` columns.
 
     Lists (Parquet, JSON, databases) become text joined by `list_separator`. What is compressed or in another encoding
     is written out in the folder `scratch`, where it has to stay until refused lines have been read again. Raises
     MissingColumn, UnreadableFile and InvalidSpec (a database's address).
     """
-    target = Target(connection, table, list(columns), list(rest), list_separator, scratch)
+    target = Target(connection, table, list(columns), list(rest), list_separator, scratch, needed)
     layout = ", ".join(f"f{number} VARCHAR" for number in range(len(target.columns)))
     listed = "VARCHAR[]" if rest else "BOOLEAN"  # an empty list in each of many rows takes its time, too
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({layout}, rest {listed}, file UINTEGER)")
@@ -63,6 +65,14 @@ def stage(
         start = sum(file.count for file in done)
         done.append(_stage_source(replace(target, number=number), source, start))
     return Staged(table, tuple(done))
+
+
+def refuse_absent(staged: Staged, wanted: Sequence[str | None]) -> None:
+    """Raise MissingColumn for a column that none of the sources has."""
+    filled = [file for file in staged.files if file.count]
+    for name in filter(None, wanted):
+        if filled and all(file.members is not None and name not in file.members for file in filled):
+            check_columns(filled[0].name, filled[0].members or (), [name])
 
 
 def stage_feedback(
@@ -101,6 +111,8 @@ def _stage_source(target: Target, source: Source, start: int) -> StagedFile:
     decoded = decode(source.path, into=target.scratch, encoding=source.encoding)
     told = f"{decoded.encoding} ({decoded.why})" + (f", {decoded.compression}" if decoded.compression else "")
     file = StagedFile(source.name, start, text=decoded.text, decoded=told)
+    if is_json_lines(source.name, b"") and decoded.text.stat().st_size == 0:  # a day on which nothing happened
+        return replace(file, lines=np.zeros(0, dtype=np.int64))
     head = first_bytes(decoded.text, name=source.name)
     if is_json_lines(source.name, head):
         return stage_json_lines(target, file, decoded.text)

@@ -47,6 +47,7 @@ class StagedFile:
     marks: Marks = ()
     decoded: str = ""
     fed: bool = False  # from the ledger's feedback, behind the files
+    members: tuple[str, ...] | None = None  # of JSON lines: what their objects have
 
     def line_of(self, ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The line of the n-th staged row of this file (of what is no text: its row), counted from 1."""
@@ -101,11 +102,31 @@ class Staged:
             lines[mine] = file.line_of(rowids[mine] - file.start)
         return [self.files[number].name for number in which], lines
 
+    def twins_in(self, other: "Staged") -> npt.NDArray[np.int64] | None:
+        """The rowid that each row here has in another reading of the same sources, -1 where it was rejected there;
+        None where the rows of both are the same."""
+        pairs = list(zip(self.files, other.files, strict=False))
+        if all(_records(mine) == _records(theirs) for mine, theirs in pairs):
+            return None
+        return np.concatenate([_twins(mine, theirs) for mine, theirs in pairs])
+
+
+def _records(file: StagedFile) -> tuple[int, list[int]]:
+    return file.count, sorted(reject.line for reject in file.rejects)
+
+
+def _twins(file: StagedFile, other: StagedFile) -> npt.NDArray[np.int64]:
+    mine, theirs = (one.line_of(np.arange(one.count)) for one in (file, other))
+    at = np.minimum(np.searchsorted(theirs, mine), max(len(theirs) - 1, 0))
+    same = theirs[at] == mine if len(theirs) else np.zeros(len(mine), dtype=bool)
+    return np.where(same, other.start + at, -1)
+
 
 @dataclass(frozen=True)
 class Target:
     """A staging table being filled: the named columns (None: NULL throughout) become f0, f1, ..., `rest` the list.
-    scratch: a folder for what has to be written on the way; number: of the source that is read, from 1."""
+    scratch: a folder for what has to be written on the way; needed: how many of the first columns a source has to have,
+    where an object a line need not have every member; number: of the source that is read, from 1."""
 
     connection: Connection
     table: str
@@ -113,6 +134,7 @@ class Target:
     rest: list[str]
     list_separator: str
     scratch: Path
+    needed: int = 0
     number: int = 1
 
     @property

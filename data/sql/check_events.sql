@@ -98,13 +98,17 @@ zoned AS (  -- whether a time tells its zone: by its format, where there is one,
                 OR regexp_matches(substr(ts_text, 9), '[0-9]\s*[A-Za-z][A-Za-z_/]+$')
             )
             ELSE false
-        END AS unzoned
+        END AS unzoned,
+        -- letters behind a time that many zones share (CST, IST), or that summer changes (PST, PDT): no zone is taken from them
+        CASE WHEN $format IS NOT NULL AND NOT fed THEN contains($format, '%Z') ELSE $us_per_unit IS NULL END AND right(ts_text, 1) > '@' AND NOT suffix(ts_text, 'Z')
+        AND regexp_matches(ts_text, '[0-9]\s*[A-Za-z]{2,5}$') AND NOT regexp_matches(ts_text, '(?i)(UTC|GMT)$') AS abbreviated
     FROM numbered
 ),
 timed AS (
     SELECT
         *,
         CASE
+            WHEN abbreviated THEN NULL
             WHEN $format IS NOT NULL AND NOT fed
             THEN timezone(CASE WHEN unzoned THEN $tz ELSE 'UTC' END, try_strptime(ts_text, $format))
             WHEN $us_per_unit IS NULL AND lower(ts_text) = 'epoch' THEN NULL  -- a word of DuckDB's for 1970

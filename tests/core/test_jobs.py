@@ -238,7 +238,7 @@ def test_the_end_of_a_job_is_its_result_or_its_error(ledger: Ledger) -> None:
     assert succeeded(status(ledger, done)) == {"run_id": "r-1"}
     with pytest.raises(JobFailed, match="no space; free some"):
         succeeded(status(ledger, failed))
-    with pytest.raises(JobFailed, match=f"cancelled; continue it with `lodestar jobs resume {gone}`"):
+    with pytest.raises(JobFailed, match=f"cancelled; resume it with `lodestar jobs resume {gone}`"):
         succeeded(status(ledger, gone))
 
 

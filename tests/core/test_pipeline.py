@@ -62,6 +62,7 @@ from data.errors import (
     NothingPredicted,
     RunUnfinished,
     SchemaMismatch,
+    UnknownCategory,
     UnknownItem,
     UnknownUser,
 )
@@ -565,6 +566,9 @@ def test_rules_and_likeness_are_answered_over_http_as_by_the_command_line(
             assert asked.recommend(made.run_id, history=[keys[0]], k=5, rules=rules, explain=True) == told
             assert asked.recommend(made.run_id, history=[keys[0]], k=5) == plain
             assert asked.similar(made.run_id, item=NEW_ITEM, k=4) == like
+            with pytest.raises(UnknownCategory) as unknown:
+                asked.recommend(made.run_id, history=[keys[0]], k=5, rules={"never": [never + "x"]})
+            assert "类别" in unknown.value.told("zh")[0] and never in unknown.value.told("zh")[1]
         wrong = client.post("/recommend", json={**question, "rules": {"never": [never + "x"]}})
         assert wrong.status_code == 404
         assert never in wrong.json()["error"]["remedy"]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import sqlalchemy as sa
 
@@ -132,6 +133,32 @@ def test_a_moment_without_the_ledger_fails_no_job(
     monkeypatch.setattr(worker, "_BEAT_S", 0.01)
     assert run(ledger, tmp_path, job, body) == SUCCEEDED
     assert status(ledger, job.job_id).state == "succeeded"
+
+
+def test_a_cancel_in_the_middle_of_a_query_is_one(ledger: Ledger, tmp_path: Path) -> None:
+    job = claimed(ledger)
+
+    def body(context: JobContext) -> dict[str, Any]:
+        with context.interruptible(), duckdb.connect() as connection:
+            request_cancel(ledger, context.job_id, now=NOON)
+            connection.execute("SELECT sum(sin(i)) FROM range(1000000000000) AS r(i)").fetchall()
+        raise AssertionError("it would take a year")
+
+    assert run(ledger, tmp_path, job, body) == STOPPED
+    assert status(ledger, job.job_id).state == "cancelled"
+
+
+def test_a_fault_in_what_may_be_interrupted_is_one(ledger: Ledger, tmp_path: Path) -> None:
+    job = claimed(ledger)
+
+    def body(context: JobContext) -> dict[str, Any]:
+        with context.interruptible(), duckdb.connect() as connection:
+            connection.execute("SELECT nothing")
+        raise AssertionError("there is no such column")
+
+    with pytest.raises(duckdb.BinderException):
+        run(ledger, tmp_path, job, body)
+    assert status(ledger, job.job_id).state == "failed"
 
 
 def test_a_cancel_is_heard_without_any_signal(ledger: Ledger, tmp_path: Path) -> None:

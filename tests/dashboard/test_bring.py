@@ -67,6 +67,14 @@ def bring(home: Path, *files: tuple[str, bytes]) -> Upload:
         return intake.receive(ledger, home, incoming, limits=LIMITS, by=actor(), now=utc_now())
 
 
+@pytest.mark.parametrize("header", ["customer,sku,at,stars,,", "customer,sku,at,stars,sku,sku [5]"])
+def test_columns_without_names_or_of_one_name_are_shown(opened: Opened, tmp_path: Path, header: str) -> None:
+    rows = events().decode().splitlines()[1:]
+    one = bring(tmp_path, ("log.csv", "\n".join([header, *(f"{row},," for row in rows)]).encode()))
+    test = opened(tmp_path, upload=one.upload_id)
+    assert not test.exception and "How should log" in test.title[0].value
+
+
 def said(test: AppTest) -> str:
     kinds = (test.title, test.markdown, test.caption, test.error, test.warning)
     return "\n".join(str(one.value) for kind in kinds for one in kind)

@@ -59,6 +59,19 @@ def test_a_folder_is_guessed_beside_its_files_and_then_ingested(shop: Path, tmp_
     assert (made["read"], made["accepted"]) == (120, 120)
 
 
+def test_a_folder_of_partitions_is_looked_into(shop: Path, tmp_path: Path) -> None:
+    log = (shop / "clicks.csv").read_text().splitlines(keepends=True)
+    for day in (1, 2, 10):
+        (tmp_path / "log" / f"day={day}").mkdir(parents=True)
+        (tmp_path / "log" / f"day={day}" / "part.csv").write_text("".join([log[0], *log[day::10]]))
+    (tmp_path / "log" / "_tmp").mkdir()
+    (tmp_path / "log" / "_tmp" / "part.csv").write_text("half")
+    found = told("--guess", tmp_path / "log")
+    values = {one["field"]: one["value"] for one in found["decisions"]}
+    assert values["events.files"] == [f"day={day}/part.csv" for day in (1, 2, 10)]
+    assert told(found["spec"], "--home", tmp_path / "home")["accepted"] == 36
+
+
 def test_people_read_the_spec_and_what_to_say_next(shop: Path) -> None:
     done = RUNNER.invoke(app, ["ingest", "--guess", str(shop / "*.csv")], catch_exceptions=False)
     assert 'user = "customer"' in done.stdout

@@ -51,6 +51,9 @@ def test_what_is_refused_is_a_stated_error_and_noted(home: Path, tmp_path: Path)
         said(home, "DELETE FROM events")
     with pytest.raises(InputError, match="no folder"):
         said(home, "SELECT 1", "--csv", str(tmp_path / "nowhere" / "x.csv"))
+    for place in (tmp_path, tmp_path / ("x" * 300), Path("/proc/x.csv"), Path()):
+        with pytest.raises(InputError, match="cannot write"):
+            said(home, "SELECT 1", "--csv", str(place))
     shown = RUNNER.invoke(app, ["trail", "--json", "--home", str(home)], catch_exceptions=False).stdout
     (entry,) = [one for one in json.loads(shown)["entries"] if one["text"] == "DELETE FROM events"]
     assert (entry["act"], entry["detail"]["outcome"]) == ("query", "refused")

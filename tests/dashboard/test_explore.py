@@ -76,6 +76,8 @@ def test_days_are_the_readers_and_the_last_one_is_within() -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_whom_is_told_in_words_and_nothing_of_it_is_markup(language: str) -> None:
+    twice = '{"groups": [["gender", ["F"]], ["gender", ["M", "F"]]]}'
+    assert exploring.every_part_of(twice).groups == (("gender", ("F", "M")),), "one attribute is asked for once"
     hostile = Question(kinds=("![x](http://203.0.113.9/b.png)",), categories=("**bold**",), groups=(("a_b", ("<i>",)),))
     told = exploring.who(hostile, Words(language))
     assert "![" not in told and "**" not in told and "<i>" not in told

@@ -173,6 +173,18 @@ def test_a_csv_keeps_numbers_and_quotes_formulas() -> None:
     assert lines[1].endswith(",-1")
 
 
+def test_decimals_that_a_float_holds_are_numbers_in_grids_and_files() -> None:
+    small = pa.array([Decimal("-1.500"), Decimal("2.25")], pa.decimal128(18, 3))
+    large = pa.array([Decimal("-1234567890123456.5"), Decimal("1.0")], pa.decimal128(38, 1))
+    table = pa.table({"small": small, "large": large, "text": pa.array(["-1", "=x"])})
+    assert legible(table).schema.types == [pa.float64(), pa.string(), pa.string()]
+    assert csv_of(table).decode("utf-8-sig").splitlines() == [
+        "small,large,text",
+        "-1.5,-1234567890123456.5,'-1",
+        "2.25,1.0,'=x",
+    ]
+
+
 def test_legible_keeps_what_a_grid_can_hold() -> None:
     table = pa.table({"n": [1, 2], "day": [date(2026, 1, 1), None], "d": [Decimal("1.25"), None]})
     assert legible(table).schema.types == [pa.int64(), pa.date32(), pa.float64()]

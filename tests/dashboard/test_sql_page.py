@@ -14,10 +14,12 @@ from streamlit.testing.v1 import AppTest
 from core.ops import roles, saved, statements, trail
 from core.ops.builds import record_build
 from core.ops.ledger import Ledger
-from dashboard import asking, desk, loaders, querying
+from dashboard import asking, desk, loaders, parts, querying
 from dashboard.words import Words, escape
 from data.free_sql.child import Limits
+from data.free_sql.sandbox import MOST_BYTES
 from data.ingest import ingest
+from data.phrases import phrase
 from data.spec import load_spec
 from tests.dashboard.opening import Opened, said
 
@@ -91,26 +93,27 @@ def test_a_long_result_says_that_it_is_cut(opened: Opened) -> None:
     assert EN("sql.drawn", n=2_000, m=10_000) in said(test)
 
 
-FAULTS = {
-    "DROP TABLE events": "refused",
-    "": "refused",
-    "SELECT '" + "x" * 40_000 + "'": "refused",
-    "SELECT gender FROM users": "failed",
-    f"SELECT '{BEACON}' FROM \"{BEACON}\"": "failed",
-    "SELECT len(repeat('x', 2000000000))": "memory",
-    "SELECT repeat('x', 20000) || i FROM range(100000) AS r(i)": "large",
-    "SELECT 170141183460469231731687303715884105727": "value",
+FAULTS = {  # what is said of it, and what to do
+    "DROP TABLE events": (phrase("statement.of_type", type="DROP"), "ask_rows"),
+    "SELECT 1; SELECT 2": (phrase("statement.several", n=2), "ask_rows"),
+    "": (phrase("statement.none"), "write_statement"),
+    "SELECT '" + "x" * 40_000 + "'": (phrase("statement.too_long", n=40_009, most=MOST_BYTES), "shorten_statement"),
+    "SELECT gender FROM users": (phrase("statement.failed", message="Binder Error"), "mend_statement"),
+    f"SELECT '{BEACON}' FROM \"{BEACON}\"": (phrase("statement.failed", message=""), "mend_statement"),
+    "SELECT len(repeat('x', 2000000000))": (phrase("statement.memory", mb=512), "ask_less"),
+    "SELECT repeat('x', 20000) || i FROM range(100000) AS r(i)": (phrase("statement.too_large", mb=16), "select_less"),
+    "SELECT 170141183460469231731687303715884105727": (phrase("statement.value", error=""), "cast_column"),
 }
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_what_gives_nothing_says_why_in_words(opened: Opened, language: str) -> None:
-    t, test = Words(language), opened(lang=language)
-    for text, fault in FAULTS.items():
+    test = opened(lang=language)
+    for text, (fault, remedy) in FAULTS.items():
         ask(test, text)
         (told,) = [one.value for one in test.error]
-        assert told.startswith(t(f"sql_fault.{fault}", message="", seconds=5, memory=512, size=16, n=2, wait=10)[:5])
-        assert t(f"sql_remedy.{fault}") in told
+        assert told.startswith(parts.commands(fault.said(language)))
+        assert parts.commands(phrase(f"do.{remedy}").said(language)) in told
         assert "Traceback" not in told
         assert harmless(said(test))
 
@@ -126,7 +129,7 @@ def test_what_takes_too_long_is_ended_and_said_so(opened: Opened, monkeypatch: p
     short = Limits(seconds=0.5)
     monkeypatch.setattr(statements.sandbox, "run", lambda path, text, **_: run(path, text, limits=short))
     test = ask(opened(), "SELECT sum(sin(i)) FROM range(1000000000000) AS r(i)")
-    assert EN("sql_fault.timeout", seconds=5)[:20] in test.error[0].value
+    assert parts.commands(str(phrase("statement.too_slow", seconds=0.5))) in test.error[0].value
 
 
 def test_where_as_many_run_as_may_the_next_is_told(opened: Opened, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +139,7 @@ def test_where_as_many_run_as_may_the_next_is_told(opened: Opened, own: Path, mo
     run = statements.run
     monkeypatch.setattr(statements, "run", lambda *args, **options: run(*args, **options, wait_s=0.1))
     test = ask(test, KINDS)
-    assert EN("sql_remedy.busy") in test.error[0].value
+    assert str(phrase("do.in_a_moment")) in test.error[0].value
     for handle in held:
         os.close(int(handle or 0))
     test = ask(test, KINDS)

@@ -176,6 +176,11 @@ def test_kinds_are_called_as_the_spec_calls_them_whatever_their_case(bring: Inge
     assert kinds == ["click", "impression", "read", "hm"]
 
 
+def test_a_word_of_a_kind_is_overruled_whatever_its_case() -> None:
+    assert parse_spec(OWN + '[kinds]\nCLICKED = "read"\n').kinds["CLICKED"] == "read"
+    assert "clicked" not in parse_spec(OWN + '[kinds]\nCLICKED = "read"\n').kinds
+
+
 # ---- Files of one's own
 
 
@@ -206,6 +211,45 @@ def test_a_log_alone_gives_its_own_titles() -> None:
     assert spec.items is not None and spec.users is None
     assert (spec.items.files, spec.items.title, spec.events.item) == ((), "track_name", "track")
     assert spec.items.text_template == "{title} by {artist}"
+
+
+def test_an_item_without_a_title_is_read_by_its_key() -> None:
+    guessed = parse_spec(
+        '[dataset]\nname = "x"\n[events]\nfiles = "plays.csv"\nuser = "user"\nitem = "track"\nts = "ts"\n'
+        '[items]\ncategories = "artist"\n'
+    )
+    text = describe({"plays.csv": ["user", "track", "ts", "artist"]}, "music", dataset={"name": "m"}, guessed=guessed)
+    items = parse_spec(text).items
+    assert items is not None and items.text_template.startswith("{title}")
+
+
+def test_of_what_was_shown_a_column_tells_what_was_clicked(tmp_path: Path) -> None:
+    rows = [f"u{n % 9},c{n % 7},2024-01-01T10:{n:02}:00Z,{n % 4 == 0:d},0.5" for n in range(40)]
+    (tmp_path / "log.csv").write_text("uid,creative_id,time,clicked,cost\n" + "".join(f"{row}\n" for row in rows))
+    spec = parse_spec(
+        describe({"log.csv": ["uid", "creative_id", "time", "clicked", "cost"]}, "ads", dataset={"name": "a"})
+    )
+    result = ingest(spec, base=tmp_path, home=tmp_path / "home", now=NOW)
+    with Warehouse.open(result.path) as warehouse:
+        kinds = warehouse.run("SELECT kind, count(*) AS n FROM events GROUP BY kind ORDER BY kind").to_pylist()
+    assert kinds == [{"kind": "click", "n": 10}, {"kind": "impression", "n": 30}]
+
+
+def test_names_tell_what_they_tell_where_they_do_not_tell_all() -> None:
+    headers = {"x.csv": ["slot_no", "device_id", "advertiser_id", "ad_id", "request_time"]}
+    guessed = parse_spec(
+        '[dataset]\nname = "x"\n[events]\nfiles = "x.csv"\nuser = "device_id"\nitem = "advertiser_id"\n'
+        'ts = "request_time"\nts_unit = "iso"\n'
+    )
+    events = parse_spec(describe(headers, "ads", dataset={"name": "mine"}, guessed=guessed)).events
+    assert (events.user, events.item, events.ts, events.ts_unit) == ("device_id", "ad_id", "request_time", "iso")
+    crossed = guessed.model_copy(update={"events": guessed.events.model_copy(update={"user": "ad_id"})})
+    events = parse_spec(
+        describe(
+            {"x.csv": ["ad_id", "advertiser_id", "request_time"]}, "ads", dataset={"name": "mine"}, guessed=crossed
+        )
+    ).events
+    assert (events.user, events.item) == ("ad_id", "advertiser_id"), "one column is not two"
 
 
 def test_names_that_no_domain_has_need_a_guess() -> None:

@@ -1,11 +1,12 @@
 """An error says the same to a terminal, to another process, and to a reader of another language."""
 
+import json
 import pickle
 
 import pytest
 
-from data.errors import Conflict, InputError, UnreadableFile
-from data.phrases import file_called, phrase
+from data.errors import Conflict, InputError, UnreadableFile, from_answer
+from data.phrases import file_called, listed, phrase, quoted
 
 
 @pytest.fixture
@@ -23,6 +24,15 @@ def test_an_error_of_phrases_is_told_in_the_readers_language(empty: UnreadableFi
 def test_it_comes_whole_out_of_another_process(empty: UnreadableFile) -> None:
     again = pickle.loads(pickle.dumps(empty))
     assert type(again) is UnreadableFile and again.told("zh") == empty.told("zh") and str(again) == str(empty)
+
+
+def test_it_comes_whole_out_of_another_machines_answer(empty: UnreadableFile) -> None:
+    more = empty.advising(phrase("do.known", names=listed(map(quoted, "abcdefgh"))))
+    again = from_answer(json.loads(json.dumps(more.as_answer()))["error"])
+    assert type(again) is UnreadableFile and again.parts == more.parts and again.told("zh") == more.told("zh")
+    plain = from_answer({"type": "Conflict", "message": "it was changed", "remedy": "look again"})
+    assert type(plain) is Conflict and str(plain) == "it was changed; look again"
+    assert from_answer({"type": "Any"}) is from_answer({"type": "json"}) is from_answer({}) is None
 
 
 def test_a_further_remedy_is_told_in_both_languages(empty: UnreadableFile) -> None:

@@ -108,6 +108,42 @@ def test_an_encoding_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
             made(tmp_path, f'files = "events.csv"\nencoding = "{name}"')
 
 
+@pytest.mark.parametrize(
+    ("header", "encoding", "read"),
+    [
+        ("学号,试卷编号,考试时间,成绩", "gb18030", True),
+        ("ДАТА,НОМЕР,ВРЕМЯ,ЦЕНА", "cp1251", False),
+        ("Größe,Schlüssel,Zeit,Käufer", "cp1252", False),
+        ("ユーザー,商品コード,日時,評価", "shift_jis", False),
+    ],
+)
+def test_a_header_alone_tells_chinese_by_its_words(tmp_path: Path, header: str, encoding: str, read: bool) -> None:
+    (tmp_path / "events.csv").write_bytes((header + "\nu1,i1,2024-01-01,5\n").encode(encoding))
+    if read:
+        assert decode(tmp_path / "events.csv", into=tmp_path).encoding == "gb18030"
+    else:
+        with pytest.raises(UnreadableFile, match="encoding"):
+            decode(tmp_path / "events.csv", into=tmp_path)
+
+
+@pytest.mark.parametrize("zone", ["PST", "PDT", "CST", "BST", "IST", "EST", "CEST", "cst"])
+def test_letters_that_many_zones_share_are_no_zone(tmp_path: Path, zone: str) -> None:
+    (tmp_path / "events.csv").write_text(
+        "user,item,ts,value\n"
+        f"a,b,2023-07-01 10:00:00 {zone},1\na,c,2023-07-01 10:00:00{zone},1\n"
+        + "".join(
+            f"a,d{n},2023-07-01 {time},1\n"
+            for n, time in enumerate(
+                ("10:00:00 UTC", "10:00:00 gmt", "10:00:00Z", "12:00:00 Europe/Berlin", "12:00:00+02", "10:00")
+            )
+        )
+    )
+    result = made(tmp_path)
+    assert result.reasons == {"unreadable-time": 2} and result.accepted == 6
+    with Warehouse.open(result.path) as warehouse:
+        assert warehouse.facts.first_ts == warehouse.facts.last_ts
+
+
 def test_a_stream_that_is_cut_off_or_grows_beyond_belief(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = TEXT.encode() * 500
     for packed in (gzip.compress(whole), zstd.compress(whole, asbytes=True), bz2.compress(whole)):
@@ -197,6 +233,21 @@ def test_a_member_that_comes_late_is_found(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "e.jsonl").write_text(lines_of(*[first] * 5))
     with pytest.raises(MissingColumn, match="'value'"):
         made(tmp_path, 'files = "e.jsonl"')
+
+
+def test_a_member_that_one_file_leaves_out_is_not_said_there(tmp_path: Path) -> None:
+    first = {"user": "a", "item": "b", "ts": "2024-01-01"}
+    (tmp_path / "day1.jsonl").write_text(lines_of(first))
+    (tmp_path / "day2.jsonl").write_text(lines_of(first | {"value": 3}))
+    (tmp_path / "day3.jsonl").write_text("")  # nothing happened
+    assert [row[2] for row in events(made(tmp_path, 'files = "day*.jsonl"'))] == [None, 3.0]
+    (tmp_path / "day4.jsonl").write_text(lines_of({"user": "a", "ts": "2024-01-01"}))
+    with pytest.raises(MissingColumn, match=r"day4\.jsonl has no column 'item'"):
+        made(tmp_path, 'files = "day*.jsonl"')
+    with pytest.raises(UnreadableFile, match=r"day3\.jsonl"):
+        made(tmp_path, 'files = "day3.jsonl"')
+    with pytest.raises(MissingColumn, match=r"'value'.*'user', 'item', 'ts'"):
+        made(tmp_path, 'files = "day1.jsonl"')
 
 
 def test_json_that_is_not_an_object_a_line(tmp_path: Path) -> None:
@@ -461,6 +512,35 @@ def test_a_query_to_postgresql(tmp_path: Path, empty_database: str) -> None:
             made(tmp_path, f'database = "{empty_database}"\nquery = "{quoted}"')
     with psycopg.connect(empty_database) as connection:
         assert connection.execute("SELECT count(*) FROM log").fetchone() == (4,)
+
+
+def test_a_database_of_another_encoding(tmp_path: Path, empty_database: str) -> None:
+    query = "SELECT 'u1' AS \\\"user\\\", 'caf' || chr(233) AS item, timestamptz '2024-01-01' AS ts, 1 AS value"
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        name = f"{connection.info.dbname}_latin"
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+        address = empty_database.replace(connection.info.dbname, name)
+        result = made(tmp_path, f'database = "{address}"\nquery = "{query}"')
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    assert [one[1] for one in events(result)] == ["café"]
+
+
+@pytest.mark.parametrize("value", ["19.99::money", "4000000000::oid", "ARRAY[19.99::money]"])
+def test_what_a_driver_reads_as_another_number_is_asked_for_as_text(
+    tmp_path: Path, empty_database: str, value: str
+) -> None:
+    query = f"SELECT 'u1' AS \\\"user\\\", 'i1' AS item, timestamptz '2024-01-01' AS ts, {value} AS value"
+    with pytest.raises(UnreadableFile, match="value::text AS value"):
+        made(tmp_path, f'database = "{empty_database}"\nquery = "{query}"')
+
+
+@pytest.mark.parametrize("name", ["a?b.db", "a#b.db", "a b.db", "a%20b.db"])
+@pytest.mark.parametrize("scheme", ["sqlite", "SQLite"])
+def test_a_file_of_sqlite_by_any_name(tmp_path: Path, name: str, scheme: str) -> None:
+    with closing(sqlite3.connect(tmp_path / name)) as connection, connection:
+        connection.execute("CREATE TABLE log (user, item, ts, value)")
+        connection.execute("INSERT INTO log VALUES ('u', 'i', '2024-01-01', 1)")
+    assert made(tmp_path, f'database = "{scheme}:///{name}"\nquery = "SELECT * FROM log"').accepted == 1
 
 
 @pytest.mark.parametrize(

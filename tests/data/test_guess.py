@@ -407,6 +407,25 @@ def test_ages_years_of_birth_and_incomes_become_bins(tmp_path: Path) -> None:
     assert brought(found, tmp_path).accepted == 720
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "made"),
+    [
+        ("age", "partner_age", "age_group"),
+        ("income", "household_income", "income_group"),
+        ("birth_year", "year_of_birth", "birth_decade"),
+    ],
+)
+def test_of_two_columns_of_one_meaning_one_is_binned_and_the_other_stays_out(
+    tmp_path: Path, first: str, second: str, made: str
+) -> None:
+    log = write(tmp_path / "log.csv", ("user", "item", "at"), [(f"u{u}", f"i{i}", t.isoformat()) for u, i, t in met()])
+    low = {"age": 18, "income": 20_000, "birth_year": 1950}[first]
+    people = [(f"u{u}", low + u % 50, low + u * 7 % 50) for u in range(60)]
+    found = guessed(log, write(tmp_path / "users.csv", ("user", first, second), people))
+    assert (list(found.spec.derive), found.spec.derive[made].source) == ([made], first)
+    assert found.spec.sensitive == (made,) and found.spec.users is not None and found.spec.users.attributes == ()
+
+
 def test_decoys(tmp_path: Path) -> None:
     """A numeric id that looks like seconds since 1970, a constant, a row number; the items tell when they changed."""
     rows = [
@@ -566,6 +585,67 @@ def test_a_file_without_names_of_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "ratings.csv", [str(cell) for cell in rows[0]], rows[1:])
     with pytest.raises(CannotGuess, match="seems to lack a line of column names"):
         guessed(path)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d", "%d.%m.%Y %H:%M", "%Y/%m/%d %H:%M:%S"])
+def test_a_time_for_a_name_is_no_name(tmp_path: Path, form: str) -> None:
+    rows = [(f"user_{u}", t.strftime(form), f"artist {i % 9}", f"song {i}", "home", "free") for u, i, t in met()]
+    with pytest.raises(CannotGuess, match="seems to lack a line of column names"):
+        guessed(write(tmp_path / "plays.csv", rows[0], rows[1:]))
+
+
+def test_a_header_that_comes_again_is_one(tmp_path: Path) -> None:
+    rows = [(f"u{u}", f"i{i}", t.isoformat()) for u, i, t in met()]
+    found = guessed(write(tmp_path / "clicks.csv", ("user", "item", "time"), [*rows, ("user", "item", "time")]))
+    assert (found.spec.events.user, found.spec.events.item) == ("user", "item")
+
+
+def test_exams_in_chinese(tmp_path: Path) -> None:
+    rows = [
+        (
+            f"2021{u:04}",
+            f"学生{u}号",
+            f"Q{i:03}",
+            f"第{i}题",
+            f"章{i % 4}",
+            i % 6,
+            f"{t:%Y/%m/%d %H:%M:%S}",
+            u * i % 290,
+        )
+        for u, i, t in met()
+    ]
+    header = ("学号", "姓名", "试题编号", "题目", "知识点", "得分", "作答时间", "用时(秒)")
+    found = guessed(write(tmp_path / "答题记录.csv", header, rows))
+    assert (found.spec.events.user, found.spec.events.item) == ("学号", "试题编号")
+    assert "姓名" not in found.toml.split("[events]")[1].split("#")[0]
+
+
+def test_episodes_rather_than_their_shows(tmp_path: Path) -> None:
+    rows = [(f"p{u}", f"e{i}", f"show {i % 9}", t.isoformat()) for u, i, t in met()]
+    found = guessed(write(tmp_path / "plays.csv", ("listener", "episode", "show", "at"), rows))
+    assert (found.spec.events.user, found.spec.events.item) == ("listener", "episode")
+
+
+def test_what_counts_attempts_is_no_quantity_that_was_bought(tmp_path: Path) -> None:
+    rows = [(f"s{u}", f"x{i}", t.isoformat(), 1 + i % 4) for u, i, t in met()]
+    found = guessed(write(tmp_path / "log.csv", ("student", "exercise", "at", "attempt_count"), rows))
+    assert (found.spec.events.kind_value, found.spec.events.value) == ("view", None)
+
+
+def test_pages_are_items_and_where_people_came_from_is_none(tmp_path: Path) -> None:
+    rows = [
+        (
+            f"10.1.{u % 50}.{u // 50}",
+            f"ck{u:05}",
+            f"https://n.example/{i}",
+            f"from{i * u % 3}",
+            t.isoformat(),
+        )
+        for u, i, t in met()
+    ]
+    header = ("ip", "cookie_id", "url", "referrer", "at")
+    found = guessed(write(tmp_path / "pageviews.csv", header, rows))
+    assert (found.spec.events.user, found.spec.events.item) == ("cookie_id", "url")
 
 
 @pytest.mark.parametrize(

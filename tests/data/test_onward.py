@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -375,6 +376,98 @@ def test_logs_that_are_rotated_lose_nothing(tmp_path: Path) -> None:
     assert {name: here[name] for name in ("events", "refused", "counts")} == {
         name: whole[name] for name in ("events", "refused", "counts")
     }
+
+
+def test_logs_that_are_rotated_and_thrown_away_stay(tmp_path: Path) -> None:
+    """Of two logs the older one is overwritten each night: its events stay, under its name and some of its hash."""
+    base, home = begun(tmp_path)
+    write_day(base, "day.csv", ["u0,i1,1700000000,view,1,"])
+    before = made(shop(), base, home)
+    for day in range(1, 5):
+        (base / "day.csv").replace(base / "day.1.csv")
+        write_day(base, "day.csv", [f"u{day},i2,170000090{day},view,1,"])
+        before = made(shop(), base, home, onto=before.path)
+        assert (before.facts.read, before.facts.accepted) == (day + 1, day + 1)
+    with Warehouse.open(before.path) as warehouse:
+        users = warehouse.run("SELECT key FROM users SEMI JOIN events USING (user_id) ORDER BY key")["key"].to_pylist()
+        names = [one["source"] for one in reads.files(warehouse).to_pylist()]
+        (traced,) = reads.lineage(warehouse, 0).to_pylist()
+    assert users == ["u0", "u1", "u2", "u3", "u4"] and len({*names}) == 5 and {"day.csv", "day.1.csv"} < {*names}
+    assert all(re.fullmatch(r"day\.1\.csv \([0-9a-f]{8}\)|day(\.1)?\.csv", name) for name in names)
+    assert traced["source"] == names[0] and "(" in names[0]
+
+
+LOG = """
+[dataset]
+name = "log"
+[events]
+files = "day*.csv"
+user = "who"
+item = "what"
+ts = "at"
+{id}
+[items]
+title = "title"
+categories = "shelf"
+[users]
+attributes = ["plan"]
+"""
+
+
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_log_tells_of_items_and_users_is_what_its_first_good_row_does(
+    tmp_path: Path, seed: int, ids: bool
+) -> None:
+    rng, spec = random.Random(seed), parse_spec(LOG.format(id='id = "id"' if ids else ""))
+    days: dict[str, list[str]] = {}
+
+    def write(day: int) -> None:
+        rows = [
+            f"u{rng.randrange(5)},i{rng.randrange(6)},{rng.choice(['soon', *(1_700_000_000 + n for n in range(4))])},"
+            f"{rng.randrange(40)},T{rng.randrange(99)},S{rng.randrange(99)},P{rng.randrange(99)}"
+            for _ in range(rng.randrange(1, 5))
+        ]
+        days[f"day{day}.csv"] = rows
+        text = "who,what,at,id,title,shelf,plan\n" + "".join(f"{row}\n" for row in rows)
+        (tmp_path / f"day{day}.csv").write_text(text + "u0,i0,1700000009,a,T,S,P\n")
+
+    def of_log(result: IngestResult) -> tuple[list[Any], list[Any]]:
+        with Warehouse.open(result.path) as warehouse:
+            return tuple(
+                warehouse.run(f"SELECT * EXCLUDE ({n}) FROM {t} SEMI JOIN events USING ({n}) ORDER BY key").to_pylist()
+                for t, n in (("items", "item_id"), ("users", "user_id"))
+            )
+
+    write(5)
+    before = made(spec, tmp_path, tmp_path / "home")
+    for _ in range(3):
+        write(rng.randrange(10))  # late, corrected, or new
+        whole = made(spec, tmp_path, tmp_path / "whole")
+        assert (whole.facts.n_items, whole.facts.n_users) == tuple(map(len, of_log(whole)))
+        try:
+            before = made(spec, tmp_path, tmp_path / "home", onto=before.path)
+        except Conflict:
+            before = made(spec, tmp_path, tmp_path / "home")
+        assert of_log(before) == of_log(whole)
+        usable = [row.split(",") for name in sorted(days) for row in days[name] if "soon" not in row]
+        if not ids:
+            firsts = {row[1]: row[4] for row in reversed([*usable])}
+            titles = {one["key"]: one["title"] for one in of_log(whole)[0]}
+            assert {key: titles[key] for key in firsts if key != "i0"} == {k: v for k, v in firsts.items() if k != "i0"}
+
+
+def test_a_title_whose_row_was_taken_away_asks_for_everything(tmp_path: Path) -> None:
+    spec, head = parse_spec(LOG.format(id="")), "who,what,at,id,title,shelf,plan\n"
+    (tmp_path / "day0.csv").write_text(head + "u1,i1,1700000000,,Wrong,,\nu1,i2,1700000001,,Two,,\n")
+    (tmp_path / "day1.csv").write_text(head + "u2,i1,1700000100,,Right,,\n")
+    before = made(spec, tmp_path, tmp_path / "home")
+    (tmp_path / "day0.csv").write_text(head + "u1,i2,1700000001,,Two,,\n")
+    with pytest.raises(Conflict, match="1 items were told of first in rows that were corrected"):
+        made(spec, tmp_path, tmp_path / "home", onto=before.path)
+    (tmp_path / "day0.csv").write_text(head + "u1,i1,1700000001,,Mended,,\n")
+    onward = made(spec, tmp_path, tmp_path / "home", onto=before.path)
+    assert [one["title"] for one in told(onward)["items"]] == ["Mended", "Two"]
 
 
 def test_items_and_users_that_changed_alone_are_something_new(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """Snapshots of a crowd of sixty whose groups are known, and of the shop, whose three users are too few for any."""
 
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import reduce
+from operator import xor
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from data.errors import InvalidConfig
-from data.free_sql.files import Privilege, remove_snapshots, snapshot_path
-from data.free_sql.snapshot import make_snapshot
+from data.free_sql.files import SECRET_FILE, Privilege, remove_snapshots, snapshot_path
+from data.free_sql.snapshot import _counts, make_snapshot
 from data.ingest import ingest
 from data.spec import parse_spec
 from data.warehouse import Warehouse, build_connection
@@ -75,9 +79,9 @@ def test_rows_are_there_without_what_is_sensitive(crowd: Warehouse, snapshot: Pa
         "events": ["event_id", "user_id", "item_id", "ts", "kind", "value"],
         "items": ["item_id", "key", "title", "text", "categories", "attributes", "price", "available"],
         "users": ["user_id", "key", "city"],
-        "sensitive_totals": ["attribute", "group_name", "users", "events_rounded", "suppressed"],
-        "sensitive_by_kind": ["attribute", "group_name", "kind", "users", "events_rounded", "suppressed"],
-        "sensitive_by_month": ["attribute", "group_name", "month", "users", "events_rounded", "suppressed"],
+        "sensitive_totals": ["attribute", "group_name", "users_rounded", "suppressed"],
+        "sensitive_by_kind": ["attribute", "group_name", "kind", "users_rounded", "suppressed"],
+        "sensitive_by_month": ["attribute", "group_name", "month", "users_rounded", "suppressed"],
     }
     assert read(snapshot, "SELECT count(*) AS n FROM events") == [{"n": crowd.facts.n_events}]
     assert read(snapshot, "SELECT min(ts) AS first FROM events") == [{"first": crowd.facts.first_ts}]
@@ -87,28 +91,55 @@ def test_rows_are_there_without_what_is_sensitive(crowd: Warehouse, snapshot: Pa
     ]
 
 
-def test_groups_are_counted(snapshot: Path) -> None:
-    assert read(snapshot, "FROM sensitive_totals WHERE attribute = 'gender' ORDER BY group_name") == [
-        {"attribute": "gender", "group_name": "man", "users": 36, "events_rounded": 110, "suppressed": False},
-        {"attribute": "gender", "group_name": "woman", "users": 24, "events_rounded": 60, "suppressed": False},
-    ]
-    by_month = read(
-        snapshot, "SELECT users, events_rounded FROM sensitive_by_month WHERE group_name = 'man' ORDER BY month"
-    )
-    assert by_month == [{"users": 36, "events_rounded": 40}, {"users": 36, "events_rounded": 70}]
+def test_groups_are_counted_in_fives(crowd: Warehouse, tmp_path: Path) -> None:
+    seen: dict[str, list[int]] = {"man": [], "woman": []}
+    for number in range(40):
+        snapshot = make_snapshot(crowd, tmp_path / f"{number}", privilege=ANALYST, threads=1)
+        rows = read(snapshot, "FROM sensitive_totals WHERE attribute = 'gender' ORDER BY group_name")
+        assert [(row["group_name"], row["suppressed"]) for row in rows] == [("man", False), ("woman", False)]
+        for row in rows:
+            seen[row["group_name"]].append(row["users_rounded"])
+        by_month = read(snapshot, "FROM sensitive_by_month WHERE group_name = 'man' ORDER BY month")
+        assert {row["users_rounded"] for row in by_month} == {rows[0]["users_rounded"]}, "the same men are there"
+    assert (set(seen["man"]), set(seen["woman"])) == ({35, 40}, {20, 25})
+    assert abs(sum(seen["man"]) / 40 - 36) < 1.3 and abs(sum(seen["woman"]) / 40 - 24) < 1.3  # four standard errors
+
+
+def test_two_counts_that_differ_by_one_person_do_not_tell_the_group() -> None:
+    """All but one of those who put into a cart buy: whatever the difference comes to, they may be of either group."""
+    rng = random.Random(0)
+    own = {(group, n): rng.getrandbits(63) for group in ("man", "woman") for n in range(60)}
+
+    def differences(one: str, secret: str) -> tuple[int, ...]:
+        def cell(slice_: str, place: str, group: str, n: int) -> dict[str, object]:
+            key = reduce(xor, (own[group, number] for number in range(n)))
+            return {"slice": slice_, "place": place, "group_name": group, "users": n, "cell_key": key}
+
+        cells = [cell("all", "", group, 60) for group in ("man", "woman")]
+        cells += [cell("kind", "buy", group, 32) for group in ("man", "woman")]
+        cells += [cell("kind", "cart", group, 32 + (group == one)) for group in ("man", "woman")]
+        rows = _counts("gender", pa.Table.from_pylist(cells), k=10, secret=secret)["kind"]
+        told: dict[tuple[object, object], Any] = {
+            (row["group_name"], row["place"]): row["users_rounded"] for row in rows
+        }
+        return tuple(told[group, "cart"] - told[group, "buy"] for group in ("man", "woman"))
+
+    secrets = [f"{rng.getrandbits(256):064x}" for _ in range(300)]
+    seen = {one: {differences(one, secret) for secret in secrets} for one in ("man", "woman")}
+    assert seen["man"] == seen["woman"] == {(men, women) for men in (-5, 0, 5) for women in (-5, 0, 5)}
 
 
 def test_a_small_group_cannot_be_had_by_subtraction(snapshot: Path) -> None:
     """Four women buy: men's buying is hidden with theirs, and another kind of both, since all kinds make the total."""
-    rows = read(snapshot, "SELECT kind, group_name, users FROM sensitive_by_kind WHERE attribute = 'gender'")
-    hidden = {(row["kind"], row["group_name"]) for row in rows if row["users"] is None}
+    rows = read(snapshot, "FROM sensitive_by_kind WHERE attribute = 'gender'")
+    hidden = {(row["kind"], row["group_name"]) for row in rows if row["users_rounded"] is None}
     assert hidden == {(kind, group) for kind in ("buy", "cart") for group in ("woman", "man")}
-    assert all(row["events_rounded"] is None for row in read(snapshot, "FROM sensitive_by_kind WHERE suppressed"))
+    assert hidden == {(row["kind"], row["group_name"]) for row in rows if row["suppressed"]}
 
 
 def test_a_small_group_is_not_even_named(snapshot: Path) -> None:
-    totals = read(snapshot, "SELECT group_name, users FROM sensitive_totals WHERE attribute = 'faith'")
-    assert totals == [{"group_name": "lutheran", "users": 42}]  # the Jains hide the Quakers
+    totals = read(snapshot, "SELECT group_name FROM sensitive_totals WHERE attribute = 'faith'")
+    assert totals == [{"group_name": "lutheran"}]  # the Jains hide the Quakers
     whole = snapshot.read_bytes()
     assert b"lutheran" in whole
     assert b"quaker" not in whole
@@ -130,7 +161,9 @@ def test_a_snapshot_is_made_once_for_each_privilege(shop: Warehouse, tmp_path: P
     other = make_snapshot(shop, tmp_path, privilege=Privilege("analyst", user_keys=False), threads=1)
     assert other != first
     assert "key" not in read(other, "SELECT * FROM users")[0]
-    assert sorted(tmp_path.iterdir()) == sorted([first, other])
+    assert sorted(tmp_path.iterdir()) == sorted([first, other, tmp_path / SECRET_FILE])
+    secret = (tmp_path / SECRET_FILE).read_bytes()
+    assert (tmp_path / SECRET_FILE).stat().st_mode & 0o777 == 0o600 and secret not in first.read_bytes()
 
 
 def test_snapshots_go_with_their_build(shop: Warehouse, tmp_path: Path) -> None:
