@@ -147,6 +147,20 @@ def test_choosing_a_user_changes_the_view_and_the_address(opened: Opened, store:
     assert "u9" in test.title[0].value
 
 
+def test_another_data_set_is_begun_without_the_user_of_the_one_before(
+    opened: Opened, new_store: Callable[..., Any], tmp_path: Path
+) -> None:
+    made, other = new_store(), tmp_path / "other"
+    write_files(other, name="other")
+    build = ingest(load_spec(other / "spec.toml"), base=other, home=made.home, now=NOW)
+    with Ledger.open(made.home) as ledger:
+        record_build(ledger, build_id=build.build_id, dataset="other", path=build.path, facts={}, now=NOW)
+    test = opened(made.home, "profile", user="u7", dataset="tiny")
+    assert "u7" in test.title[0].value
+    test.selectbox(key="pick.dataset").set_value("other").run()
+    assert not test.exception and not test.error and test.query_params.get("user") not in ("u7", ["u7"])
+
+
 def found(test: AppTest) -> list[str]:
     """The keys that stand to be chosen under the field, best first."""
     return [one.key.split(":", 1)[1] for one in test.button if one.key and one.key.startswith("find-")]
