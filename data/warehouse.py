@@ -28,6 +28,7 @@ DatabaseError = duckdb.Error
 
 _FACTS = "SELECT * FROM facts"
 _REBUILD = phrase("do.rebuild")
+_building: list[Connection] = []  # open ones
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,20 @@ def build_connection(path: Path | None, *, threads: int = 2, memory_limit: str =
     if path is not None:
         options["temp_directory"] = str(path.parent / "spill")
     connection = duckdb.connect(str(path or ":memory:"), config=options)
+    _building.append(connection)
     try:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         yield connection
     finally:
+        _building.remove(connection)
         connection.close()
+
+
+def interrupt_building() -> None:
+    """Ends the queries of every `build_connection` of this process, which raise. For signal handlers: an exception in
+    one ends a query only once all of DuckDB's threads are through with what they do, a minute later perhaps."""
+    for connection in tuple(_building):
+        connection.interrupt()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from data.phrases import file_called, phrase, quoted
 from data.reading.places import fingerprints
 from data.spec import DatasetSpec, parse_spec
 from data.uploads import Limits, Upload
-from data.warehouse import remove_build
+from data.warehouse import interrupt_building, remove_build
 
 KIND = "ingest"
 PUBLISHING = 0.95  # the progress from which on an ingest is no longer left in the middle
@@ -178,7 +178,7 @@ def ingest_job(context: JobContext, *, threads: int, say: Told) -> dict[str, Any
     order = order_of(context.home, context.job_id, context.payload)
     begun_s = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(context.interruptible())
+        stack.enter_context(context.interruptible(interrupt_building))
 
         def progress(share: float, stage: str) -> None:
             spent_s = time.monotonic() - begun_s
