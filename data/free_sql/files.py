@@ -64,6 +64,8 @@ def secret_of(folder: Path) -> str:
         own = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
         with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
             out.write(secrets.token_hex(32))
+            out.flush()
+            os.fsync(out.fileno())
         with suppress(FileExistsError):  # another process was first: its secret is everybody's
             path.hardlink_to(own)
         own.unlink()

@@ -377,6 +377,24 @@ def test_a_text_of_parquet_that_is_none_refuses_its_row_alone(tmp_path: Path, ki
         assert [reads.lineage(warehouse, number)["line"][0].as_py() for number in (0, 1, 2)] == [1, 3, 4]
 
 
+def test_titles_of_a_log_are_those_of_its_events_whichever_rows_are_read_for_them(tmp_path: Path) -> None:
+    """A title that is no text has its row left out where titles are read, not where events are."""
+    rows = {
+        "user": ["a", "b", "c", "d", "e"],
+        "item": ["x", "y", "z", "x", "y"],
+        "ts": ["2024-01-01", "soon", "2024-01-03", "2024-01-04", "2024-01-05"],
+        "value": [1.0, 2.0, 3.0, 4.0, 5.0],
+        "name": pa.array([b"bad \xff", b"of a refused row", b"Z", b"X", b"Y"], pa.binary()),
+    }
+    pq.write_table(pa.table(rows), tmp_path / "events.parquet")
+    spec = SPEC.format(where='files = "events.parquet"') + '[items]\ntitle = "name"\n'
+    result = ingest(parse_spec(spec), base=tmp_path, home=tmp_path / "home", now=NOW)
+    with Warehouse.open(result.path) as warehouse:
+        titles = warehouse.run("SELECT key, title FROM items ORDER BY key").to_pylist()
+    assert result.accepted == 4
+    assert titles == [{"key": key, "title": key.upper()} for key in "xyz"]
+
+
 def test_a_text_of_sqlite_that_is_none_refuses_its_row_alone(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
         connection.execute("CREATE TABLE log (user, item, ts, value)")
