@@ -140,9 +140,11 @@ def axes(table: pa.Table) -> Axes | None:
     moments = [name for name, column in columns.items() if pa.types.is_temporal(column.type)]
     texts = [name for name, column in columns.items() if pa.types.is_string(column.type)]
     across = [*moments, *texts, *(name for name in columns if name not in (*moments, *texts))]
+    different = {x: pc.count_distinct(columns[x], mode="only_valid").as_py() for x in (*moments, *texts, *measures)}
+    texts.sort(key=lambda x: different[x] < table.num_rows)  # one that names each row, before others
     for x in (*moments, *texts, *measures):
         others = [name for name in measures if name != x]
-        distinct = pc.count_distinct(columns[x], mode="only_valid").as_py()
+        distinct = different[x]
         if not others or distinct < 2:
             continue
         if x in measures:

@@ -67,9 +67,12 @@ class LodestarError(Exception):
         return clauses(self._said)
 
     def told(self, language: str) -> tuple[str, str]:
-        """Message and remedy in a language; in English where they are no phrases."""
-        message, remedy = (one if isinstance(one, str) else one.said(language) for one in self._said)
-        return message, remedy
+        """Message, as a sentence, and remedy in a language; in English where they are no phrases."""
+        message, remedy = self._said
+        return (
+            message if isinstance(message, str) else message.sentence(language),
+            remedy if isinstance(remedy, str) else remedy.said(language),
+        )
 
     def advising(self, more: Said) -> Self:
         """The same error with a further remedy."""

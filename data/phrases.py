@@ -30,6 +30,11 @@ class Phrase:
         shows it escapes it."""
         return _writer(language if language in LANGUAGES else "en").said(self)
 
+    def sentence(self, language: str) -> str:
+        """As `said`, with a capital letter where the sentence begins with a word of the table's own."""
+        said = self.said(language)
+        return said[:1].upper() + said[1:] if _own_words_begin(self, language) else said
+
     def __str__(self) -> str:
         return self.said("en")
 
@@ -83,6 +88,16 @@ def listed(parts: Iterable[Said], *, most: int = 6) -> Phrase:
 def clauses(parts: Iterable[Said]) -> Phrase:
     """One clause after the other."""
     return phrase("several.clauses", parts=tuple(parts))
+
+
+def _own_words_begin(one: Value, language: str) -> bool:
+    if isinstance(one, tuple):
+        return bool(one) and _own_words_begin(one[0], language)
+    if not isinstance(one, Phrase):
+        return False
+    sentence = table(language if language in LANGUAGES else "en")[one.key]
+    literal, place, *_ = next(iter(Formatter().parse(sentence)))
+    return bool(literal) or place is None or _own_words_begin(one.values[place], language)
 
 
 @cache

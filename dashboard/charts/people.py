@@ -111,7 +111,11 @@ def retention(table: Table, *, title: str, look: Look, tz: str, grain: str) -> g
     marks = {"dtick": 1, "tick0": 1} if len(ages) <= 10 else {"nticks": 10}
     figure.update_xaxes(title_text=plain(t(f"chart.{grain}s_after", tz=tz)), **marks, ticks="", showgrid=False)
     figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=[plain(name) for name in few], autorange="reversed", ticks=""
+        tickvals=list(range(len(names))),
+        ticktext=[plain(name) for name in few],
+        autorange="reversed",
+        ticks="",
+        showgrid=False,
     )
     figure.update_layout(margin={"l": 12 + max(map(width_px, names), default=0)})
     return figure

@@ -260,6 +260,9 @@ def file_of(name: str, sample: pa.Table, *, rows: int, wanted: Sequence[str] = (
     names, unused = sample.column_names, list[Phrase]()
     file = file_called(name)
     doubled = sorted({one for one in names if names.count(one) > 1}) if len(set(names)) < len(names) else []
+    if doubled[:1] == [""]:
+        unused.append(phrase("look.nameless", file=file, n=names.count("")))
+        doubled = doubled[1:]
     if doubled:
         unused.append(phrase("look.doubled", file=file, names=listed(map(quoted, doubled[:5]))))
     usable = [at for at, one in enumerate(names) if one and one not in doubled]

@@ -235,7 +235,7 @@ def test_too_many_refused_rows_stop_it_before_and_in_the_job(opened: Opened, tmp
 def test_an_upload_that_is_gone_is_told(opened: Opened, tmp_path: Path) -> None:
     for name in ("u-00000000", "../../etc"):
         test = opened(tmp_path, upload=name)
-        assert not test.exception and "there is no upload" in test.error[0].value
+        assert not test.exception and "There is no upload" in test.error[0].value
 
 
 def test_an_upload_waits_and_can_be_dropped(opened: Opened, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_spec_on_this_machine_is_run_as_it_is(opened: Opened, tmp_path: Path) 
     with Ledger.open(tmp_path) as ledger:
         assert len(builds(ledger)) == 2
     other = opened(tmp_path, spec="../../secret.toml")
-    assert not other.exception and "there is no" in other.error[0].value
+    assert not other.exception and "There is no" in other.error[0].value
 
 
 def test_a_full_disk_is_told_in_words(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +295,7 @@ def test_a_full_disk_is_told_in_words(opened: Opened, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("data.rehearsal._cut", full)
     test.button(key="bring-try").click().run()
-    assert not test.exception and "no space left" in test.error[0].value
+    assert not test.exception and "No space left" in test.error[0].value
 
 
 def test_only_operators_bring(opened: Opened, tmp_path: Path) -> None:

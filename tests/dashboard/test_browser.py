@@ -242,7 +242,7 @@ def test_a_question_is_asked_drawn_handed_out_saved_and_opened_by_its_link(
     page.wait_for_function("location.search.includes('saved=')", timeout=10_000)
     link = page.url
     ask(page, "SELECT nothing FROM events")
-    expect(page.get_by_text("the database says")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("The database says")).to_be_visible(timeout=60_000)
     page.goto(link)
     settled(page)
     expect(page.locator("textarea").first).to_have_value(re.compile("SELECT title, count"), timeout=30_000)

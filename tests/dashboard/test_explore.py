@@ -185,7 +185,7 @@ def test_a_cohort_is_saved_listed_opened_by_its_link_and_deleted(fresh: tuple[Op
     assert not elsewhere.exception
     assert EN.md("sql.deleted", name="Busy [people](x)") in texts(elsewhere)
     gone = opened(cohort=cohort_id)
-    assert "no saved cohort" in gone.error[0].value
+    assert "No saved cohort" in gone.error[0].value
     assert "cohort" not in gone.query_params
 
 

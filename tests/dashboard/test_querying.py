@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -102,6 +103,8 @@ def test_examples_ask_only_what_a_build_has() -> None:
         ({"mean": [0.5, 0.1, 0.3], "n": [1, 2, 3]}, ("scatter", "mean", "n")),
         ({"events": [1, 2, 5], "users": [9, 3, 4]}, ("line", "events", "users")),
         ({"month": [DAYS[0]] * 2 + [DAYS[1]], "n": [1, 2, 3]}, ("scatter", "month", "n")),
+        ({"attribute": ["a", "a", "b"], "group": ["x", "y", "z"], "n": [1, 2, 3]}, ("bar", "group", "n")),
+        ({"group": ["a", "b", "b"], "n": [1, 2, 3]}, ("scatter", "group", "n")),
         ({"user_id": [1, 2, 3], "name": ["a", "b", "c"]}, None),  # an id is no measure
         ({"n": [1, 2, 3]}, None),
         ({"x": ["a", "a"], "n": [1, 2]}, None),
@@ -163,6 +166,16 @@ def test_odd_columns_are_shown_handed_out_and_drawn_without_a_crash(snapshot: Pa
             data, _ = points(table, x, "list_2", kind)
             if not data.empty:
                 charts.result(data, kind=kind, x=x, y="list_2", title=x, look=LOOK).to_json()
+
+
+@pytest.mark.parametrize("n", [3, 1000])
+def test_points_of_equal_names_share_a_lane_and_many_lanes_stay_on_a_screen(n: int) -> None:
+    data = pd.DataFrame({"x": [f"name {number % n}" for number in range(2 * n)], "y": np.arange(2.0 * n)})
+    figure = charts.result(data, kind="scatter", x="group", y="users", title="t", look=LOOK)
+    assert list(figure.data[0].y) == [*range(n), *range(n)] and list(figure.data[0].x) == list(data["y"])
+    marked = figure.layout.yaxis
+    assert len(marked.tickvals) <= 40 and figure.layout.height < 1000
+    assert [f"name {lane}" for lane in marked.tickvals] == list(marked.ticktext)
 
 
 def test_a_csv_keeps_numbers_and_quotes_formulas() -> None:

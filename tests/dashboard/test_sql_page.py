@@ -112,7 +112,7 @@ def test_what_gives_nothing_says_why_in_words(opened: Opened, language: str) -> 
     for text, (fault, remedy) in FAULTS.items():
         ask(test, text)
         (told,) = [one.value for one in test.error]
-        assert told.startswith(parts.commands(fault.said(language)))
+        assert told.startswith(parts.commands(fault.sentence(language)))
         assert parts.commands(phrase(f"do.{remedy}").said(language)) in told
         assert "Traceback" not in told
         assert harmless(said(test))
@@ -129,7 +129,7 @@ def test_what_takes_too_long_is_ended_and_said_so(opened: Opened, monkeypatch: p
     short = Limits(seconds=0.5)
     monkeypatch.setattr(statements.sandbox, "run", lambda path, text, **_: run(path, text, limits=short))
     test = ask(opened(), "SELECT sum(sin(i)) FROM range(1000000000000) AS r(i)")
-    assert parts.commands(str(phrase("statement.too_slow", seconds=0.5))) in test.error[0].value
+    assert parts.commands(phrase("statement.too_slow", seconds=0.5).sentence("en")) in test.error[0].value
 
 
 def test_where_as_many_run_as_may_the_next_is_told(opened: Opened, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_what_is_saved_opens_by_its_link_and_goes_by_its_maker(opened: Opened, o
     assert ZH.md("sql.deleted", name="By *kind*") in said(other)
     assert "saved" not in other.query_params
     gone = opened(saved=one.saved_id)
-    assert "no saved statement" in gone.error[0].value
+    assert "No saved statement" in gone.error[0].value
 
 
 def test_a_link_opens_the_data_set_that_its_statement_is_about(

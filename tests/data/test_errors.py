@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from data.errors import Conflict, InputError, UnreadableFile, from_answer
-from data.phrases import file_called, listed, phrase, quoted
+from data.phrases import clauses, file_called, listed, phrase, quoted
 
 
 @pytest.fixture
@@ -47,6 +47,12 @@ def test_a_jobs_row_holds_what_its_readers_need(empty: UnreadableFile) -> None:
     assert empty.as_row() == empty.as_json()["error"] | {"told": {"zh": {"message": message, "remedy": remedy}}}
     plain = Conflict("it was changed", remedy="look again")
     assert plain.told("zh") == ("it was changed", "look again")
+    failed = phrase("statement.failed", message="no")
+    own = InputError(failed, remedy="look again")
+    assert own.told("en")[0] == "The database says: no" and own.message == "the database says: no"
+    assert InputError(clauses((failed, "so")), remedy="look again").told("en")[0] == "The database says: no; so"
+    named = phrase("file.empty", file=file_called("a.csv"))
+    assert InputError(named, remedy="look again").told("en")[0] == str(named) == "a.csv is empty"
     assert plain.as_row() == {"type": "Conflict", "message": "it was changed", "remedy": "look again"}
     assert isinstance(plain.advising("ask"), Conflict) and plain.advising("ask").remedy == "look again; ask"
     assert isinstance(InputError("a", remedy="b").said.said("zh"), str)

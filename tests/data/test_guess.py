@@ -685,6 +685,12 @@ def test_names_that_stand_twice_are_not_used(tmp_path: Path) -> None:
     assert brought(found, tmp_path).accepted == len(rows)
 
 
+def test_columns_without_a_name_are_told_apart_from_names_that_stand_twice(tmp_path: Path) -> None:
+    rows = [(f"u{u}", f"i{i}", t.isoformat(), "", "", "a", "b") for u, i, t in met()]
+    found = guessed(write(tmp_path / "x.csv", ("user", "item", "ts", "", "", "note", "note"), rows))
+    assert told(found, "2 columns without a name") and told(found, "several columns named 'note'")
+
+
 @pytest.mark.parametrize("domain", domain_names())
 def test_files_of_every_domain_are_told_in_chinese_too(tmp_path: Path, domain: str) -> None:
     samples.generate(tmp_path, domain, seed=0, n_users=60, n_items=50, n_events=1_500)
