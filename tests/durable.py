@@ -89,7 +89,11 @@ class Disk:
             copy = into / ledger.relative_to(self.root)
             if copy.parent.is_dir():
                 with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(copy)) as target:
-                    source.backup(target)
+                    try:
+                        source.backup(target)
+                    except sqlite3.Error as error:
+                        error.add_note(error.sqlite_errorname)
+                        raise
 
     def _synced(self, handle: int) -> None:
         with suppress(FileNotFoundError):

@@ -153,8 +153,10 @@ def _stated(home: Path | None) -> Iterator[None]:
 
 
 def _unusable(home: Path | None, cause: object) -> StoreError:
+    kind = getattr(cause, "sqlite_errorname", None)  # SQLite has one sentence for many faults
+    told = f"{cause} ({kind})" if kind else str(cause)
     return StoreError(
-        phrase("store.no_ledger", home=phrase("store.deployment") if home is None else str(home), cause=str(cause)),
+        phrase("store.no_ledger", home=phrase("store.deployment") if home is None else str(home), cause=told),
         remedy=phrase("do.restore_ledger"),
     )
 
