@@ -22,9 +22,11 @@ would have more than MOST_EVENTS on average, but no fewer than FEWEST_USERS. The
 drawn.
 """
 
+import math
 import re
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from data.spec import Kpi
@@ -88,14 +90,9 @@ _DRAWN = (  # what the measures call events
     " events AS MATERIALIZED (SELECT event_id, user_id, item_id, ts, kind, value FROM main.events"
     " WHERE user_id IN (SELECT user_id FROM drawn))"
 )
-_ESTIMATE = (
-    "SELECT {place} AS place, r AS estimate, CASE WHEN n > 1"
-    " THEN 1.959964 * sqrt(n / (n - 1) * (SELECT sum((a - r * b) ** 2) FROM users_{place})) / units END AS half,"
-    " CASE WHEN r IS NULL THEN 0 ELSE n END AS n, CAST(coalesce(units, 0) AS BIGINT) AS units"
-    " FROM (SELECT sum(a) / nullif(sum(b), 0) AS r, sum(b) AS units, count(*) AS n FROM users_{place})"
-)
 _USERS = (
-    "users_{place} AS MATERIALIZED (SELECT user_id, sum(part) AS a, sum(whole) AS b FROM ({units}) GROUP BY user_id)"
+    "SELECT {place} AS place, CAST(sum(part) AS DOUBLE) AS a, CAST(sum(whole) AS DOUBLE) AS b"
+    " FROM ({units}) GROUP BY user_id"
 )
 _SCHEMA = pa.schema(
     [
@@ -120,21 +117,21 @@ def kpis(warehouse: Warehouse) -> pa.Table:
     spec = warehouse.facts.spec
     if not spec.kpis:
         return _SCHEMA.empty_table()
-    steps, estimates = [_DRAWN], []
+    asked: list[str] = []
     params: dict[str, Any] = {"most": most_users(warehouse.facts)}
     for place, kpi in enumerate(spec.kpis.values()):
         later = ">" if set(kpi.of) & set(kpi.to) else ">="  # what is of both kinds leads not to itself
         units = _UNITS_OF[kpi.measure].format(of=_OF, to=_TO, later=later)
         named = _NAMED.sub(rf"$\1_{place}", units)
-        steps.append(_USERS.format(place=place, units=named))
-        estimates.append(_ESTIMATE.format(place=place))
+        asked.append(_USERS.format(place=place, units=named))
         told = {"of": list(kpi.of), "to": list(kpi.to), "min_value": kpi.min_value}
         params |= {f"{name}_{place}": told[name] for name in _NAMED.findall(units)}
         if kpi.measure == "engagement":
             params |= {"weighed": list(spec.weights), "weights": list(spec.weights.values())}
-    statement = f"WITH {', '.join(steps)} {' UNION ALL '.join(estimates)} ORDER BY place"
-    rows = zip(spec.kpis.items(), warehouse.run(statement, **params).to_pylist(), strict=True)
-    return pa.Table.from_pylist([_row(name, kpi, found) for (name, kpi), found in rows], schema=_SCHEMA)
+    users = warehouse.run(f"WITH {_DRAWN} {' UNION ALL '.join(asked)}", **params)
+    places, a, b = (users[name].to_numpy() for name in ("place", "a", "b"))
+    rows = (_row(name, kpi, a[places == at], b[places == at]) for at, (name, kpi) in enumerate(spec.kpis.items()))
+    return pa.Table.from_pylist([*rows], schema=_SCHEMA)
 
 
 def most_users(facts: BuildFacts) -> int:
@@ -142,20 +139,24 @@ def most_users(facts: BuildFacts) -> int:
     return min(MOST_USERS, max(FEWEST_USERS, MOST_EVENTS * facts.n_users // max(facts.n_events, 1)))
 
 
-def _row(name: str, kpi: Kpi, found: dict[str, Any]) -> dict[str, Any]:
-    """One figure with its interval, which ends where the figure itself does: a share's at 0 and 1, counts and hours at
-    0; values may be negative."""
-    estimate, half = found["estimate"], found["half"]
-    least = float("-inf") if UNITS[kpi.measure] == "value" else 0.0
-    most = 1.0 if UNITS[kpi.measure] == "share" and kpi.measure != "rate" else float("inf")
-    inside = estimate is not None and half is not None
+def _row(name: str, kpi: Kpi, a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    """One figure of each user's sums (users,) of part and whole, with its interval, which ends where the figure itself
+    does: a share's at 0 and 1, counts and hours at 0; values may be negative."""
+    n, units = len(a), float(b.sum())
+    estimate = low = high = None
+    if units:
+        estimate = float(a.sum()) / units
+    if estimate is not None and n > 1:
+        half = 1.959964 * math.sqrt(n / (n - 1) * float(((a - estimate * b) ** 2).sum())) / units
+        low = max(estimate - half, -math.inf if UNITS[kpi.measure] == "value" else 0.0)
+        high = min(estimate + half, 1.0 if UNITS[kpi.measure] == "share" and kpi.measure != "rate" else math.inf)
     return {
         "name": name,
         "measure": kpi.measure,
         "unit": UNITS[kpi.measure],
         "estimate": estimate,
-        "low": max(estimate - half, least) if inside else None,
-        "high": min(estimate + half, most) if inside else None,
-        "n": found["n"],
-        "units": found["units"],
+        "low": low,
+        "high": high,
+        "n": 0 if estimate is None else n,
+        "units": int(units),
     }
