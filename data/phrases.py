@@ -6,6 +6,7 @@ written as Python writes it (`{n:,}`, `{share:.0%}`); one that stands for severa
 names (`{parts:list}`). What comes from the caller's files is only ever a value, so that no braces in it are read.
 """
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,7 +98,9 @@ def _own_words_begin(one: Value, language: str) -> bool:
         return False
     sentence = table(language if language in LANGUAGES else "en")[one.key]
     literal, place, *_ = next(iter(Formatter().parse(sentence)))
-    return bool(literal) or place is None or _own_words_begin(one.values[place], language)
+    if not literal and place is not None:
+        return _own_words_begin(one.values[place], language)
+    return not re.search(r"\w[_.]\w", literal.partition(" ")[0])  # a setting's name stays as it is written
 
 
 @cache

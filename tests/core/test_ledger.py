@@ -196,7 +196,7 @@ def test_a_home_that_can_not_hold_a_ledger_is_a_stated_error(tmp_path: Path) -> 
     with pytest.raises(StoreError, match=r"can't be used.*LODESTAR_HOME"):
         Ledger.open(tmp_path / "file")
     (tmp_path / "ledger.sqlite").write_bytes(b"no database, whatever its name says" * 100)
-    with pytest.raises(StoreError, match="not a database"):
+    with pytest.raises(StoreError, match=r"not a database \(SQLITE_NOTADB\)"):
         Ledger.open(tmp_path)
 
 

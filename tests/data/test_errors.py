@@ -51,6 +51,8 @@ def test_a_jobs_row_holds_what_its_readers_need(empty: UnreadableFile) -> None:
     own = InputError(failed, remedy="look again")
     assert own.told("en")[0] == "The database says: no" and own.message == "the database says: no"
     assert InputError(clauses((failed, "so")), remedy="look again").told("en")[0] == "The database says: no; so"
+    setting = InputError(phrase("field.core_rounds"), remedy="look again")
+    assert setting.told("en")[0].startswith("core_rounds ")
     named = phrase("file.empty", file=file_called("a.csv"))
     assert InputError(named, remedy="look again").told("en")[0] == str(named) == "a.csv is empty"
     assert plain.as_row() == {"type": "Conflict", "message": "it was changed", "remedy": "look again"}
