@@ -36,10 +36,10 @@ class Disk:
         self._listings: dict[int, dict[str, int]] = {}
         self._held: dict[int, int] = {}  # inode -> an open handle, so that its number is not given to another file
         for folder, _, files in os.walk(root):
-            self._sync(Path(folder))
+            self.synced(Path(folder))
             for name in files:
                 if not _of_sqlite(name):
-                    self._sync(Path(folder) / name)
+                    self.synced(Path(folder) / name)
 
     def close(self) -> None:
         """Lets go of every file."""
@@ -62,7 +62,7 @@ class Disk:
                     if busy:
                         return done
                     if name == "fsync":
-                        self._synced(given[0])
+                        self._flushed(given[0])
                     busy = True
                     try:
                         self.steps += 1
@@ -76,6 +76,23 @@ class Disk:
             for name in _STEPS:
                 patched.setattr(os, name, wrapped(name))
             yield
+
+    def synced(self, path: Path) -> None:
+        """What an fsync of a file or of a folder makes last."""
+        told = path.stat()
+        if told.st_ino not in self._held:
+            self._held[told.st_ino] = os.open(path, os.O_RDONLY)
+        if stat.S_ISDIR(told.st_mode):
+            # SQLite's files are not held, since closing one ends SQLite's locks: their numbers may go to others.
+            entries = [entry for entry in os.scandir(path) if not _of_sqlite(entry.name)]
+            self._listings[told.st_ino] = {entry.name: entry.inode() for entry in entries}
+            for entry in entries:  # what has a name that lasts must not lose its number to another
+                if entry.inode() not in self._held:
+                    self._held[entry.inode()] = os.open(entry.path, os.O_RDONLY)
+                if entry.is_dir():
+                    self._listings.setdefault(entry.inode(), {})
+        else:
+            self._contents[told.st_ino] = path.read_bytes()
 
     def materialise(self, into: Path, world: str) -> None:
         """Makes `into` what `root` is in one of the `WORLDS`."""
@@ -95,30 +112,16 @@ class Disk:
                         error.add_note(error.sqlite_errorname)
                         raise
 
-    def _synced(self, handle: int) -> None:
+    def _flushed(self, handle: int) -> None:
         with suppress(FileNotFoundError):
-            self._sync(Path(f"/proc/self/fd/{handle}").readlink())
-
-    def _sync(self, path: Path) -> None:
-        told = path.stat()
-        if told.st_ino not in self._held:
-            self._held[told.st_ino] = os.open(path, os.O_RDONLY)
-        if stat.S_ISDIR(told.st_mode):
-            self._listings[told.st_ino] = {entry.name: entry.inode() for entry in os.scandir(path)}
-            for entry in os.scandir(path):  # what has a name that lasts must not lose its number to another
-                if entry.inode() not in self._held and not _of_sqlite(entry.name):  # closing one ends SQLite's locks
-                    self._held[entry.inode()] = os.open(entry.path, os.O_RDONLY)
-                if entry.is_dir():
-                    self._listings.setdefault(entry.inode(), {})
-        else:
-            self._contents[told.st_ino] = path.read_bytes()
+            self.synced(Path(f"/proc/self/fd/{handle}").readlink())
 
     def _put_synced(self, folder: int, into: Path) -> None:
         for name, inode in self._listings[folder].items():
             if inode in self._listings:
                 (into / name).mkdir()
                 self._put_synced(inode, into / name)
-            elif not _of_sqlite(name):
+            else:
                 (into / name).write_bytes(self._contents.get(inode, b""))
 
     def _put_names(self, folder: Path, into: Path, *, contents: bool) -> None:

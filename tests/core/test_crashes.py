@@ -1,5 +1,6 @@
 """Power cuts, kills and full disks: what was acknowledged is there afterwards, and nothing is half there."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from data import publish
 from data.errors import LodestarError
 from tests import crashes
+from tests.durable import Disk
+
+MANY = 200  # more than a file system goes through before it gives a freed number again, where it does
 
 LONG = ("ingest, done again",)  # each state of it takes an ingest to look at
 SCENES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in crashes.SCENES]
@@ -25,6 +29,24 @@ def test_without_a_flush_a_power_cut_would_be_noticed(
     monkeypatch.setattr(publish, "flush", lambda _: None)
     with pytest.raises((AssertionError, LodestarError)):
         crashes.replay(crashes.SCENES[name], tmp_path)
+
+
+def test_a_folder_with_the_number_that_a_log_of_sqlites_had_is_not_taken_for_it(tmp_path: Path) -> None:
+    root, world = tmp_path / "disk", tmp_path / "after"
+    root.mkdir()
+    log = root / "ledger.sqlite-wal"
+    log.touch()
+    freed = log.stat().st_ino
+    with closing(Disk(root)) as disk:
+        log.unlink()
+        for number in range(MANY):
+            folder = root / f"{number}"
+            folder.mkdir()
+            disk.synced(folder)
+            if folder.stat().st_ino == freed:
+                break
+        disk.materialise(world, "cut")
+        assert not any(world.iterdir()), "no name was synced"
 
 
 @pytest.mark.parametrize("name", ["ingest", "checkpoint", "move_whole"])
