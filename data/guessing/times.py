@@ -1,7 +1,11 @@
-"""How texts write times: since 1970, ISO 8601, or some other order of day, month and year, and by which format."""
+"""How texts write times: since 1970, ISO 8601, or some other order of day, month and year, and by which format.
+
+A date that is no ISO 8601 gets the format of `strptime` that its own groups spell. DuckDB, which reads it in the end,
+is asked whether it does.
+"""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,26 +14,36 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.phrases import Phrase, phrase
+from data.phrases import Phrase, Said, phrase, quoted
+from data.warehouse import build_connection
 
 Floats = npt.NDArray[np.float64]
+Unit = Literal["s", "ms", "us", "iso"]
 
 NEARLY_ALL = 0.98
 MOST_LOOKED_AT = 5_000  # distinct values whose form is judged
-_CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:\.\d+)?)?"
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = r"(?P<b>[A-Za-zÀ-ɏА-яё]{3,9})"
+_WEEKDAY = r"(?P<a>(?i:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*)"
+_YEAR, _DAY = r"(?P<Y>\d{4})", r"(?P<d>\d{1,2})"
+_CLOCK = r"(?P<H>\d{1,2})[:.](?P<M>\d{2})(?:[:.](?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?(?: ?(?P<p>[AaPp]\.?[Mm]\b\.?))?"
 _ZONE = r"(?:Z|[+-]\d{2}(?::?\d{2})?| [A-Z][A-Za-z_]+(?:/[A-Za-z_]+)*)?"
-_DATES = {  # form -> its pattern; those after the first need a `ts_format`
-    "iso": rf"^(?P<y>\d{{4}})[-/ ](?P<m>\d{{1,2}})[-/ ](?P<d>\d{{1,2}})(?:[T ]{_CLOCK}{_ZONE})?$",
-    "compact": r"^(?P<y>(?:19|20)\d{2})(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])"
+_OFFSET = r"(?: ?(?:(?P<z>[+-]\d{2}(?::?\d{2})?)(?: \([A-Z]+\))?|Z|UTC|GMT|(?P<Z>[A-Z]{2,5})))?"
+_THEN = rf"(?:(?:,?[T ] ?|:){_CLOCK}{_OFFSET})?$"
+_DATES = {  # form -> its pattern; those after the first need a `ts_format`, whose letters the names of the groups are
+    "iso": rf"^{_YEAR}[-/ ](?P<m>\d{{1,2}})[-/ ]{_DAY}(?:[T ](?P<H>\d{{1,2}}):(?P<M>\d{{2}})"
+    rf"(?::(?P<S>\d{{2}})(?:\.\d+)?)?{_ZONE})?$",
+    "compact": r"^(?P<Y>(?:19|20)\d{2})(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])"
     r"(?:T?(?P<H>[01]\d|2[0-3])(?P<M>[0-5]\d)(?P<S>[0-5]\d)Z?)?$",
-    "local": r"^(?P<a>\d{1,2})[./-](?P<b>\d{1,2})[./-](?P<y>\d{4}|\d{2})"
-    rf"(?:,?[T ]{_CLOCK}(?: ?[AaPp]\.?[Mm]\.?)?)?$",
-    "words": rf"^(?P<d>\d{{1,2}})[- .]+[^\W\d_]{{3,9}}\.?[- ,]+(?P<y>\d{{4}})(?:,?[T ]{_CLOCK})?$",
-    "other": rf"^(?P<y>\d{{4}})[.年](?P<m>\d{{1,2}})[.月](?P<d>\d{{1,2}})日?(?:[T ]?{_CLOCK})?$",
+    "local": rf"^(?P<first>\d{{1,2}})[./-](?P<second>\d{{1,2}})[./-](?P<Y>\d{{4}}|\d{{2}}){_THEN}",
+    "words": rf"^(?:{_WEEKDAY},? +)?{_DAY}[-/ .]+{_MONTH}\.?[-/, ]+(?P<Y>\d{{4}}|\d{{2}}){_THEN}",
+    "words_month_first": rf"^(?:{_WEEKDAY},? +)?{_MONTH}\.? +{_DAY},? +{_YEAR}{_THEN}",
+    "words_year_last": rf"^{_WEEKDAY} +{_MONTH} +{_DAY} +{_CLOCK}{_OFFSET} +{_YEAR}$",
+    "other": rf"^{_YEAR}[-/.年](?P<m>\d{{1,2}})[-/.月]{_DAY}日?(?:[T ]?{_CLOCK}{_OFFSET})?$",
 }
-_DOTTED_HALF = re.compile(r"[AaPp]\.[Mm]\.?$|[AaPp][Mm]\.$")  # which no format reads
+_DOTTED_HALF = re.compile(r"[AaPp]\.[Mm]\.?\b|[AaPp][Mm]\.")  # which no format reads
 _EARLIEST_S, _LATEST_S = 3.15e8, 2.4e9  # 1980 to 2046
-_EPOCHS: tuple[tuple[Literal["s", "ms", "us"], float], ...] = (("s", 1.0), ("ms", 1e3), ("us", 1e6))
+_EPOCHS: tuple[tuple[Unit, float], ...] = (("s", 1.0), ("ms", 1e3), ("us", 1e6))
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class TimeForm:
     `rough` (distinct values,) f64 rises with the time; NaN for what is none. It tells order and distance, no dates.
     """
 
-    unit: Literal["s", "ms", "us", "iso"] | None
+    unit: Unit | None
     words: Phrase
     rough: Floats
     with_clock: bool
@@ -61,7 +75,7 @@ def time_form(texts: pa.Array, numbers: Floats | None) -> TimeForm | None:
     looked_at = texts.slice(0, MOST_LOOKED_AT)
     for form, pattern in _DATES.items():
         if float(pc.mean(pc.match_substring_regex(looked_at, pattern)).as_py() or 0.0) >= NEARLY_ALL:
-            return _dated(form, texts.to_pylist(), pc.extract_regex(texts, pattern))
+            return _dated(form, looked_at, pc.extract_regex(texts, pattern))
     return None
 
 
@@ -77,64 +91,92 @@ def _epoch(found: Floats) -> TimeForm | None:
     return None
 
 
-def _dated(form: str, texts: Sequence[str], parts: pa.Array) -> TimeForm:
-    at = {name: _whole(parts, name) for name in ("y", "m", "d", "a", "b", "H", "M", "S")}
-    doubt: Phrase | None = None
+def _dated(form: str, looked_at: pa.Array, parts: pa.Array) -> TimeForm:
+    """looked_at (some,): the first of the distinct texts; parts (distinct,): the groups of all of them."""
+    at = {name: _whole(parts, name) for name in ("Y", "m", "d", "first", "second", "H", "M", "S")}
+    words, doubt, letters = phrase(f"time.{form.partition('_')[0]}"), None, {}
     if form == "local":
-        order, words, doubt = _order_of(at["a"], at["b"])
-        at["d"], at["m"] = (at["a"], at["b"]) if order == "dmy" else (at["b"], at["a"])
-    else:
-        order, words = "dby" if form == "words" else "ymd", phrase(f"time.{form}")
-    known = np.isfinite(at["y"])
-    days = at["y"] * 372 + np.nan_to_num(at["m"]) * 31 + np.nan_to_num(at["d"])
-    seconds = np.nan_to_num(at["H"]) * 3600 + np.nan_to_num(at["M"]) * 60 + np.nan_to_num(at["S"])
+        order, words, doubt = _order_of(at["first"], at["second"])
+        letters = dict(zip(("first", "second"), order, strict=True))
+        at |= {letter: at[name] for name, letter in letters.items()}
+    if form.startswith("words"):
+        at["m"] = _months(parts)
+    known = np.isfinite(at["Y"])
+    days = at["Y"] * 372 + np.nan_to_num(at["m"]) * 31 + np.nan_to_num(at["d"])
+    hours = np.where(_afternoon(parts), np.nan_to_num(at["H"]) % 12 + 12, np.nan_to_num(at["H"]))
+    seconds = hours * 3600 + np.nan_to_num(at["M"]) * 60 + np.nan_to_num(at["S"])
     clock = bool(np.isfinite(at["H"]).any() and seconds.any())
     rough = np.where(known, days * 86_400 + seconds, np.nan)
-    written = None if form == "iso" else _strptime(next(text for text, y in zip(texts, known, strict=True) if y), order)
-    if form != "iso":
-        every = [np.isfinite(at[name][known]) for name in ("H", "S")]
-        if not all(there.all() or not there.any() for there in every):
-            doubt = phrase("time.uneven")
-    if any(_DOTTED_HALF.search(text) for text in texts[:MOST_LOOKED_AT]):
-        doubt, written = phrase("time.dotted_half"), None
-    return TimeForm("iso" if form == "iso" else None, words, rough, clock, doubt, written)
+    if form == "iso":
+        return TimeForm("iso", words, rough, clock, doubt)
+    written, unread = _format_of(form, looked_at.to_pylist(), letters)
+    return TimeForm(None, words, rough, clock, unread or doubt, written)
 
 
 def _order_of(first: Floats, second: Floats) -> tuple[str, Phrase, Phrase | None]:
     """Which of day and month comes first in 03/04/2024, how that is called, and what is in doubt of it."""
     if np.nanmax(first) > 12 and np.nanmax(second) <= 12:
-        return "dmy", phrase("time.day_first", day=float(np.nanmax(first))), None
+        return "dm", phrase("time.day_first", day=float(np.nanmax(first))), None
     if np.nanmax(second) > 12 and np.nanmax(first) <= 12:
-        return "mdy", phrase("time.month_first", day=float(np.nanmax(second))), None
-    return "dmy", phrase("time.day_or_month"), phrase("time.day_or_month_doubt")
+        return "md", phrase("time.month_first", day=float(np.nanmax(second))), None
+    return "dm", phrase("time.day_or_month"), phrase("time.day_or_month_doubt")
 
 
-def _strptime(text: str, order: str) -> str:
-    """The format of a date: its digits in the order given (b: the month as a word), then those of a clock."""
-    clock = re.search(r"\d{1,2}:\d{2}", text)
-    date, rest = (text[: clock.start()], text[clock.start() :]) if clock else (text, "")
-    digits = re.fullmatch(r"(\d{4})(\d{2})(\d{2})(?:(T?)(\d{2})(\d{2})(\d{2})(Z?))?", date)
-    if digits:
-        return "%Y%m%d" + (f"{digits[4]}%H%M%S{digits[8]}" if digits[5] else "")
-    letters = iter(order)
+def _format_of(form: str, texts: list[str], letters: dict[str, str]) -> tuple[str | None, Phrase | None]:
+    """The format that most texts are written in, and what it does not read of them; no format where it reads none."""
+    found = [match for match in map(re.compile(_DATES[form]).match, texts) if match]
+    spelt = Counter(_spelt(match, letters) for match in found).most_common(1)[0][0]
+    with build_connection(None, threads=1) as connection:
+        connection.register("dates", pa.table({"text": [match[0] for match in found]}))
+        refused = connection.execute("FROM dates WHERE try_strptime(text, $f) IS NULL", {"f": spelt}).fetchall()
+    example: Said = quoted(refused[0][0] if refused else found[0][0])
+    if "%Z" in spelt:
+        return None, phrase("time.zone_letters", example=example)
+    if any(_DOTTED_HALF.search(text) for (text,) in refused):
+        return None, phrase("time.dotted_half")
+    if len(refused) == len(found):
+        return None, phrase("time.unread", example=example)
+    return spelt, phrase("time.uneven", n=len(refused), of=len(found), example=example) if refused else None
 
-    def one(found: re.Match[str]) -> str:
-        letter = next(letters, "d")
-        if letter == "y":
-            return "%Y" if len(found[0]) == 4 else "%y"
-        return ("%b" if len(found[0]) == 3 else "%B") if letter == "b" else f"%{letter}"
 
-    day = re.sub(r"\d+|(?<=[ .-])[^\W\d_]{3,9}", one, date)
-    half = re.search(r"[AaPp][Mm]$", rest)
-    hours = re.sub(r"^\d{1,2}:\d{2}", "%I:%M" if half else "%H:%M", rest)
-    hours = re.sub(r"(?<=%M):\d{2}(\.\d+)?", lambda found: ":%S" + (".%f" if found[1] else ""), hours)
-    return day + re.sub(r"[AaPp][Mm]$", "%p", hours)
+def _spelt(match: re.Match[str], letters: dict[str, str]) -> str:
+    """The text with each of its groups as strptime's letter for it; `letters`: of groups that are not called so."""
+    format_, done = "", 0
+    for name, text in sorted(match.groupdict().items(), key=lambda group: match.start(group[0])):
+        if text is not None:
+            format_ += match.string[done : match.start(name)] + f"%{_letter(letters.get(name, name), text, match)}"
+            done = match.end(name)
+    return re.sub(" +", " ", format_ + match.string[done:])  # one space reads several
+
+
+def _letter(name: str, text: str, match: re.Match[str]) -> str:
+    if name == "Y":
+        return "Y" if len(text) == 4 else "y"
+    if name in "ab":
+        return name if len(text) == 3 else name.upper()
+    if name == "H":
+        return "I" if match.groupdict().get("p") else "H"
+    return "n" if name == "f" and len(text) > 6 else name
 
 
 def _whole(parts: pa.Array, name: str) -> Floats:
-    kind = parts.type
-    if kind.get_field_index(name) < 0:
+    """(distinct,) A group's numbers; NaN where it has none, or where the form has no such group."""
+    if parts.type.get_field_index(name) < 0:
         return np.full(len(parts), np.nan)
     texts = pc.struct_field(parts, name)
     filled = pc.if_else(pc.equal(texts, ""), None, texts)
     return np.asarray(pc.cast(filled, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _months(parts: pa.Array) -> Floats:
+    """(distinct,) The month that a word begins like, from 1; NaN for other words."""
+    begun = pc.utf8_lower(pc.utf8_slice_codeunits(pc.struct_field(parts, "b"), 0, 3))
+    place = pc.index_in(begun, value_set=pa.array(_MONTHS))
+    return np.asarray(pc.cast(place, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64) + 1
+
+
+def _afternoon(parts: pa.Array) -> npt.NDArray[np.bool_]:
+    if parts.type.get_field_index("p") < 0:
+        return np.zeros(len(parts), dtype=np.bool_)
+    half = pc.utf8_lower(pc.struct_field(parts, "p"))
+    return np.asarray(pc.fill_null(pc.starts_with(half, "p"), False).to_numpy(zero_copy_only=False), dtype=np.bool_)

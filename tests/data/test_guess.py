@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -164,14 +165,20 @@ def test_baskets_in_one_file(tmp_path: Path) -> None:
         ("%m/%d/%Y %I:%M:%S %p", "the month first"),
         ("%d.%m.%y", "the day first"),
         ("%d-%b-%Y", "the month as a word"),
+        ("%b %d, %Y %I:%M %p", "the month as a word"),
+        ("%d/%b/%Y:%H:%M:%S +0000", "the month as a word"),
+        ("%a, %d %b %Y %H:%M:%S GMT", "the month as a word"),
+        ("%a %b %d %H:%M:%S +0000 %Y", "the month as a word"),
         ("%Y年%m月%d日", "the year first"),
+        ("%Y-%m-%d %H:%M:%S,%f", "the year first"),
         ("%Y%m%dT%H%M%SZ", "compact"),
         ("%Y%m%d%H%M%S", "compact"),
     ],
 )
 def test_dates_that_are_no_iso(tmp_path: Path, form: str, words: str) -> None:
     found = guessed(baskets(tmp_path, lambda at: at.strftime(form)))
-    assert (found.spec.events.ts, found.spec.events.ts_unit, found.spec.events.ts_format) == ("InvoiceDate", None, form)
+    events, strptime = found.spec.events, form.replace("+0000", "%z")
+    assert (events.ts, events.ts_unit, events.ts_format) == ("InvoiceDate", None, strptime)
     assert words in " ".join(found.toml.split("\n# ")).lower()
     result = brought(found, tmp_path)
     assert (result.quarantined, result.facts.first_ts.date()) == (0, START.date())
@@ -838,6 +845,23 @@ def test_names_speak(name: str, concept: str, least: float) -> None:
         ("31.1.24 08:05:06.5", "%d.%m.%y %H:%M:%S.%f"),
         ("1/31/2024 8:05pm", "%m/%d/%Y %I:%M%p"),
         ("31 January 2024", "%d %B %Y"),
+        ("31-JAN-24 10.15.00.000000 AM", "%d-%b-%y %I.%M.%S.%f %p"),
+        ("January 31, 2024", "%B %d, %Y"),
+        ("Jan. 31, 2024", "%b. %d, %Y"),
+        ("Sep 3, 2024, 3:04 PM", "%b %d, %Y, %I:%M %p"),
+        ("Wednesday, January 31, 2024", "%A, %B %d, %Y"),
+        ("Wed Jan  3 10:15:00 2024", "%a %b %d %H:%M:%S %Y"),
+        ("Wed Jan 31 10:15:00 +0000 2024", "%a %b %d %H:%M:%S %z %Y"),
+        ("Wed, 31 Jan 2024 10:15:00 -0500", "%a, %d %b %Y %H:%M:%S %z"),
+        ("Wed, 31 Jan 2024 10:15:00 GMT", "%a, %d %b %Y %H:%M:%S GMT"),
+        ("31/Jan/2024:10:15:00 +0200", "%d/%b/%Y:%H:%M:%S %z"),
+        ("2024-01-31 10:15:00 +0200", "%Y-%m-%d %H:%M:%S %z"),
+        ("2024-01-31 10:15:00,123", "%Y-%m-%d %H:%M:%S,%f"),
+        ("31.01.2024 10:15:00.123456789", "%d.%m.%Y %H:%M:%S.%n"),
+        ("31.01.2024 10:15 a.m.", None),
+        ("31. März 2024", None),
+        ("Sept 3, 2024", None),
+        ("31 Jan 2024 10:15 EST", None),
     ],
 )
 def test_forms_of_times(text: str, unit: str | None) -> None:
@@ -845,6 +869,21 @@ def test_forms_of_times(text: str, unit: str | None) -> None:
     assert form is not None
     assert (form.unit or form.format) == unit
     assert (form.caution is None) == (unit is not None)
+
+
+def test_the_form_that_most_times_have_is_taken_and_the_others_are_told() -> None:
+    days = [START + timedelta(days=n) for n in range(300)]
+    named = [f"{day:%B %d, %Y}" for day in days]  # May is an abbreviation, too
+    form = column_of("x", pa.chunked_array([named])).time
+    assert form and (form.format, form.caution) == ("%B %d, %Y", None)
+    assert (np.diff(form.rough) > 0).all()
+    mixed = [f"{day:Sept %d, %Y}" if day.month == 9 else f"{day:%b %d, %Y}" for day in days]
+    form = column_of("x", pa.chunked_array([mixed])).time
+    assert form and form.format == "%b %d, %Y"
+    assert "30 of 300" in str(form.caution) and "Sept 01, 2024" in str(form.caution)
+    clocks = [f"{day:%d.%m.%Y %I:%M %p}" for day in days[:2]]
+    form = column_of("x", pa.chunked_array([[clocks[0], clocks[0].replace("AM", "PM"), clocks[1]]])).time
+    assert form and list(np.diff(form.rough) / 3600) == [12, 12]
 
 
 @pytest.mark.parametrize("text", ["12345", "2024", "12:30", "tea", "99999999", "1.5"])
