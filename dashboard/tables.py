@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Collection, Iterable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from data.publish import temporary_folder
 
 _EXACT_DIGITS = 15  # decimal digits that a float keeps
 _CALENDAR_DAYS = (-719_162, 2_932_896)  # 1 January of year 1 and 31 December 9999, in days since 1970
+_CYCLE_DAYS = 146_097  # of 400 years
 _UNITS_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
@@ -120,13 +122,29 @@ def _within(column: pa.ChunkedArray, low: int, high: int) -> bool:
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Moments that no calendar holds: the ends of time by name, the others as far as Arrow writes them."""
-    wide = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
-    end = 2 ** (wide.type.bit_width - 1) - 1
-    texts = column.cast(pa.string())
-    for name, value in (("infinity", end), ("-infinity", -end)):
-        texts = pc.if_else(pc.equal(wide, value), name, texts)
-    return texts
+    """Moments and days that no calendar holds, as ISO 8601 writes them (astronomical years), the ends of time by name.
+    Arrow itself writes wrong years beyond 32767."""
+    kind, days = column.type, pa.types.is_date32(column.type)
+    wide = column.cast(pa.int32() if days else pa.int64())
+    a_day, end = 1 if days else _UNITS_A_DAY[kind.unit], 2 ** (wide.type.bit_width - 1) - 1
+    written = {None: None, end: "infinity", -end: "-infinity"}
+    zone = "" if days or kind.tz is None else "Z"
+    texts = [written[cell] if cell in written else _written(cell, a_day) + zone for cell in wide.to_pylist()]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _written(cell: int, a_day: int) -> str:
+    """A number of days since 1970, or of parts of days. The calendar comes again every 400 years."""
+    days, part = divmod(cell, a_day)
+    cycles, days = divmod(days, _CYCLE_DAYS)
+    day = date(1970, 1, 1) + timedelta(days)
+    told = f"{day.year + 400 * cycles:05}-{day:%m-%d}".removeprefix("0")
+    if a_day == 1:
+        return told
+    seconds, fraction = divmod(part, a_day // 86_400)
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    digits = len(str(a_day // 86_400)) - 1
+    return f"{told} {clock}" + (f".{fraction:0{digits}}" if fraction else "")
 
 
 def _told(cell: Any) -> str | None:

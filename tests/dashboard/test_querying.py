@@ -44,6 +44,8 @@ ODD = {
     "ever": "'infinity'::TIMESTAMP",
     "never": "'-infinity'::DATE",
     "far": "'290000-01-01'::TIMESTAMP",
+    "far zoned": "'290000-12-31 12:34:56.5+00'::TIMESTAMPTZ",
+    "far day": "'290000-02-28'::DATE",
     "ancient": "'2000-01-01 (BC)'::TIMESTAMP",
     "zoned": "TIMESTAMPTZ '2020-01-01 00:00:00+00'",
     "clock": "TIME '12:30:01.5'",
@@ -154,6 +156,8 @@ def test_odd_columns_are_shown_handed_out_and_drawn_without_a_crash(snapshot: Pa
     assert row["huge"] == "12345678901234567890123456789012345678" and row["wide"] == "9007199254740993"
     assert row["decimal"] == "12345678901234567890.123456789" and row["money"] == 1.5
     assert (row["ever"], row["never"], row["interval"]) == ("infinity", "-infinity", "3 days")
+    assert (row["far"], row["ancient"]) == ("290000-01-01 00:00:00", "-1999-01-01 00:00:00")
+    assert row["far zoned"] == "290000-12-31 12:34:56.500000Z" and row["far day"] == "290000-02-28"
     assert row["moment"].isoformat() == "2020-01-01T00:00:00.500000" and row["clock"] == "12:30:01.500000"
     assert len(cut(plain, characters=500).to_pylist()[0]["long"]) == 501
     text = csv_of(table).decode("utf-8-sig")
