@@ -71,7 +71,7 @@ def sources(s: Scene) -> None:
         return
     parts.section(t("datasets.sources"))
     parts.table(
-        qualities.sources(quality),
+        qualities.sources(quality, t),
         t=t,
         name=f"{s.dataset}-sources",
         columns={

@@ -7,6 +7,7 @@ import pandas as pd
 
 from dashboard.words import Words, escape
 from data.differences import Differences
+from data.phrases import Phrase, from_json
 from data.quality import BOT_EVENTS, BOT_TIMES, BURST
 from data.warehouse import BuildFacts
 
@@ -58,10 +59,17 @@ def cleaned(quality: Mapping[str, Any], words: Words) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reason", "rule", "events", "users", "items"])
 
 
-def sources(quality: Mapping[str, Any]) -> pd.DataFrame:
+def sources(quality: Mapping[str, Any], words: Words) -> pd.DataFrame:
     """name, rows, unsplit, read_as, build_id (which build read it); a row a source, in the order in which they were
     read."""
-    return pd.DataFrame(quality["sources"], columns=["name", "rows", "unsplit", "read_as", "build_id"])
+    rows = [{**one, "read_as": _said_by(one["read_as"], words)} for one in quality["sources"]]
+    return pd.DataFrame(rows, columns=["name", "rows", "unsplit", "read_as", "build_id"])
+
+
+def _said_by(told: Any, words: Words) -> str:
+    """A phrase as a manifest keeps it; older ones keep English text."""
+    found = from_json(told)
+    return found.said(words.language) if isinstance(found, Phrase) else found
 
 
 def differences(before: BuildFacts, now: BuildFacts, words: Words) -> pd.DataFrame:

@@ -4,6 +4,7 @@ Of an older build (`Onto`) its events are taken on, with the numbers that its us
 has not read are read, and those that have changed since take the place of what it had of them.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from data.checking import by_file, check_events, clock_changes
 from data.cleaning import REASONS, reasons_of, tally
 from data.errors import InvalidSpec, UnreadableFile
 from data.onto import Onto, attach, join_events, join_files, number_onto, refuse_older_corrections, with_older
-from data.phrases import phrase, quoted
+from data.phrases import as_json, phrase, quoted
 from data.quality import checks, report
 from data.quarantine import SOUND, Refusals, event_refusals, listing_refusals
 from data.reading.places import digests_of, lists_of, sources_of
@@ -222,7 +223,7 @@ def _write_places(
             "read": file.count + len(file.rejects),
             "unzoned": unzoned.get(number, 0),
             "clock_changes": changes.get(number, 0),
-            "read_as": file.decoded,
+            "read_as": "" if file.decoded is None else json.dumps(as_json(file.decoded)),
             "build_id": build_id,
         }
         for number, file in enumerate(staged.files, start=1)

@@ -6,6 +6,7 @@ events of items that the catalogue does not list, times without a zone. Nothing 
 report decides, and the cleaning rules of the spec (`data/cleaning.py`), or of a recipe, can.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,8 +87,10 @@ def report(
     lists: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     """What a build's manifest keeps: the checks, how each source was read, and what each cleaning rule removed, where
-    there were rules. files: those of the build; ts_unit: how times were read, by which later days are; lists: the
-    sha256 of the files of items and users by their names, None where some are no files."""
+    there were rules.
+
+    files: those of the build, their `read_as` a phrase as JSON or plain text; ts_unit: how times were read, by which
+    later days are; lists: the sha256 of the files of items and users by their names, None where some are no files."""
     return {
         "ts_unit": ts_unit,
         "lists": None if lists is None else dict(lists),
@@ -97,7 +100,7 @@ def report(
                 "name": one["source"],
                 "rows": one["read"],
                 "unsplit": one["read"] - one["staged"],
-                "read_as": one["read_as"],
+                "read_as": _phrase_or_text(one["read_as"]),
                 "build_id": one["build_id"],
             }
             for one in files.to_pylist()
@@ -112,6 +115,10 @@ def quality_of(build: Path) -> dict[str, Any]:
     rules, cleaned[{reason, events, users, items}], too. Raises DamagedArtefact."""
     kept = read_manifest(build).get("quality")
     return kept if isinstance(kept, dict) else {"checks": [], "sources": []}
+
+
+def _phrase_or_text(told: str) -> Any:
+    return json.loads(told) if told.startswith("{") else told  # builds before that had phrases have English text
 
 
 def _grade(check: str, n: int, of: int) -> Grade:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from charset_normalizer import from_bytes
 
 from data.errors import UnreadableFile
-from data.phrases import file_called, phrase
+from data.phrases import Phrase, file_called, phrase
 from data.reading.faults import unreachable
 from data.reading.textfile import refuse_foreign
 
@@ -58,7 +58,13 @@ class Decoded:
     text: Path
     compression: str | None
     encoding: str
-    why: str
+    why: Phrase
+
+    @property
+    def said(self) -> Phrase:
+        """All of it but the place."""
+        told = phrase("read.as", encoding=self.encoding, why=self.why)
+        return phrase("read.unpacked", read=told, compression=self.compression) if self.compression else told
 
 
 def decode(path: Path, *, into: Path, encoding: str | None = None) -> Decoded:
@@ -71,7 +77,7 @@ def decode(path: Path, *, into: Path, encoding: str | None = None) -> Decoded:
     head = _head(path, compression)
     refuse_foreign(head, name=path.name)
     found, why = (
-        guessed_encoding(path, head) if encoding is None else (codecs.lookup(encoding).name, "as the spec says")
+        guessed_encoding(path, head) if encoding is None else (codecs.lookup(encoding).name, phrase("read.spec"))
     )
     if compression is None and found == "utf-8":
         return Decoded(path, None, found, why)
@@ -151,7 +157,7 @@ def compression_of(path: Path) -> str | None:
     return next((name for magic, (name, _) in _OPENERS.items() if first.startswith(magic)), None)
 
 
-def guessed_encoding(path: Path, head: bytes) -> tuple[str, str]:
+def guessed_encoding(path: Path, head: bytes) -> tuple[str, Phrase]:
     """The encoding of a file by its first bytes, and why. Raises UnreadableFile where it cannot be told.
 
     UTF-8 where half of the lines with other than ASCII characters are: those that are not are refused one by one. Else
@@ -160,20 +166,20 @@ def guessed_encoding(path: Path, head: bytes) -> tuple[str, str]:
     """
     for mark, name in _BOMS.items():
         if head.startswith(mark):
-            return name, "its byte order mark"
+            return name, phrase("read.mark")
     if (wide := _wide(head)) is not None:
-        return wide, "every other byte is 0"
+        return wide, phrase("read.wide")
     whole = head if len(head) < SAMPLE_BYTES else head[: head.rfind(b"\n") + 1]
     lines = [line for line in whole.split(b"\n") if not line.isascii()]
     if not lines:
-        return "utf-8", "ASCII alone" if len(head) < SAMPLE_BYTES else "ASCII alone in the first megabyte"
+        return "utf-8", phrase("read.ascii" if len(head) < SAMPLE_BYTES else "read.begins_ascii")
     if 2 * sum(_reads(line, "utf-8") for line in lines) >= len(lines):
-        return "utf-8", "its lines beyond ASCII are"
+        return "utf-8", phrase("read.lines")
     sound = [line for line in lines if _reads(line, "gb18030")]
     if len(sound) > 1 and 2 * len(sound) >= len(lines) and _likely(sound) in _CHINESE:
-        return "gb18030", f"{len(sound)} lines beyond ASCII are not UTF-8 and read as Chinese"
+        return "gb18030", phrase("read.chinese", n=len(sound))
     if sound == [whole.partition(b"\n")[0]] and (word := _CHINESE_HEADER.search(sound[0].decode("gb18030"))):
-        return "gb18030", f"its header alone is beyond ASCII, no UTF-8, and says {word[0]} in it"
+        return "gb18030", phrase("read.header", word=word[0])
     raise UnreadableFile(phrase("file.encoding_unknown", file=file_called(path.name)), remedy=phrase("do.say_encoding"))
 
 

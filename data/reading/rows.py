@@ -109,8 +109,7 @@ def _stage_source(target: Target, source: Source, start: int) -> StagedFile:
     if is_parquet(source.path):
         return _stage_parquet(target, source, start)
     decoded = decode(source.path, into=target.scratch, encoding=source.encoding)
-    told = f"{decoded.encoding} ({decoded.why})" + (f", {decoded.compression}" if decoded.compression else "")
-    file = StagedFile(source.name, start, text=decoded.text, decoded=told)
+    file = StagedFile(source.name, start, text=decoded.text, decoded=decoded.said)
     if is_json_lines(source.name, b"") and decoded.text.stat().st_size == 0:  # a day on which nothing happened
         return replace(file, lines=np.zeros(0, dtype=np.int64))
     head = first_bytes(decoded.text, name=source.name)

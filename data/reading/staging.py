@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from data.phrases import Phrase
 from data.reading.textfile import Marks, Reject
 from data.warehouse import Connection
 
@@ -45,7 +46,7 @@ class StagedFile:
     lines: npt.NDArray[np.int64] | None = None  # of each staged row; None: a record a line
     text: Path | None = None
     marks: Marks = ()
-    decoded: str = ""
+    decoded: Phrase | None = None
     fed: bool = False  # from the ledger's feedback, behind the files
     members: tuple[str, ...] | None = None  # of JSON lines: what their objects have
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from dashboard import qualities
 from dashboard.words import Words
+from data.phrases import as_json, phrase
 from data.quality import GRADED
 from data.spec import parse_spec
 from data.warehouse import BuildFacts
@@ -75,3 +76,15 @@ def test_two_builds_beside_each_other() -> None:
     assert shown.loc["Spec", "now"] == "the same"
     other = replace(later, spec=parse_spec(SPEC + 'tz = "Asia/Shanghai"\n'))
     assert qualities.differences(FACTS, other, EN).set_index("fact").loc["Spec", "now"] == "another"
+
+
+def test_how_files_were_read_is_said_in_the_readers_language() -> None:
+    read = phrase(
+        "read.unpacked", read=phrase("read.as", encoding="utf-8", why=phrase("read.mark")), compression="gzip"
+    )
+    told = [
+        {"name": "a.csv", "rows": 1, "unsplit": 0, "read_as": one, "build_id": "b-1"} for one in (as_json(read), "")
+    ]
+    quality = {"checks": [], "sources": told}
+    assert list(qualities.sources(quality, EN)["read_as"]) == ["utf-8 (its byte order mark), gzip", ""]
+    assert list(qualities.sources(quality, ZH)["read_as"]) == ["utf-8（有字节序标记），gzip", ""]

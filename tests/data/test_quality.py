@@ -11,6 +11,7 @@ from data import reads
 from data.errors import InvalidSpec, TooManyRefused
 from data.extend import extend
 from data.ingest import IngestResult, ingest
+from data.phrases import as_json, phrase
 from data.quality import BOT_EVENTS, BURST, quality_of
 from data.spec import parse_spec
 from data.warehouse import Warehouse
@@ -82,7 +83,7 @@ def test_a_quiet_log_has_nothing_to_tell(tmp_path: Path) -> None:
             "name": "events.csv",
             "rows": 100,
             "unsplit": 0,
-            "read_as": "utf-8 (ASCII alone)",
+            "read_as": as_json(phrase("read.as", encoding="utf-8", why=phrase("read.ascii"))),
             "build_id": result.build_id,
         }
     ]
