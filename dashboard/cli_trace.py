@@ -21,6 +21,8 @@ def trace(
     from data import reads
     from data.cleaning import REASONS
     from data.errors import UnknownEvent
+    from data.phrases import kept_text
+    from data.quality import quality_of
     from data.warehouse import Warehouse
 
     source, _, number = (line or "").rpartition(":")
@@ -33,10 +35,17 @@ def trace(
             if line is not None:
                 event = reads.event_of_line(warehouse, source, int(number))
             rows = [] if event is None else reads.lineage(warehouse, event).to_pylist()
+            rows = [row | {"read_as": str(kept_text(row["read_as"]))} for row in rows]
         refused: list[dict[str, Any]] = []
         if line is not None and not rows:
             quarantine = d.home / "quarantine" / f"{build.build_id}.parquet"
             refused = reads.refusals_of_line(quarantine, source, int(number)).to_pylist()
+            if not refused and source in (quality_of(build.path).get("lists") or ()):
+                raise UnknownEvent(
+                    f"build {build.build_id} refused no row at line {number} of {source!r}, and keeps no lines of items"
+                    " or users that it took",
+                    remedy="look the key up with `lodestar find`, or name a line of events",
+                )
             if not refused:
                 raise UnknownEvent(
                     f"no row begins at line {number} of {source!r} in build {build.build_id}",

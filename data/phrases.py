@@ -6,6 +6,7 @@ written as Python writes it (`{n:,}`, `{share:.0%}`); one that stands for severa
 names (`{parts:list}`). What comes from the caller's files is only ever a value, so that no braces in it are read.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -56,6 +57,12 @@ def from_json(told: Any) -> Any:
     if isinstance(told, dict):
         return Phrase(told["key"], {name: from_json(one) for name, one in told["values"].items()})
     return tuple(map(from_json, told)) if isinstance(told, list) else told
+
+
+def kept_text(text: str) -> Said:
+    """A phrase that was kept as JSON in a column of texts, or the text that stands there."""
+    told: Said = from_json(json.loads(text)) if text.startswith("{") else text
+    return told
 
 
 def phrase(key: str, /, **values: Value) -> Phrase:

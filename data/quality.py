@@ -6,7 +6,6 @@ events of items that the catalogue does not list, times without a zone. Nothing 
 report decides, and the cleaning rules of the spec (`data/cleaning.py`), or of a recipe, can.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from data.phrases import as_json, kept_text
 from data.spec import DatasetSpec
 from data.statements import sql
 from data.warehouse import Connection, read_manifest
@@ -100,7 +100,7 @@ def report(
                 "name": one["source"],
                 "rows": one["read"],
                 "unsplit": one["read"] - one["staged"],
-                "read_as": _phrase_or_text(one["read_as"]),
+                "read_as": as_json(kept_text(one["read_as"])),
                 "build_id": one["build_id"],
             }
             for one in files.to_pylist()
@@ -115,10 +115,6 @@ def quality_of(build: Path) -> dict[str, Any]:
     rules, cleaned[{reason, events, users, items}], too. Raises DamagedArtefact."""
     kept = read_manifest(build).get("quality")
     return kept if isinstance(kept, dict) else {"checks": [], "sources": []}
-
-
-def _phrase_or_text(told: str) -> Any:
-    return json.loads(told) if told.startswith("{") else told  # builds before that had phrases have English text
 
 
 def _grade(check: str, n: int, of: int) -> Grade:

@@ -87,13 +87,18 @@ def test_a_day_is_appended_and_every_line_can_be_traced(shop: Path) -> None:
     assert "nothing new" in inside("ingest", str(spec), "--append", home=home).stdout
     (row,) = told(inside("trace", "--line", "days/two.csv:2", "--json", home=home))["events"]
     assert (row["user"], row["item"], row["build_id"]) == ("a", "y", two["build_id"])
+    assert row["read_as"] == "utf-8 (ASCII alone)"
     assert "line 2 of days/one.csv" in inside("trace", "--event", "0", home=home).stdout
     assert "refused: unreadable-time" in inside("trace", "--line", "days/two.csv:3", home=home).stdout
     assert inside("trace", "--line", "days/two.csv:1", home=home).returncode == 1
     assert inside("trace", home=home).returncode == 2
-    spec.write_text(spec.read_text() + "[clean]\nmost_events_per_user = 1\n")
+    (shop.parent / "goods.csv").write_text("i,name\nx,Tea\n,Nameless\n")
+    listed = '[items]\nfiles = "goods.csv"\ntitle = "name"\n'
+    spec.write_text(spec.read_text() + listed + "[clean]\nmost_events_per_user = 1\n")
     told(inside("ingest", str(spec), "--json", home=home))
     assert "taken out by a rule: clean-user-cap" in inside("trace", "--line", "days/one.csv:2", home=home).stdout
+    assert "refused: missing-key" in inside("trace", "--line", "goods.csv:3", home=home).stdout
+    assert "keeps no lines of items" in inside("trace", "--line", "goods.csv:2", home=home).stderr
 
 
 def test_a_dry_run_foretells_and_orders_nothing(shop: Path) -> None:
