@@ -46,13 +46,18 @@ def section(text: str) -> None:
     st.markdown(f"### {text}", anchors=False)
 
 
+def finding(text: str) -> None:
+    """What a figure's title would say, where there is nothing to draw (Markdown, escaped by the caller)."""
+    st.markdown(f"##### {text}", anchors=False)
+
+
 def figure(chart: go.Figure, *, key: str, on_select: Callable[[], None] | None = None) -> None:
     """A figure, made for this call, under its finding: the title is set as text, so that it wraps and is never cut.
     on_select: called when one of its points is clicked; `state.pointed` tells which."""
     title = take_title(chart)
     with st.container(gap="xsmall"):
         if title:
-            st.markdown(f"##### {escape(title)}", anchors=False)
+            finding(escape(title))
         st.plotly_chart(
             chart,
             theme=None,

@@ -66,8 +66,13 @@ def how_far(s: Scene, asked: Question, cohort: Cohort) -> None:
         share=rows["users"] / rows["n"].clip(lower=1), low=[low for low, _ in bounds], high=[high for _, high in bounds]
     )
     lost = findings.largest_loss(rows)
+    last = {"kind": t.name("kind", kinds[-1]), "share": float(rows["share"].iloc[-1])}
+    if len(rows) == 1:  # one bar shows no more than its sentence
+        parts.finding(t.md("explore.one_step", **last))
+        looked_at(s, rows, cohort)
+        return
     if lost is None or lost[2] < HARDLY:
-        title = t("explore.one_step", kind=t.name("kind", kinds[-1]), share=float(rows["share"].iloc[-1]))
+        title = t("explore.one_step", **last)
     else:
         title = t("explore.lost", of=t.name("kind", lost[0]), to=t.name("kind", lost[1]), share=lost[2])
     parts.figure(charts.funnel(rows, title=title, look=s.look), key="funnel")
@@ -82,7 +87,7 @@ def who_returns(s: Scene, cohort: Cohort) -> None:
     rows = loaders.retention(s.build.path, cohort, s.tz, grain)
     found = findings.returned(rows)
     if found is None or not found[1]:
-        parts.section(t("explore.too_short"))
+        parts.finding(t("explore.too_short"))
         return
     low, high = findings.wilson(*found)
     title = t(f"explore.returned_{grain}", share=found[0] / found[1], low=low, high=high, n=found[1])

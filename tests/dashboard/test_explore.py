@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,15 +12,22 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.ops import saved
+from core.ops.builds import record_build
 from core.ops.ledger import Ledger
 from dashboard import charts, exploring, findings
 from dashboard.charts import Look
 from dashboard.exploring import Choices, Question
 from dashboard.words import Words, escape
 from data.explore import EVERYONE, Cohort
-from tests.dashboard.opening import Opened
+from data.ingest import ingest
+from data.spec import parse_spec
+from tests.dashboard.opening import Opened, said
 
 EN = Words("en")
+NOW = datetime(2025, 1, 1, tzinfo=UTC)
+SPEC = (
+    '[dataset]\nname = "log"\n[events]\nfiles = "events.csv"\nuser = "user"\nitem = "item"\nts = "ts"\nkind = "kind"\n'
+)
 OFFERED = Choices(("rate", "view"), ("Drama", "Crime"), {"gender": ("F", "M")})
 ASKED = Question(
     kinds=("rate",),
@@ -220,3 +228,19 @@ def test_everyone_is_no_cohort_to_save(fresh: tuple[Opened, Any]) -> None:
 
 def _one(value: str | list[str]) -> str:
     return value if isinstance(value, str) else value[0]
+
+
+@pytest.mark.parametrize(("kinds", "drawn"), [(("view",), False), (("view", "buy"), True)])
+def test_a_funnel_is_drawn_of_two_kinds_and_more(
+    browse: Opened, tmp_path: Path, kinds: tuple[str, ...], drawn: bool
+) -> None:
+    rows = [f"u{n % 9},i{n % 5},{1704103200 + 3600 * n},{kinds[n % 7 % len(kinds)]}" for n in range(300)]
+    (tmp_path / "events.csv").write_text("\n".join(["user,item,ts,kind", *rows]) + "\n")
+    made = ingest(parse_spec(SPEC), base=tmp_path, home=tmp_path / "home", now=NOW)
+    with Ledger.open(tmp_path / "home") as ledger:
+        facts = made.facts.as_dict()
+        record_build(ledger, build_id=made.build_id, dataset="log", path=made.path, facts=facts, now=NOW)
+    test = browse(tmp_path / "home", "explore", scored=False)
+    assert not test.exception
+    assert ("funnel" in [one.key for one in test.get("plotly_chart")]) is drawn
+    assert ("##### 100% came to “viewed”" in said(test)) is not drawn
