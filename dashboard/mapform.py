@@ -35,6 +35,7 @@ class Form:
     known: Sequence[str] = ()  # datasets that there are
     values: Values = field(default_factory=dict)
     columns: dict[str, dict[str, Column]] = field(default_factory=dict)
+    unread: bool = False  # whether a file cannot be read, as it is told there
 
     def key(self, name: str) -> str:
         return f"map-{self.upload.upload_id}-{name}"
@@ -186,16 +187,20 @@ def _derive(form: Form) -> dict[str, Any]:
 
 
 def _columns(form: Form, section: str, files: Sequence[str]) -> dict[str, Column] | None:
-    """The columns of the first of a section's files; None, and why, where they cannot be read."""
+    """The columns of the first of a section's files; None, and why, where they cannot be read: of the events' own
+    files that is told at the events."""
     if not files:
         return {}
     encoding, delimiter = (form.values.get(f"{section}.{name}") for name in ("encoding", "delimiter"))
-    if form.values[f"{section}.files"] != files:  # the events' own
+    own = form.values[f"{section}.files"] == files
+    if not own:
         encoding, delimiter = (form.values.get(f"events.{name}") for name in ("encoding", "delimiter"))
     try:
         return mapping.columns_of(loaders.sample(form.upload.folder / files[0], encoding, delimiter))
     except UnreadableFile as error:
-        parts.problem(form.t, error)
+        form.unread = True
+        if own:
+            parts.problem(form.t, error)
         return None
 
 

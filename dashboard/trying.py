@@ -23,7 +23,7 @@ from dashboard.scene import Place
 from dashboard.words import escape
 from data import uploads
 from data.cleaning import REASONS
-from data.errors import LodestarError
+from data.errors import LodestarError, UnreadableFile
 from data.guessing.guess import dataset_name
 from data.rehearsal import Rehearsal, examples
 from data.spec import parse_spec
@@ -52,6 +52,8 @@ def mapped(here: Place, one: Upload) -> Tried | None:
     values = mapform.filled_in(form)
     spec, faults = mapping.spec_of(values)
     mapform.tell(form, faults)
+    if spec is None and form.unread:
+        return None
     if spec is None:
         parts.note(f":red[:material/error: {t('bring.faults', n=len(faults))}]")
         return None
@@ -68,11 +70,9 @@ def begun(here: Place, one: Upload) -> tuple[Form, list[str]]:
     try:
         found = loaders.guessed(one.folder, names, called)
     except LodestarError as error:
-        reasons, values, warnings = (
-            {},
-            blank,
-            [here.t("bring.no_guess"), *map(parts.commands, error.told(here.t.language))],
-        )
+        reasons, values, warnings = {}, blank, [here.t("bring.no_guess")]
+        if not _unreadable(one, names[0]):  # else its section tells why
+            warnings += map(parts.commands, error.told(here.t.language))
     else:
         reasons = {decision.field: decision for decision in found.decisions}
         values = mapping.values_of(found.spec)
@@ -82,6 +82,14 @@ def begun(here: Place, one: Upload) -> tuple[Form, list[str]]:
     if one.draft is not None:
         values = mapping.values_of(parse_spec(one.draft))
     return Form(here.t, one, values, reasons, known=datasets(here.ledger)), warnings
+
+
+def _unreadable(one: Upload, name: str) -> bool:
+    try:
+        loaders.sample(one.folder / name, None, None)
+    except UnreadableFile:
+        return True
+    return False
 
 
 def written(here: Place, it: Tried) -> None:

@@ -185,6 +185,18 @@ def test_what_cannot_be_guessed_is_said_and_can_be_chosen_by_hand(opened: Opened
     assert "bring" not in said(test) and "encoding" not in said(test)
 
 
+def test_a_file_that_cannot_be_read_is_told_once(opened: Opened, tmp_path: Path) -> None:
+    titled = events().replace(b"customer", "Käufer".encode("latin-1"))
+    one = bring(tmp_path, ("clicks.csv", titled))
+    test = opened(tmp_path, upload=one.upload_id)
+    assert not test.exception
+    assert said(test).count("which encoding it is in cannot be told") == 1
+    assert EN("bring.faults", n=3) not in said(test)
+    test.selectbox(key=f"map-{one.upload_id}-events.encoding").set_value("cp1252").run()
+    assert not test.exception and "cannot be told" not in said(test)
+    assert test.selectbox(key=f"map-{one.upload_id}-events.user").options
+
+
 def test_a_fault_stands_at_its_field_and_keeps_the_try_away(opened: Opened, tmp_path: Path) -> None:
     one = bring(tmp_path, ("clicks.csv", events()))
     test = opened(tmp_path, upload=one.upload_id)
