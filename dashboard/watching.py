@@ -66,9 +66,10 @@ def show(s: Scene, job: JobRow) -> None:
             queueing.acts(s, job)
             if job.done:
                 training.again(s, job.payload.get("config"), key=f"again-{job.job_id}")
-    queueing.confirmed(s, job)
     # Places that are kept even when nothing is in them: what follows must not move up when the job ends.
-    progress, trouble = st.empty(), st.empty()
+    answer, progress, trouble = st.empty(), st.empty(), st.empty()
+    with answer:
+        queueing.confirmed(s, job)
     if job.state == "running":
         said = t.name("stage", job.stage or "text")
         left = t("studio.left", seconds=job.eta_s) if job.eta_s is not None else ""

@@ -51,8 +51,9 @@ def order(s: Scene, *, busy: bool) -> None:
     config = wanted(s, preset, own)
     fits = config is not None and training.will_take(s, config).memory.verdict != "over"
     st.code(training.command(s.dataset, preset, own), language=None, wrap_lines=True)
-    if busy:
-        parts.note(t("studio.queues"))
+    with st.empty():  # a place that is kept: what follows must not move up when the job ends
+        if busy:
+            parts.note(t("studio.queues"))
     if button.button(
         t("studio.start"), type="primary", key="studio-start", icon=":material/play_arrow:", disabled=not fits
     ):
