@@ -6,14 +6,13 @@ PEERS ?=
 
 .PHONY: setup demo app test check bench
 
-# Modules are compiled as they are imported, which most never are: half of the time that installing takes.
 setup: .venv/.made
 
 .venv/.made: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Lodestar needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 demo: setup
