@@ -47,7 +47,7 @@ def section(text: str) -> None:
 
 
 def finding(text: str) -> None:
-    """What a figure's title would say, where there is nothing to draw (Markdown, escaped by the caller)."""
+    """What a figure shows, above it or in its place (Markdown, escaped by the caller)."""
     st.markdown(f"##### {text}", anchors=False)
 
 

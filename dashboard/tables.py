@@ -102,7 +102,7 @@ def _legible(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column if _in_calendar(column.cast(pa.timestamp(kind.unit)), kind.unit) else _as_text(column)
     if pa.types.is_date(kind):
         days = column.cast(pa.date32()).cast(pa.int32())
-        return column if _within(days, *_CALENDAR_DAYS) else _as_text(column)
+        return column if _within(days, *_CALENDAR_DAYS) else _as_text(column.cast(pa.date32()))
     if pa.types.is_time(kind) or pa.types.is_large_string(kind):
         return column.cast(pa.string())
     cells = column.to_pylist()

@@ -257,7 +257,7 @@ def item_events(warehouse: Warehouse, item_id: int, *, limit: int = 200) -> pa.T
 def files(warehouse: Warehouse) -> pa.Table:
     """One row a source of events, as read: source, sha256 (null: no file), place (of its first row), staged (rows that
     have a place), read (all its rows), unzoned and clock_changes (of how many the time tells no zone, or has two hours
-    or none), read_as, build_id (which build read it)."""
+    or none), read_as (`phrases.kept_text`), build_id (which build read it)."""
     return warehouse.run("SELECT * FROM files ORDER BY place, source")
 
 

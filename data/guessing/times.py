@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.phrases import Phrase, Said, phrase, quoted
+from data.phrases import Phrase, Said, clauses, phrase, quoted
 from data.warehouse import build_connection
 
 Floats = npt.NDArray[np.float64]
@@ -22,9 +22,13 @@ Unit = Literal["s", "ms", "us", "iso"]
 
 NEARLY_ALL = 0.98
 MOST_LOOKED_AT = 5_000  # distinct values whose form is judged
+_ENGLISH = (
+    "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
+    "|Nov(?:ember)?|Dec(?:ember)?"
+)
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = r"(?P<b>[A-Za-zÀ-ɏА-яё]{3,9})"
-_WEEKDAY = r"(?P<a>(?i:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*)"
+_WEEKDAY = r"(?P<a>(?i:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*))"
 _YEAR, _DAY = r"(?P<Y>\d{4})", r"(?P<d>\d{1,2})"
 _CLOCK = r"(?P<H>\d{1,2})[:.](?P<M>\d{2})(?:[:.](?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?(?: ?(?P<p>[AaPp]\.?[Mm]\b\.?))?"
 _ZONE = r"(?:Z|[+-]\d{2}(?::?\d{2})?| [A-Z][A-Za-z_]+(?:/[A-Za-z_]+)*)?"
@@ -37,7 +41,7 @@ _DATES = {  # form -> its pattern; those after the first need a `ts_format`, who
     r"(?:T?(?P<H>[01]\d|2[0-3])(?P<M>[0-5]\d)(?P<S>[0-5]\d)Z?)?$",
     "local": rf"^(?P<first>\d{{1,2}})[./-](?P<second>\d{{1,2}})[./-](?P<Y>\d{{4}}|\d{{2}}){_THEN}",
     "words": rf"^(?:{_WEEKDAY},? +)?{_DAY}[-/ .]+{_MONTH}\.?[-/, ]+(?P<Y>\d{{4}}|\d{{2}}){_THEN}",
-    "words_month_first": rf"^(?:{_WEEKDAY},? +)?{_MONTH}\.? +{_DAY},? +{_YEAR}{_THEN}",
+    "words_month_first": rf"^(?:{_WEEKDAY},? +)?(?P<b>(?i:{_ENGLISH}))\.? +{_DAY},? +{_YEAR}{_THEN}",
     "words_year_last": rf"^{_WEEKDAY} +{_MONTH} +{_DAY} +{_CLOCK}{_OFFSET} +{_YEAR}$",
     "other": rf"^{_YEAR}[-/.年](?P<m>\d{{1,2}})[-/.月]{_DAY}日?(?:[T ]?{_CLOCK}{_OFFSET})?$",
 }
@@ -110,7 +114,8 @@ def _dated(form: str, looked_at: pa.Array, parts: pa.Array) -> TimeForm:
     if form == "iso":
         return TimeForm("iso", words, rough, clock, doubt)
     written, unread = _format_of(form, looked_at.to_pylist(), letters)
-    return TimeForm(None, words, rough, clock, unread or doubt, written)
+    told = clauses((unread, doubt)) if unread and doubt else unread or doubt
+    return TimeForm(None, words, rough, clock, told, written)
 
 
 def _order_of(first: Floats, second: Floats) -> tuple[str, Phrase, Phrase | None]:

@@ -92,7 +92,7 @@ zoned AS (  -- whether a time tells its zone: by its format, where there is one,
     SELECT
         *,
         CASE
-            WHEN $format IS NOT NULL AND NOT fed THEN NOT regexp_matches($format, '%[zZ]|Z$|\b(UTC|GMT)\b')
+            WHEN $format IS NOT NULL AND NOT fed THEN NOT regexp_matches($format, '%[zZ]|Z(\W|$)|UTC|GMT')
             WHEN $us_per_unit IS NULL AND ts_text <> '' THEN NOT (
                 suffix(ts_text, 'Z') OR contains(substr(ts_text, 11), '+') OR contains(substr(ts_text, 11), '-')
                 OR regexp_matches(substr(ts_text, 9), '[0-9]\s*[A-Za-z][A-Za-z_/]+$')

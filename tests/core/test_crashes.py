@@ -45,6 +45,8 @@ def test_a_folder_with_the_number_that_a_log_of_sqlites_had_is_not_taken_for_it(
             disk.synced(folder)
             if folder.stat().st_ino == freed:
                 break
+        else:
+            pytest.skip("this file system gives no number again")
         disk.materialise(world, "cut")
         assert not any(world.iterdir()), "no name was synced"
 

@@ -850,6 +850,8 @@ def test_names_speak(name: str, concept: str, least: float) -> None:
         ("Jan. 31, 2024", "%b. %d, %Y"),
         ("Sep 3, 2024, 3:04 PM", "%b %d, %Y, %I:%M %p"),
         ("Wednesday, January 31, 2024", "%A, %B %d, %Y"),
+        ("WEDNESDAY, JANUARY 31, 2024", "%A, %B %d, %Y"),
+        ("31.01.2024 10:15UTC", "%d.%m.%Y %H:%MUTC"),
         ("Wed Jan  3 10:15:00 2024", "%a %b %d %H:%M:%S %Y"),
         ("Wed Jan 31 10:15:00 +0000 2024", "%a %b %d %H:%M:%S %z %Y"),
         ("Wed, 31 Jan 2024 10:15:00 -0500", "%a, %d %b %Y %H:%M:%S %z"),
@@ -886,7 +888,12 @@ def test_the_form_that_most_times_have_is_taken_and_the_others_are_told() -> Non
     assert form and list(np.diff(form.rough) / 3600) == [12, 12]
 
 
-@pytest.mark.parametrize("text", ["12345", "2024", "12:30", "tea", "99999999", "1.5"])
+def test_what_is_doubtful_and_what_is_refused_are_both_told() -> None:
+    form = column_of("x", pa.chunked_array([["01/02/2024 10:00", "03/04/2024 11:00", "05/06/2024"]])).time
+    assert form and "1 of 3" in str(form.caution) and "nothing tells day from month" in str(form.caution)
+
+
+@pytest.mark.parametrize("text", ["Week 12 2024", "Film 12, 1999", "12345", "2024", "12:30", "tea", "99999999", "1.5"])
 def test_what_is_no_time(text: str) -> None:
     assert column_of("x", pa.chunked_array([[text]])).time is None
 

@@ -193,6 +193,8 @@ def test_times_that_the_clocks_of_a_zone_have_twice_or_never(tmp_path: Path) -> 
 def test_a_form_that_tells_the_zone_is_not_moved_again(tmp_path: Path) -> None:
     form = 'ts_format = "%d.%m.%Y %H:%M %z"\ntz = "Europe/Berlin"\n'
     assert moments(made(tmp_path, [("a", "x", "01.03.2024 12:00 +0000")], form)) == ["03-01 12:00"]
+    form = 'ts_format = "%d.%m.%Y %H:%MUTC"\ntz = "Europe/Berlin"\n'
+    assert moments(made(tmp_path, [("a", "x", "01.03.2024 12:00UTC")], form)) == ["03-01 12:00"]
     form = 'ts_format = "%a %d %b %Y %H:%M:%S GMT"\ntz = "Europe/Berlin"\n'
     assert moments(made(tmp_path, [("a", "x", "Fri 01 Mar 2024 12:00:00 GMT")], form)) == ["03-01 12:00"]
     for bad in ("", "%q", "%"):
