@@ -88,3 +88,6 @@ def test_how_files_were_read_is_said_in_the_readers_language() -> None:
     quality = {"checks": [], "sources": told}
     assert list(qualities.sources(quality, EN)["read_as"]) == ["utf-8 (its byte order mark), gzip", ""]
     assert list(qualities.sources(quality, ZH)["read_as"]) == ["utf-8（有字节序标记），gzip", ""]
+    for name in ("spec", "mark", "wide", "ascii", "begins_ascii", "lines", "chinese", "header"):
+        said = phrase(f"read.{name}", n=3, word="编号").said("zh")
+        assert "`" not in said, "a cell of a grid is no Markdown"
